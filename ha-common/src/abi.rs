@@ -1,0 +1,367 @@
+//! The BPF maps' layouts: one definition for both sides.
+//!
+//! Multi-byte values are in host order unless a name says `_be`. Addresses are byte arrays in network
+//! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
+
+use crate::units::MonoNs;
+
+/// Grows with every change of a map's layout; pinned maps of another version are not adopted.
+pub const ABI_VERSION: u32 = 1;
+
+/// Instances per node: 255 VRIDs on each of a few interfaces.
+pub const MAX_INSTANCES: u32 = 1024;
+
+/// VIPs over all instances.
+pub const MAX_VIPS: u32 = 65_536;
+
+/// Allowed unicast senders over all instances.
+pub const MAX_SENDERS: u32 = 8_192;
+
+/// Bytes of the ring buffer for [`Event`]s.
+pub const EVENT_RING_BYTES: u32 = 256 * 1024;
+
+/// Events per instance and [`EVENT_WINDOW_NS`]; more are counted, not reported, so that no sender can
+/// keep the daemon awake. The map's words stay true, and the daemon reads them before it acts.
+pub const EVENT_BUDGET: u64 = 64;
+
+/// The window of [`EVENT_BUDGET`], in nanoseconds.
+pub const EVENT_WINDOW_NS: u64 = 100_000_000;
+
+/// Key of `VRIDS`: which instance an advert on an interface belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct VridKey {
+    /// Interface index, as in `xdp_md::ingress_ifindex`.
+    pub ifindex: u32,
+    /// Virtual Router Identifier.
+    pub vrid: u8,
+    /// 4 or 6: the virtual routers of the two families are independent (RFC 9568 section 5.2.3).
+    pub family: u8,
+    /// Zero.
+    pub _pad: [u8; 2],
+}
+
+/// Key of `VIPS` (IPv4): the address itself. A packet for it that arrives by another interface meets
+/// the same gate.
+pub type Vip4Key = [u8; 4];
+
+/// Key of `SENDERS`: a unicast peer from which an instance takes adverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SenderKey {
+    /// The instance's slot.
+    pub instance: u32,
+    /// IPv4 address.
+    pub address: [u8; 4],
+}
+
+/// Value of `INSTANCES`, written by the daemon only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct InstanceConfig {
+    /// Interface index; 0 = slot not in use.
+    pub ifindex: u32,
+    /// Lease slots that must hold for the gate to be open.
+    pub leases: u32,
+    /// Virtual Router Identifier.
+    pub vrid: u8,
+    /// VRRP version, 2 or 3.
+    pub version: u8,
+    /// The priority with which this node would advertise: an advert above it supersedes the gate.
+    pub priority: u8,
+    /// 1: adverts are unicast and only from `SENDERS`; 0: multicast.
+    pub unicast: u8,
+    /// The MAC address that answers for the VIPs.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub _pad: [u8; 2],
+    /// The source address of this node's adverts: decides at equal priority.
+    pub source: [u8; 4],
+    /// VRRPv2 only: adverts with another interval are discarded (RFC 3768 section 7.1), in centiseconds.
+    pub interval_centis: u16,
+    /// Zero.
+    pub _pad2: [u8; 2],
+}
+
+/// Value of `GATES`, one cache line, in a map that user space has mapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Gate {
+    /// The open epoch ([`crate::gate::Epoch`]), written by the daemon only.
+    pub epoch: u64,
+    /// The epoch that an outranking advert superseded, written by XDP only.
+    pub superseded: u64,
+    /// Zero.
+    pub _pad: [u64; 6],
+}
+
+/// Value of `LEASES`, one cache line, at `instance × MAX_LEASES + slot`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct LeaseCell {
+    /// A [`crate::gate::Lease`].
+    pub word: u64,
+    /// Zero.
+    pub _pad: [u64; 7],
+}
+
+/// Value of `RECEIVED`, one cache line, written by XDP, read by the daemon through its mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Received {
+    /// When the last valid advert with a priority other than 0 came.
+    pub last_ns: u64,
+    /// What it said, as [`AdvertWord`]; 0 = nothing was received yet.
+    pub last_word: u64,
+    /// Valid adverts so far (of one sender: exact; of several CPUs at once: approximate).
+    pub adverts: u64,
+    /// Start of the event budget's window.
+    pub window_ns: u64,
+    /// Events reported in that window.
+    pub window_events: u64,
+    /// Zero.
+    pub _pad: [u64; 3],
+}
+
+/// Value of `WATCH_CONFIG`: what the kernel's silence timer waits for, written by the daemon only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct WatchConfig {
+    /// Silence to report, in nanoseconds (the Active_Down_Interval); 0 = not watched.
+    pub down_ns: u64,
+}
+
+/// What an advert said, in one word that is compared and stored at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct AdvertWord(pub u64);
+
+impl AdvertWord {
+    const VALID: u64 = 1 << 63;
+    const FROM_HAD: u64 = 1 << 62;
+
+    /// Packs what an advert said. `interval_centis` has 12 bits on the wire (v3) or is `seconds × 100`
+    /// (v2, 15 bits).
+    #[must_use]
+    pub const fn new(sender: [u8; 4], priority: u8, interval_centis: u16, from_had: bool) -> Self {
+        let mut word = Self::VALID;
+        if from_had {
+            word |= Self::FROM_HAD;
+        }
+        word |= (priority as u64) << 48;
+        word |= ((interval_centis & 0x7fff) as u64) << 32;
+        word |= u32::from_be_bytes(sender) as u64;
+        Self(word)
+    }
+
+    /// Whether it was ever written.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.0 & Self::VALID != 0
+    }
+
+    /// Whether the sender marked itself as `had` ([`crate::wire::vrrp::HAD_MARK`]).
+    #[must_use]
+    pub const fn from_had(self) -> bool {
+        self.0 & Self::FROM_HAD != 0
+    }
+
+    /// Source address.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 32 bits are the address"
+    )]
+    pub const fn sender(self) -> [u8; 4] {
+        (self.0 as u32).to_be_bytes()
+    }
+
+    /// Priority.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 8 bits")]
+    pub const fn priority(self) -> u8 {
+        ((self.0 >> 48) & 0xff) as u8
+    }
+
+    /// Advertisement interval in centiseconds.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 15 bits")]
+    pub const fn interval_centis(self) -> u16 {
+        ((self.0 >> 32) & 0x7fff) as u16
+    }
+}
+
+/// What an [`Event`] reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// An advert that changes something: first seen, other sender, priority or interval, priority 0, or
+    /// any while the gate is open.
+    Advert = 1,
+    /// No advert for the watched time: `stamp_ns` is the last advert's, `word` what it said.
+    Silence = 2,
+}
+
+impl EventKind {
+    /// `None` for a number of another ABI.
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::Advert),
+            2 => Some(Self::Silence),
+            _ => None,
+        }
+    }
+}
+
+/// An entry of the ring buffer `EVENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// An [`EventKind`].
+    pub kind: u32,
+    /// The instance's slot.
+    pub instance: u32,
+    /// When the packet arrived, or the last one had arrived.
+    pub stamp_ns: u64,
+    /// An [`AdvertWord`].
+    pub word: u64,
+    /// When the event was made.
+    pub made_ns: u64,
+}
+
+impl Event {
+    /// When the packet arrived, or the last one had arrived.
+    #[must_use]
+    pub const fn stamp(&self) -> MonoNs {
+        MonoNs(self.stamp_ns)
+    }
+}
+
+/// Declares [`Reason`] with its names, so that the counters' index, name and text cannot drift apart.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a program gave its verdict: the index of its per-CPU counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason in the order of its index.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in metrics and in `hactl status`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// XDP passed a frame that is none of our business.
+    PassOther = "pass_other",
+    /// XDP passed a frame with a VLAN tag: it belongs to another interface.
+    PassVlan = "pass_vlan",
+    /// XDP passed an advert with a VRID that no instance on this interface has.
+    PassUnknownVrid = "pass_unknown_vrid",
+    /// XDP passed ARP that concerns no VIP.
+    PassArp = "pass_arp",
+    /// XDP passed another node's announcement or request that names a VIP as sender, so that this
+    /// node's own neighbour table follows the VIP.
+    PassArpFromVip = "pass_arp_from_vip",
+    /// XDP passed an IPv4 packet to a VIP: the gate was open.
+    PassVipOpen = "pass_vip_open",
+    /// XDP answered an ARP request for a VIP.
+    ArpAnswered = "arp_answered",
+    /// XDP dropped an ARP request for a VIP: the gate was closed.
+    DropArpClosed = "drop_arp_closed",
+    /// XDP dropped an IPv4 packet to a VIP: the gate was closed.
+    DropVipClosed = "drop_vip_closed",
+    /// XDP took a valid advert.
+    AdvertTaken = "advert_taken",
+    /// XDP took a valid advert that outranks this node and closed the gate.
+    AdvertOutranks = "advert_outranks",
+    /// XDP dropped an advert whose TTL is not 255 (RFC 9568 section 7.1).
+    AdvertTtl = "advert_ttl",
+    /// XDP dropped an advert of another VRRP version.
+    AdvertVersion = "advert_version",
+    /// XDP dropped a VRRP packet that is no advertisement.
+    AdvertType = "advert_type",
+    /// XDP dropped an advert whose length does not fit its address count.
+    AdvertLength = "advert_length",
+    /// XDP dropped an advert with a wrong checksum in every dialect.
+    AdvertChecksum = "advert_checksum",
+    /// XDP dropped an advert with address count 0.
+    AdvertNoAddress = "advert_no_address",
+    /// XDP dropped an advert with interval 0, or (VRRPv2) one that is not ours.
+    AdvertInterval = "advert_interval",
+    /// XDP dropped a VRRPv2 advert with an authentication type other than 0.
+    AdvertAuth = "advert_auth",
+    /// XDP dropped an advert from a sender that the instance does not allow.
+    AdvertSender = "advert_sender",
+    /// XDP dropped an advert with one of our own addresses as sender.
+    AdvertOwn = "advert_own",
+    /// XDP dropped a fragment of a VRRP packet.
+    AdvertFragment = "advert_fragment",
+    /// XDP dropped an advert to an address that this instance does not use.
+    AdvertDestination = "advert_destination",
+    /// An event was not reported: the instance's budget was used up.
+    EventBudget = "event_budget",
+    /// An event was not reported: the ring buffer was full.
+    EventRingFull = "event_ring_full",
+    /// The kernel's timer reported silence.
+    SilenceReported = "silence_reported",
+    /// tc let out a frame that is none of our business.
+    EgressOther = "egress_other",
+    /// tc let out a frame that speaks for a VIP: the gate was open.
+    EgressVipOpen = "egress_vip_open",
+    /// tc dropped a packet with a VIP as source: the gate was closed.
+    EgressVipClosed = "egress_vip_closed",
+    /// tc dropped ARP that claims a VIP as sender: the gate was closed.
+    EgressArpClosed = "egress_arp_closed",
+}
+
+const _: () = {
+    assert!(size_of::<VridKey>() == 8);
+    assert!(size_of::<SenderKey>() == 8);
+    assert!(size_of::<InstanceConfig>() == 28);
+    assert!(size_of::<Gate>() == 64);
+    assert!(size_of::<LeaseCell>() == 64);
+    assert!(size_of::<Received>() == 64);
+    assert!(size_of::<WatchConfig>() == 8);
+    assert!(size_of::<Event>() == 32);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advert_word_keeps_what_it_was_given() {
+        let word = AdvertWord::new([192, 168, 33, 102], 254, 4095, true);
+        assert!(word.is_valid() && word.from_had());
+        assert_eq!(word.sender(), [192, 168, 33, 102]);
+        assert_eq!(word.priority(), 254);
+        assert_eq!(word.interval_centis(), 4095);
+        assert!(!AdvertWord::new([0; 4], 0, 0, false).from_had());
+        assert!(!AdvertWord(0).is_valid());
+    }
+
+    #[test]
+    fn reasons_are_indexed_in_order_and_named_once() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert!(
+                Reason::ALL[..index]
+                    .iter()
+                    .all(|other| other.name() != reason.name())
+            );
+        }
+    }
+}

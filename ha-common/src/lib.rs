@@ -1,0 +1,16 @@
+//! What the kernel side and the user side of `had` share.
+//!
+//! Everything here compiles for the BPF target: no allocation, no panics on bytes from the network,
+//! and loops with constant bounds, which the verifier can follow.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+pub mod abi;
+pub mod gate;
+#[cfg(feature = "user")]
+mod pod;
+pub mod units;
+pub mod wire;
+
+pub use units::{Centis, MonoNs, Nanos, Priority, Vrid};

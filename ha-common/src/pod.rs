@@ -1,0 +1,28 @@
+//! The promise to aya that the map types are plain bytes. The one place in this crate with `unsafe`.
+
+#![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
+
+use crate::abi::{
+    Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VridKey, WatchConfig,
+};
+
+macro_rules! pod {
+    ($($type:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `repr(C)` (asserted size, explicit padding fields), integers and byte arrays only:
+            // every bit pattern is a value and there is no hidden padding.
+            unsafe impl aya::Pod for $type {}
+        )+
+    };
+}
+
+pod!(
+    VridKey,
+    SenderKey,
+    InstanceConfig,
+    Gate,
+    LeaseCell,
+    Received,
+    WatchConfig,
+    Event
+);

@@ -1,0 +1,2 @@
+//! Empty: a library target lets cargo rebuild dependents when the programs change.
+#![no_std]

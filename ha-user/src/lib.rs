@@ -1,0 +1,3 @@
+//! The parts of the daemon `had` and of its control tool `hactl`.
+
+pub mod dataplane;

@@ -1,0 +1,1 @@
+//! The lab: nodes in network namespaces on one bridge.
