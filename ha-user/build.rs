@@ -1,5 +1,6 @@
 //! Compiles the eBPF programs with whichever toolchain here can: a nightly with `rust-src`, else
 //! Debian's compiler, linked as the rustup toolchain `debian` (`cargo xtask setup` links it).
+//! `HAD_EBPF_TOOLCHAIN=debian` (or `nightly`) chooses one of the two.
 
 use std::{env, path::Path, process::Command};
 
@@ -27,6 +28,13 @@ fn main() -> Result<()> {
 }
 
 fn toolchain() -> Result<Toolchain<'static>> {
+    println!("cargo:rerun-if-env-changed=HAD_EBPF_TOOLCHAIN");
+    match env::var("HAD_EBPF_TOOLCHAIN").as_deref() {
+        Ok("nightly") => return Ok(Toolchain::Nightly),
+        Ok("debian") => return Ok(Toolchain::Custom("debian")),
+        Ok(other) => bail!("HAD_EBPF_TOOLCHAIN is `{other}`; it takes `nightly` or `debian`"),
+        Err(_) => {}
+    }
     if has_core_source("nightly") {
         Ok(Toolchain::Nightly)
     } else if has_core_source("debian") {
