@@ -56,8 +56,19 @@ enum Command {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, whatever RUST_BACKTRACE says: these errors are for people.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Setup { dry_run } => {
             setup::meet_needs(if dry_run {
                 setup::Mode::DryRun
@@ -85,5 +96,5 @@ fn main() -> Result<ExitCode> {
         }
         Command::Sim { args } => cargo::sim(&args)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
