@@ -1,7 +1,7 @@
 //! Finds or installs what building and testing need. Each need says what it wants, how to see whether
 //! it is met, and the commands that meet it.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,6 +14,8 @@ const INSTALL_LIMIT_SECS: u32 = 1_500;
 const RUSTUP_LIMIT_SECS: u32 = 300;
 /// The release of bpf-linker that goes with the pinned aya.
 const BPF_LINKER: &str = "0.13";
+/// The LLVM that bpf-linker is built for: not older than the one in either compiler for eBPF.
+const LLVM: &str = "22";
 
 /// Debian packages that the tests and measurements use, each with a file by which it is known.
 const TEST_PACKAGES: &[(&str, &str)] = &[
@@ -40,7 +42,7 @@ pub(crate) fn meet_needs(mode: Mode) -> Result<()> {
         installed: Vec::new(),
     };
     let toolchain = installer.ebpf_compiler()?;
-    installer.bpf_linker(toolchain)?;
+    installer.bpf_linker()?;
     installer.test_packages()?;
     match installer.installed.as_slice() {
         [] => println!(
@@ -64,43 +66,27 @@ fn is_root() -> bool {
     answer("id", &["-u"]).as_deref() == Some("0")
 }
 
-/// A compiler that can build `core` for the BPF target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EbpfToolchain {
-    Nightly,
-    Debian,
+/// rustup's name for Debian's compiler, once it is linked.
+const DEBIAN_TOOLCHAIN: &str = "debian";
+
+/// Whether a toolchain is there, with the source of `core`, which is built for the BPF target.
+fn has_core_source(toolchain: &str) -> bool {
+    answer("rustup", &["run", toolchain, "rustc", "--print", "sysroot"]).is_some_and(|root| {
+        Path::new(&root)
+            .join("lib/rustlib/src/rust/library/core/Cargo.toml")
+            .exists()
+    })
 }
 
-impl EbpfToolchain {
-    /// rustup's name for it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Nightly => "nightly",
-            Self::Debian => "debian",
-        }
-    }
-
-    /// Whether it is there, with the source of `core`.
-    fn is_ready(self) -> bool {
-        answer(
-            "rustup",
-            &["run", self.name(), "rustc", "--print", "sysroot"],
-        )
-        .is_some_and(|root| {
-            Path::new(&root)
-                .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-                .exists()
-        })
-    }
-
-    /// Its LLVM's major version, which bpf-linker must match.
-    fn llvm_major(self) -> Option<String> {
-        let version = answer("rustup", &["run", self.name(), "rustc", "-vV"])?;
-        let llvm = version
-            .lines()
-            .find_map(|line| line.strip_prefix("LLVM version: "))?;
-        Some(llvm.split('.').next()?.to_owned())
-    }
+/// The nightly that `ha-ebpf/rust-toolchain.toml` pins.
+fn pinned_nightly() -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ha-ebpf/rust-toolchain.toml");
+    let pin =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    pin.lines()
+        .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'))
+        .map(str::to_owned)
+        .with_context(|| format!("{} names no channel", path.display()))
 }
 
 struct Installer {
@@ -110,87 +96,74 @@ struct Installer {
 }
 
 impl Installer {
-    fn ebpf_compiler(&mut self) -> Result<EbpfToolchain> {
+    fn ebpf_compiler(&mut self) -> Result<String> {
         if answer("rustup", &["--version"]).is_none() {
             bail!(
                 "rustup is missing: it selects the compilers. Install it from your distribution or \
                  from https://rustup.rs, then run this again."
             );
         }
-        for toolchain in [EbpfToolchain::Nightly, EbpfToolchain::Debian] {
-            if toolchain.is_ready() {
-                return Ok(toolchain);
+        let nightly = pinned_nightly()?;
+        for toolchain in [nightly.as_str(), DEBIAN_TOOLCHAIN] {
+            if has_core_source(toolchain) {
+                return Ok(toolchain.to_owned());
             }
         }
-        let by_rustup = "rustup toolchain install nightly --profile minimal --component rust-src";
+        let by_rustup =
+            format!("rustup toolchain install {nightly} --profile minimal --component rust-src");
         let by_apt = "apt-get install rustc-web cargo-web rust-web-src && \
                       rustup toolchain link debian /usr";
         if self.mode == Mode::DryRun {
             bail!("no compiler for eBPF: run `{by_rustup}`, or on Debian `{by_apt}`");
         }
-        println!("setup: a compiler for eBPF is missing; trying rustup's nightly");
-        let nightly = run(&mut bounded(
-            RUSTUP_LIMIT_SECS,
-            "rustup",
-            &[
-                "toolchain",
-                "install",
-                "nightly",
-                "--profile",
-                "minimal",
-                "--component",
-                "rust-src",
-            ],
-        ));
-        if nightly.is_ok() && EbpfToolchain::Nightly.is_ready() {
-            self.installed
-                .push("rustup's nightly with rust-src".to_owned());
-            return Ok(EbpfToolchain::Nightly);
+        println!("setup: a compiler for eBPF is missing; trying rustup's {nightly}");
+        let args = by_rustup.split(' ').skip(1).collect::<Vec<_>>();
+        let outcome = run(&mut bounded(RUSTUP_LIMIT_SECS, "rustup", &args));
+        if outcome.is_ok() && has_core_source(&nightly) {
+            self.installed.push(format!("{nightly} with rust-src"));
+            return Ok(nightly);
         }
-        println!("setup: no nightly with rust-src can be had here; trying Debian's compiler");
+        println!("setup: {nightly} cannot be had here; trying Debian's compiler");
         self.apt_install(&["rustc-web", "cargo-web", "rust-web-src"])
             .and_then(|()| {
-                run(Command::new("rustup").args(["toolchain", "link", "debian", "/usr"]))
+                run(Command::new("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, "/usr"]))
             })
             .with_context(|| format!("no compiler for eBPF: run `{by_rustup}` or `{by_apt}`"))?;
-        if !EbpfToolchain::Debian.is_ready() {
+        if !has_core_source(DEBIAN_TOOLCHAIN) {
             bail!("Debian's rustc is installed, but without the source of core: run `{by_apt}`");
         }
-        Ok(EbpfToolchain::Debian)
+        Ok(DEBIAN_TOOLCHAIN.to_owned())
     }
 
-    fn bpf_linker(&mut self, toolchain: EbpfToolchain) -> Result<()> {
+    fn bpf_linker(&mut self) -> Result<()> {
         if answer("bpf-linker", &["--version"]).is_some() {
             return Ok(());
         }
-        let major = toolchain
-            .llvm_major()
-            .context("rustc does not say which LLVM it has")?;
-        let packages = [format!("llvm-{major}-dev"), format!("libpolly-{major}-dev")];
-        let prefix = format!("/usr/lib/llvm-{major}");
-        let feature = format!("llvm-{major}");
+        let packages = [format!("llvm-{LLVM}-dev"), format!("libpolly-{LLVM}-dev")];
+        let prefix = format!("/usr/lib/llvm-{LLVM}");
+        let install = format!(
+            "cargo install bpf-linker --locked --version ^{BPF_LINKER} --no-default-features \
+             --features llvm-{LLVM}"
+        );
         let by_hand = format!(
-            "apt-get install {} {}, then LLVM_PREFIX={prefix} PATH={prefix}/bin:$PATH cargo install \
-             bpf-linker --version '^{BPF_LINKER}' --no-default-features --features {feature}",
-            packages[0], packages[1]
+            "apt-get install {}, then LLVM_PREFIX={prefix} PATH={prefix}/bin:$PATH {install} (where \
+             there is no such package: LLVM {LLVM} from https://apt.llvm.org)",
+            packages.join(" ")
         );
         if self.mode == Mode::DryRun {
             bail!("bpf-linker is missing: {by_hand}");
         }
-        println!("setup: bpf-linker is missing; building it for LLVM {major}");
-        let version = format!("^{BPF_LINKER}");
-        let mut args = vec!["install", "bpf-linker", "--locked", "--version", &version];
-        let mut path = std::env::var("PATH").unwrap_or_default();
-        if self.apt_install(&[&packages[0], &packages[1]]).is_ok() {
-            args.extend(["--no-default-features", "--features", &feature]);
-            path = format!("{prefix}/bin:{path}");
-        } else {
-            println!("setup: no LLVM {major} from apt; trying bpf-linker's usual install");
+        println!("setup: bpf-linker is missing; building it for LLVM {LLVM}");
+        if !Path::new(&prefix).join("include/llvm-c").exists() {
+            self.apt_install(&[&packages[0], &packages[1]])
+                .with_context(|| format!("bpf-linker cannot be built: {by_hand}"))?;
         }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let args = install.split(' ').skip(1).collect::<Vec<_>>();
         run(bounded(INSTALL_LIMIT_SECS, "cargo", &args)
             .env("LLVM_PREFIX", &prefix)
-            .env("PATH", path))
-        .with_context(|| format!("bpf-linker cannot be installed: {by_hand}"))?;
+            .env("PATH", format!("{prefix}/bin:{path}")))
+        .with_context(|| format!("bpf-linker cannot be built: {by_hand}"))?;
         if answer("bpf-linker", &["--version"]).is_none() {
             bail!("bpf-linker was installed, but is not on PATH: add cargo's bin directory to it");
         }
