@@ -45,10 +45,7 @@ pub(crate) fn meet_needs(mode: Mode) -> Result<()> {
     installer.bpf_linker()?;
     installer.test_packages()?;
     match installer.installed.as_slice() {
-        [] => println!(
-            "setup: everything is here (eBPF compiler: {})",
-            toolchain.name()
-        ),
+        [] => println!("setup: everything is here (eBPF compiler: {toolchain})"),
         installed => println!("setup: installed {}", installed.join(", ")),
     }
     Ok(())
