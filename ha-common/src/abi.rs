@@ -178,14 +178,12 @@ impl AdvertWord {
 
     /// Priority.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 8 bits")]
     pub const fn priority(self) -> u8 {
         ((self.0 >> 48) & 0xff) as u8
     }
 
     /// Advertisement interval in centiseconds.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 15 bits")]
     pub const fn interval_centis(self) -> u16 {
         ((self.0 >> 32) & 0x7fff) as u16
     }
