@@ -249,7 +249,18 @@ impl Instance {
 
     /// From when on silence counts in this stay.
     pub(crate) fn silent_from(&self) -> MonoNs {
-        self.stamp.unwrap_or(self.since).max(self.since)
+        self.since
+            .max(self.stamp.unwrap_or_default())
+            .max(self.farewell_at.unwrap_or_default())
+    }
+
+    /// Our own priority 0 left. If it took its time, others hear of it only now: an advert of ours that
+    /// follows at once could overtake it.
+    pub(super) fn farewell_sent(&mut self, now: MonoNs) {
+        self.farewell_at = Some(now);
+        if self.released.is_none() && self.claim.is_none() {
+            self.arm_active_down();
+        }
     }
 
     /// When silence lets this node take over: the Active_Down_Interval after the last advert, and not
@@ -266,7 +277,9 @@ impl Instance {
         let down = self.down_interval();
         let watched = self.kernel_watch && self.stamp.is_some_and(|stamp| stamp > self.since);
         let due = if watched {
-            self.silent_from().after(down.max(BACKSTOP))
+            self.silent_from()
+                .after(down.max(BACKSTOP))
+                .max(self.silence_due())
         } else {
             self.silence_due()
         };

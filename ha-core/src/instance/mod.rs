@@ -133,6 +133,8 @@ pub(crate) struct Instance {
 
     /// Backup: why it may take over.
     pub(crate) claim: Option<Claim>,
+    /// Backup: when our own priority 0 left, if it was sent.
+    pub(crate) farewell_at: Option<MonoNs>,
     /// Backup: who let go; Skew_Time is running.
     pub(crate) released: Option<IpAddr>,
     /// Backup: how often a deadline that passed while this node was held up was not believed.
@@ -205,6 +207,7 @@ impl Instance {
             stamp: None,
             active: None,
             claim: None,
+            farewell_at: None,
             released: None,
             doubts: 0,
             yielded: false,
@@ -444,6 +447,7 @@ impl Instance {
     /// Forgets what belongs to a stay that is over, and applies what waited for its end.
     fn settle(&mut self) {
         self.claim = None;
+        self.farewell_at = None;
         self.released = None;
         self.doubts = 0;
         self.vips = false;
@@ -518,11 +522,22 @@ impl Instance {
             advert,
             last: received_at,
         });
-        if self.stamp.is_none_or(|stamp| stamp <= received_at) {
-            self.stamp = Some(received_at);
-            self.heard = Some(advert);
-            self.active = Some(advert.sender);
+        if self.stamp.is_some_and(|stamp| stamp > received_at) {
+            return;
         }
+        // Where the kernel filters, the last adverts of the router heard before were not reported: the
+        // very last may have come just now. Its gate is the one that a short-lived candidate's
+        // priority 0 must not make us forget.
+        if let Some(before) = self.active.filter(|before| *before != advert.sender) {
+            for speaker in &mut self.speakers {
+                if speaker.advert.sender == before {
+                    speaker.last = speaker.last.max(received_at);
+                }
+            }
+        }
+        self.stamp = Some(received_at);
+        self.heard = Some(advert);
+        self.active = Some(advert.sender);
     }
 
     /// A router let go.

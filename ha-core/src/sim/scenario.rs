@@ -116,6 +116,8 @@ pub(crate) struct Scenario {
     pub(crate) settled_by: u64,
     pub(crate) end_at: u64,
     pub(crate) reloads: bool,
+    /// How often addresses cannot be added.
+    vips_fail: u32,
 }
 
 const MS: u64 = 1_000_000;
@@ -153,6 +155,7 @@ impl Scenario {
             settled_by: 0,
             end_at: 0,
             reloads: false,
+            vips_fail: 0,
         };
         scenario.draw_faults(&mut rng, 2 * down.0, quiet_at, longest.0);
         scenario.set_deadlines();
@@ -207,7 +210,8 @@ impl Scenario {
             .faults
             .iter()
             .any(|(_, fault)| matches!(fault, Fault::VipsFail { .. } | Fault::SendsFail { .. }));
-        let hold = if held { 4_000 * MS } else { 0 };
+        // 1 s after the first failure, doubling.
+        let hold = if held { 8_000 * MS } else { 0 };
         let started = start.saturating_sub(self.quiet_at);
         self.served_by = self.quiet_at + served + hold + started;
         self.settled_by = self.served_by + preempt + 2 * served;
@@ -313,7 +317,10 @@ impl Scenario {
                     config: self.reloaded(rng, node),
                 }
             }
-            13 => Fault::VipsFail { node, times: 1 },
+            13 if self.vips_fail < 2 => {
+                self.vips_fail += 1;
+                Fault::VipsFail { node, times: 1 }
+            }
             14 => Fault::SendsFail { node, until },
             _ => Fault::VipLost { node, instance },
         };
@@ -361,6 +368,7 @@ impl Scenario {
             self.faults.push((at, Fault::Loss { permille: 0 }));
         }
         for node in 0..self.nodes.len() {
+            self.faults.push((at, Fault::VipsFail { node, times: 0 }));
             for instance in 0..self.instances {
                 self.faults.push((
                     at,
