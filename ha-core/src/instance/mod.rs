@@ -126,6 +126,8 @@ pub(crate) struct Instance {
 
     /// What the last advert with a priority other than 0 said.
     pub(crate) heard: Option<Advert>,
+    /// When that arrived, as far as it was reported and not only stamped.
+    pub(crate) said_at: MonoNs,
     /// When it, or an equal one after it, arrived.
     pub(crate) stamp: Option<MonoNs>,
     /// The router last heard as Active; nobody after it let go or fell silent.
@@ -204,6 +206,7 @@ impl Instance {
             condition: None,
             was_ready: false,
             heard: None,
+            said_at: MonoNs::ZERO,
             stamp: None,
             active: None,
             claim: None,
@@ -495,7 +498,13 @@ impl Instance {
             return Verdict::Stay;
         }
         match self.heard {
-            Some(advert) => self.hear(advert, received_at, now, out),
+            Some(advert) => {
+                // An event that says otherwise may still wait to be read.
+                let said_at = self.said_at;
+                let verdict = self.hear(advert, received_at, now, out);
+                self.said_at = said_at;
+                verdict
+            }
             None => {
                 self.stamp = Some(received_at);
                 if self.state == State::Backup {
@@ -522,7 +531,8 @@ impl Instance {
             advert,
             last: received_at,
         });
-        if self.stamp.is_some_and(|stamp| stamp > received_at) {
+        self.stamp = self.stamp.max(Some(received_at));
+        if self.said_at > received_at {
             return;
         }
         // Where the kernel filters, the last adverts of the router heard before were not reported: the
@@ -535,7 +545,7 @@ impl Instance {
                 }
             }
         }
-        self.stamp = Some(received_at);
+        self.said_at = received_at;
         self.heard = Some(advert);
         self.active = Some(advert.sender);
     }

@@ -238,7 +238,7 @@ impl World {
                 );
             }
             Word::Silence { instance, last } => {
-                self.read_stamp(node, instance);
+                self.read_all(node);
                 self.hand_in(
                     node,
                     Input::Silence {

@@ -175,7 +175,7 @@ impl Scenario {
 
     /// How much of a trace is told around a broken rule.
     pub(crate) fn window(&self) -> u64 {
-        3 * longest_down(&self.nodes).0
+        8 * longest_down(&self.nodes).0
     }
 
     /// When it has to be over, by the rules' own times.
