@@ -254,10 +254,16 @@ impl Instance {
             .max(self.farewell_at.unwrap_or_default())
     }
 
-    /// Our own priority 0 left. If it took its time, others hear of it only now: an advert of ours that
-    /// follows at once could overtake it.
+    /// Our own priority 0 left, perhaps long after it was decided. An advert of ours that follows at once
+    /// could be overtaken by it on the way, and then says nothing to those who hear it in that order: so
+    /// this node does not compete for an interval.
     pub(super) fn farewell_sent(&mut self, now: MonoNs) {
         self.farewell_at = Some(now);
+        let until = now.after(self.config.advert_interval);
+        if self.hold_until.is_none_or(|hold| hold < until) {
+            self.hold_until = Some(until);
+            self.timers.set(Timer::HoldDown, until);
+        }
         if self.released.is_none() && self.claim.is_none() {
             self.arm_active_down();
         }

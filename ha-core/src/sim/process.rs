@@ -24,7 +24,9 @@ pub(crate) struct Process {
     stamps: Vec<Option<MonoNs>>,
     /// By instance and node: the stay and send time of the last advert that was handed in.
     told: Vec<Vec<Option<(usize, u64)>>>,
-    /// The same, as it was when the engine decided to speak.
+    /// By instance: whether it knows what any advert said.
+    knows: Vec<bool>,
+    /// What was handed in, as it was when the engine decided to speak.
     decided: Vec<Option<Vec<Option<(usize, u64)>>>>,
 }
 
@@ -66,6 +68,7 @@ impl Process {
             due: u64::MAX,
             stamps: std::vec![None; instances],
             told: std::vec![std::vec![None; nodes]; instances],
+            knows: std::vec![false; instances],
             decided: std::vec![None; instances],
         }
     }
@@ -226,6 +229,7 @@ impl World {
                     && let Some(stay) = origin.stay
                 {
                     process.told[instance][origin.node] = Some((stay, origin.sent_at));
+                    process.knows[instance] = true;
                     process.stamps[instance] = process.stamps[instance].max(Some(received_at));
                 }
                 self.hand_in(
@@ -263,9 +267,6 @@ impl World {
     /// Hands in a stamp that moved without an event, and at first what the advert said.
     fn read_stamp(&mut self, node: usize, instance: usize) {
         let machine = &mut self.nodes[node];
-        if machine.plan.reports == Reports::Every {
-            return;
-        }
         let (Some(process), Some((received_at, origin))) =
             (&mut machine.process, machine.kernels[instance].last)
         else {
@@ -276,9 +277,16 @@ impl World {
         }
         // A daemon that starts knows nothing yet: it reads the word as well.
         let first = process.stamps[instance].is_none();
+        if machine.plan.reports == Reports::Every && !first {
+            return;
+        }
         let word = machine.kernels[instance].last_word();
         process.stamps[instance] = Some(received_at);
-        if let Some(stay) = origin.stay {
+        // A stamp without the word says nothing about the sender's interval.
+        process.knows[instance] |= first && word.is_some();
+        if let Some(stay) = origin.stay
+            && process.knows[instance]
+        {
             process.told[instance][origin.node] = Some((stay, origin.sent_at));
         }
         let input = match word {

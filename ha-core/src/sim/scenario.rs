@@ -112,6 +112,8 @@ pub(crate) struct Scenario {
     pub(crate) quiet_at: u64,
     /// By then somebody speaks for every instance that has a node to.
     pub(crate) served_by: u64,
+    /// A pre-emption in between may leave nobody speaking for a round trip.
+    pub(crate) hand_over: u64,
     /// By then nothing moves any more.
     pub(crate) settled_by: u64,
     pub(crate) end_at: u64,
@@ -152,6 +154,7 @@ impl Scenario {
             faults: Vec::new(),
             quiet_at,
             served_by: 0,
+            hand_over: 0,
             settled_by: 0,
             end_at: 0,
             reloads: false,
@@ -213,6 +216,7 @@ impl Scenario {
         // 1 s after the first failure, doubling.
         let hold = if held { 8_000 * MS } else { 0 };
         let started = start.saturating_sub(self.quiet_at);
+        self.hand_over = steps;
         self.served_by = self.quiet_at + served + hold + started;
         self.settled_by = self.served_by + preempt + 2 * served;
         self.end_at = self.settled_by + 2 * down;

@@ -600,6 +600,7 @@ impl World {
         let Scenario {
             served_by,
             settled_by,
+            hand_over,
             ..
         } = self.scenario;
         for (instance, speaking) in speakers.iter().enumerate() {
@@ -629,7 +630,7 @@ impl World {
                     && stay
                         .open
                         .iter()
-                        .any(|(from, until)| *from <= served_by && served_by < *until)
+                        .any(|(from, until)| *from <= served_by + hand_over && served_by < *until)
             });
             if !served {
                 return fault(
