@@ -128,6 +128,8 @@ pub(crate) struct Instance {
 
     /// What the last advert with a priority other than 0 said.
     pub(crate) heard: Option<Advert>,
+    /// Whether the kernel may have taken repetitions of it without a word: since priority 0 it has not.
+    pub(crate) repeats_hidden: bool,
     /// When that arrived, as far as it was reported and not only stamped.
     pub(crate) said_at: MonoNs,
     /// When it, or an equal one after it, arrived.
@@ -212,6 +214,7 @@ impl Instance {
             was_ready: false,
             listening_since: now,
             heard: None,
+            repeats_hidden: false,
             said_at: MonoNs::ZERO,
             stamp: None,
             active: None,
@@ -495,6 +498,9 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
+        if advert.priority == Priority::RELEASE {
+            self.repeats_hidden = false;
+        }
         match self.state {
             State::Backup => self.backup_hears(advert, received_at, now, out),
             State::Promoting => self.promoting_hears(advert, received_at, now, out),
@@ -551,16 +557,20 @@ impl Instance {
         if self.said_at > received_at {
             return;
         }
-        // Where the kernel filters, the last adverts of the router heard before were not reported: the
-        // very last may have come just now. Its gate is the one that a short-lived candidate's
-        // priority 0 must not make us forget.
-        if let Some(before) = self.active.filter(|before| *before != advert.sender) {
+        // Where the kernel filters, repetitions of the last advert were not reported: the very last may
+        // have come just now. Its sender's gate is the one that a short-lived candidate's priority 0
+        // must not make us forget.
+        let before = self
+            .heard
+            .filter(|before| self.repeats_hidden && before.sender != advert.sender);
+        if let Some(before) = before.filter(|_| !self.speaks()) {
             for speaker in &mut self.speakers {
-                if speaker.advert.sender == before {
+                if speaker.advert.sender == before.sender {
                     speaker.last = speaker.last.max(received_at);
                 }
             }
         }
+        self.repeats_hidden = true;
         self.said_at = received_at;
         self.heard = Some(advert);
         self.active = Some(advert.sender);
