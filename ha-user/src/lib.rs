@@ -1,3 +1,4 @@
 //! The parts of the daemon `had` and of its control tool `hactl`.
 
+pub mod config;
 pub mod dataplane;
