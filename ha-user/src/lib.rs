@@ -2,3 +2,5 @@
 
 pub mod config;
 pub mod dataplane;
+pub mod net;
+pub mod sys;
