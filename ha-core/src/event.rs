@@ -1,7 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
 use alloc::string::String;
-use core::net::IpAddr;
+use core::{fmt, net::IpAddr};
 
 use ha_common::{
     MonoNs, Nanos, Priority,
@@ -45,6 +45,23 @@ pub enum InterfaceCondition {
     NoAddress,
     /// The dataplane could not be attached to it; the shell's log has the error.
     NoDataplane,
+}
+
+impl fmt::Display for InterfaceCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready { source } => {
+                write!(f, "its interface is ready with address {source}")
+            }
+            Self::Absent => f.write_str("its interface does not exist"),
+            Self::Down => f.write_str("its interface is down"),
+            Self::NoCarrier => f.write_str("its interface has no carrier"),
+            Self::NoAddress => f.write_str("its interface lacks the source address"),
+            Self::NoDataplane => {
+                f.write_str("the dataplane could not be attached to its interface")
+            }
+        }
+    }
 }
 
 /// Whom an operator's command concerns.

@@ -7,8 +7,11 @@
 //!    next, and hand the outcome of those that ask for one back through `handle` at once,
 //! 3. ask [`Engine::poll_timeout`] when to call `handle_timeout`.
 //!
-//! Spurious calls do nothing. Before `handle_timeout`, hand in what has been received meanwhile
-//! ([`Input::Heard`], [`Input::Advert`]): nothing is believed silent because the shell was late.
+//! Spurious calls do nothing. Before `handle_timeout`, and before [`Input::Silence`], hand in what has
+//! been received meanwhile: first the events that wait ([`Input::Advert`]), then, for each instance
+//! whose stamp moved since, [`Input::Heard`] (or an `Advert` made from the stamp and the word beside
+//! it): nothing is believed silent because the shell was late. After [`Input::Reconfigure`], report
+//! [`Input::Interface`] for every instance.
 
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]
 #![forbid(unsafe_code)]
@@ -16,9 +19,19 @@
 extern crate alloc;
 
 pub mod config;
+mod engine;
 pub mod event;
+mod explain;
+mod instance;
+mod outbox;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod status;
+mod timer;
+pub mod vrrp;
 
-pub use config::{EngineConfig, GroupConfig, InstanceConfig, Version};
-pub use event::{Action, Advert, Input, InstanceId, InterfaceCondition};
+pub use config::{AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, Version};
+pub use engine::Engine;
+pub use event::{Action, Advert, Input, InstanceId, InterfaceCondition, Target};
 pub use status::{Cause, InstanceStatus, State, Transition};
+pub use timer::Timer;

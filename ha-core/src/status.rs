@@ -120,6 +120,77 @@ pub enum Cause {
     Reconfigured,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("the daemon started"),
+            Self::InterfaceReady => f.write_str("its interface is ready"),
+            Self::Interface(condition) => condition.fmt(f),
+            Self::Silence { lasted } => {
+                write!(f, "nothing was heard for {}", Span(*lasted))
+            }
+            Self::Released { by } => write!(f, "{by} let go of it"),
+            Self::Preempting { active, priority } => {
+                write!(f, "{active} advertises the lower priority {priority}")
+            }
+            Self::Owner => f.write_str("this node owns the addresses (priority 255)"),
+            Self::Promoted => f.write_str("its addresses are in place and the gate is open"),
+            Self::Outranked { by, priority } => {
+                write!(
+                    f,
+                    "{by} advertises priority {priority}, which outranks this node"
+                )
+            }
+            Self::Late { by } => write!(
+                f,
+                "this node was held up until {} after the gate's deadline",
+                Span(*by)
+            ),
+            Self::PromotionFailed { why } => write!(f, "the promotion failed: {why}"),
+            Self::SendFailed { why } => write!(
+                f,
+                "no advert could be sent until the gate's deadline: {why}"
+            ),
+            Self::Switchover => f.write_str("an operator moved it to another node"),
+            Self::GroupMember { name } => {
+                write!(f, "{name}, which is in the same group, had to let go")
+            }
+            Self::Shutdown => f.write_str("the daemon is ending"),
+            Self::Reconfigured => f.write_str("a reload changed or removed it"),
+        }
+    }
+}
+
+/// A span as people write it: rounded to microseconds, without trailing zeros.
+pub(crate) struct Span(pub(crate) Nanos);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.0.saturating_add(500) / 1_000;
+        let (whole, part, unit) = if micros < 1_000_000 {
+            (micros / 1_000, micros % 1_000, "ms")
+        } else {
+            (micros / 1_000_000, micros / 1_000 % 1_000, "s")
+        };
+        write!(f, "{whole}")?;
+        if part > 0 {
+            let digits = [part / 100, part / 10 % 10, part % 10];
+            let shown = if digits[2] > 0 {
+                3
+            } else if digits[1] > 0 {
+                2
+            } else {
+                1
+            };
+            f.write_str(".")?;
+            for digit in digits.into_iter().take(shown) {
+                write!(f, "{digit}")?;
+            }
+        }
+        write!(f, " {unit}")
+    }
+}
+
 /// A change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -160,4 +231,27 @@ pub struct InstanceStatus {
     pub active_peer: Option<IpAddr>,
     /// Sentences: the state, its cause and time, what is being waited for, what would change it.
     pub explanation: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        for (nanos, text) in [
+            (0, "0 ms"),
+            (499, "0 ms"),
+            (10_000_000, "10 ms"),
+            (36_093_750, "36.094 ms"),
+            (1_500_000, "1.5 ms"),
+            (1_050_000, "1.05 ms"),
+            (999_999_999, "1 s"),
+            (12_345_000_000, "12.345 s"),
+        ] {
+            assert_eq!(Span(Nanos(nanos)).to_string(), text);
+        }
+    }
 }

@@ -1,0 +1,276 @@
+//! Why an instance is in its state, in sentences.
+
+use alloc::{format, string::String, vec::Vec};
+
+use ha_common::{MonoNs, Nanos, Priority};
+
+use crate::{
+    config::GroupConfig,
+    event::InterfaceCondition,
+    instance::{Claim, Instance},
+    status::{Cause, InstanceStatus, Span, State},
+    timer::Timer,
+};
+
+/// An instance as `hactl status` and `hactl explain` show it.
+pub(crate) fn status(
+    instance: &Instance,
+    group: Option<&GroupConfig>,
+    mates: &[&Instance],
+    now: MonoNs,
+) -> InstanceStatus {
+    InstanceStatus {
+        instance: instance.id(),
+        name: instance.config.name.clone(),
+        vrid: instance.config.vrid,
+        state: instance.state,
+        cause: instance.cause.clone(),
+        since: instance.since,
+        priority: instance.config.priority,
+        effective_priority: instance.config.priority,
+        active_peer: other_active(instance, now),
+        explanation: explanation(instance, group, mates, now),
+    }
+}
+
+/// What an operator is told who wants to move what is not here.
+pub(crate) fn nothing_to_hand_over(instance: &Instance, now: MonoNs) -> String {
+    let name = &instance.config.name;
+    let state = instance.state;
+    match other_active(instance, now) {
+        Some(active) => {
+            format!(
+                "{name} cannot be moved away from here: it is in {state}, and {active} is Active"
+            )
+        }
+        None => format!(
+            "{name} cannot be moved away from here: it is in {state}, and no Active router is heard"
+        ),
+    }
+}
+
+/// The Active router, if another one is. Where the kernel watches, it would have reported silence.
+fn other_active(instance: &Instance, now: MonoNs) -> Option<core::net::IpAddr> {
+    let watched = instance.kernel_watch
+        && instance.state == State::Backup
+        && instance.claim != Some(Claim::Silence);
+    instance
+        .active
+        .filter(|_| !instance.speaks() && (watched || instance.heard_recently(now)))
+}
+
+fn explanation(
+    instance: &Instance,
+    group: Option<&GroupConfig>,
+    mates: &[&Instance],
+    now: MonoNs,
+) -> Vec<String> {
+    let mut lines = match instance.state {
+        State::Initialize => initialize(instance, now),
+        State::Backup => backup(instance, now),
+        State::Promoting => promoting(instance, now),
+        State::Active | State::Demoting => active(instance, now),
+        State::Fault => fault(instance, now),
+    };
+    if let Some(interval) = instance.deferred_interval {
+        lines.push(format!(
+            "The configured advert interval of {} is used once this node no longer speaks for the \
+             addresses.",
+            Span(interval)
+        ));
+    }
+    if let Some(group) = group {
+        in_group(instance, group, mates, &mut lines);
+    }
+    lines
+}
+
+fn in_group(
+    instance: &Instance,
+    group: &GroupConfig,
+    mates: &[&Instance],
+    lines: &mut Vec<String>,
+) {
+    let waiting = instance.is_electable() || instance.can_open(instance.since);
+    let missing = mates.iter().find(|mate| match instance.state {
+        State::Backup => !mate.speaks() && !mate.is_electable(),
+        State::Promoting => mate.state == State::Promoting && (!mate.vips || mate.rival.is_some()),
+        _ => false,
+    });
+    match missing {
+        Some(mate) if waiting => lines.push(format!(
+            "It moves together with group {}, and waits for {}, which is in {}.",
+            group.name, mate.config.name, mate.state
+        )),
+        _ => lines.push(format!("It moves together with group {}.", group.name)),
+    }
+}
+
+/// "Backup since 12.3 s"
+fn since(instance: &Instance, now: MonoNs) -> String {
+    let name = match instance.state {
+        State::Initialize => "Initialize",
+        State::Backup => "Backup",
+        State::Promoting => "Promoting",
+        State::Active => "Active",
+        State::Demoting => "Demoting",
+        State::Fault => "Fault",
+    };
+    format!("{name} since {}", Span(now.since(instance.since)))
+}
+
+fn left(due: MonoNs, now: MonoNs) -> Span {
+    Span(due.since(now))
+}
+
+fn initialize(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let since = since(instance, now);
+    if matches!(instance.cause, Cause::Shutdown | Cause::Reconfigured) {
+        return alloc::vec![format!("{since}: {}.", instance.cause)];
+    }
+    match instance.condition {
+        None => alloc::vec![format!(
+            "{since}: its interface has not been looked at yet."
+        )],
+        Some(InterfaceCondition::Ready { .. }) => alloc::vec![format!(
+            "{since}: it listens for another {} before it takes part (start_delay).",
+            left(instance.start_at, now)
+        )],
+        Some(condition) => alloc::vec![
+            format!("{since}: {condition}."),
+            String::from("It takes part as soon as its interface is ready."),
+        ],
+    }
+}
+
+fn fault(instance: &Instance, now: MonoNs) -> Vec<String> {
+    alloc::vec![
+        format!("{}: {}.", since(instance, now), instance.cause),
+        String::from("It returns to Backup as soon as its interface is ready."),
+    ]
+}
+
+fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let since = since(instance, now);
+    let mut lines = Vec::new();
+    match (instance.active, instance.heard, instance.released) {
+        (Some(_), Some(advert), _) => {
+            lines.push(format!(
+                "{since}: {} advertises priority {} every {}.",
+                advert.sender,
+                advert.priority,
+                Span(advert.interval)
+            ));
+            lines.push(format!(
+                "Takes over if nothing is heard from it for {}.",
+                Span(instance.down_interval())
+            ));
+            lines.extend(preemption(instance, advert.priority, now));
+        }
+        (_, _, Some(by)) => lines.push(format!(
+            "{since}: {by} let go; takes over in {} unless another router does.",
+            wait(instance, now)
+        )),
+        _ => lines.push(format!(
+            "{since}: no Active router is heard; takes over in {} unless one is.",
+            wait(instance, now)
+        )),
+    }
+    lines.push(format!("It is Backup because {}.", instance.cause));
+    if instance.yielded && instance.active.is_none() {
+        lines.push(String::from(
+            "An operator moved the addresses away; they come back if no other router takes them.",
+        ));
+    }
+    if let Some(until) = instance.hold_until {
+        lines.push(format!(
+            "It does not take over for another {}: {} promotions in a row failed.",
+            left(until, now),
+            instance.failures
+        ));
+    }
+    lines
+}
+
+fn wait(instance: &Instance, now: MonoNs) -> Span {
+    Span(
+        instance
+            .timers
+            .get(Timer::ActiveDown)
+            .map_or(Nanos::ZERO, |due| due.since(now)),
+    )
+}
+
+/// Why it does or does not take over from the router that it hears.
+fn preemption(instance: &Instance, theirs: Priority, now: MonoNs) -> Option<String> {
+    let ours = instance.config.priority;
+    if theirs >= ours {
+        return None;
+    }
+    Some(if !instance.config.preempt {
+        format!("Its own priority {ours} is higher, but `preempt` is off.")
+    } else if instance.yielded {
+        format!(
+            "Its own priority {ours} is higher, but an operator moved the addresses away: it waits \
+             until that router fails or lets go."
+        )
+    } else if let Some(due) = instance.timers.get(Timer::Preempt) {
+        format!(
+            "Its own priority {ours} is higher: it pre-empts in {}.",
+            left(due, now)
+        )
+    } else {
+        format!("Its own priority {ours} is higher: it pre-empts as soon as it may.")
+    })
+}
+
+fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let mut lines = alloc::vec![format!("{}: {}.", since(instance, now), instance.cause)];
+    if !instance.vips {
+        lines.push(String::from("It waits until its addresses are in place."));
+    }
+    if let Some(rival) = instance.rival {
+        lines.push(format!(
+            "It waits until {} has closed its gate: that router says so, or is silent for another {}.",
+            rival.sender,
+            instance
+                .timers
+                .get(Timer::Rival)
+                .map_or(Span(Nanos::ZERO), |due| left(due, now))
+        ));
+    }
+    match (&instance.send_error, instance.sent) {
+        (Some(why), _) => lines.push(format!("Its adverts cannot be sent: {why}.")),
+        (None, None) => lines.push(String::from("It waits until its first advert is sent.")),
+        (None, Some(_)) => {}
+    }
+    lines
+}
+
+fn active(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let mut lines = Vec::new();
+    let since = since(instance, now);
+    match &instance.elected_by {
+        Some(cause) => lines.push(format!("{since}: {cause}.")),
+        None => lines.push(format!("{since}.")),
+    }
+    if let Some(gate) = instance.gate {
+        lines.push(format!(
+            "Its gate closes by itself in {} unless another advert is sent; one is due every {}.",
+            left(gate, now),
+            Span(instance.config.advert_interval)
+        ));
+    }
+    if let Some(why) = &instance.send_error {
+        lines.push(format!("The last advert could not be sent: {why}."));
+    }
+    if !instance.vips {
+        lines.push(String::from("An address is being put back."));
+    }
+    lines.push(format!(
+        "It steps down if a router with a priority above {}, or with the same and a greater \
+         address, advertises.",
+        instance.config.priority
+    ));
+    lines
+}

@@ -1,0 +1,273 @@
+//! Backup: watching the Active router (RFC 9568 section 6.4.2).
+
+use alloc::format;
+
+use ha_common::{MonoNs, Nanos, Priority};
+
+use super::{Claim, Departure, Instance, Verdict};
+use crate::{
+    event::Advert,
+    outbox::Outbox,
+    status::{Cause, State},
+    timer::Timer,
+    vrrp,
+};
+
+/// How long the kernel's silence timer may be missing before the engine looks itself.
+const BACKSTOP: Nanos = Nanos::from_secs(1);
+
+/// Deadlines in a row that are not believed because this node was held up. Each one cost an interval in
+/// which adverts were read and none was there, so after these the silence is real.
+const DOUBTS: u32 = 3;
+
+const FIRST_HOLD: Nanos = Nanos::from_secs(1);
+const LONGEST_HOLD: Nanos = Nanos::from_secs(60);
+
+impl Instance {
+    /// Watches from now on. A router heard shortly before (while starting, or the one that outranked
+    /// us) is the Active one at once: where the kernel filters, it would not be reported again.
+    pub(crate) fn enter_backup(&mut self, cause: Cause, now: MonoNs, out: &mut Outbox) {
+        self.timers.stop_all();
+        self.settle();
+        self.transit(State::Backup, cause, now, out);
+        if let Some(until) = self.hold_until {
+            self.timers.set(Timer::HoldDown, until);
+        }
+        if !self.heard_recently(now) {
+            self.active = None;
+        }
+        self.watch(Some(self.down_interval()), out);
+        self.arm_active_down();
+        self.arm_preempt(now);
+    }
+
+    /// Raises the hold-down after a failed promotion: 1 s, doubling up to 60 s.
+    pub(crate) fn hold_down(&mut self, now: MonoNs) {
+        let hold = FIRST_HOLD
+            .times(1 << self.failures.min(6))
+            .min(LONGEST_HOLD);
+        self.failures = self.failures.saturating_add(1);
+        self.hold_until = Some(now.after(hold));
+    }
+
+    /// Whether nothing but its unit keeps it from taking over.
+    pub(crate) fn is_electable(&self) -> bool {
+        self.state == State::Backup && self.claim.is_some() && self.hold_until.is_none()
+    }
+
+    /// The cause that its claim gives to a promotion.
+    pub(crate) fn claim_cause(&self, now: MonoNs) -> Option<Cause> {
+        Some(match self.claim? {
+            Claim::Silence => Cause::Silence {
+                lasted: now.since(self.silent_from()),
+            },
+            Claim::Released(by) => Cause::Released { by },
+            Claim::Preempt => {
+                let advert = self.heard?;
+                Cause::Preempting {
+                    active: advert.sender,
+                    priority: advert.priority,
+                }
+            }
+            Claim::Owner => Cause::Owner,
+        })
+    }
+
+    pub(super) fn backup_hears(
+        &mut self,
+        advert: Advert,
+        received_at: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        if advert.priority == Priority::RELEASE {
+            return self.backup_released(advert, received_at);
+        }
+        if self.is_repetition(&advert, received_at) {
+            return Verdict::Stay;
+        }
+        let refreshed = self.silent_from();
+        let down = self.down_interval();
+        self.remember(advert, received_at);
+        self.released = None;
+        self.doubts = 0;
+        if self.down_interval() != down {
+            self.watch(Some(self.down_interval()), out);
+        }
+        self.arm_active_down();
+        if self.may_preempt() {
+            if self.claim != Some(Claim::Preempt) {
+                self.claim = None;
+                self.arm_preempt(self.preempt_base(refreshed, received_at));
+            }
+            return Verdict::Stay;
+        }
+        self.claim = None;
+        self.timers.stop(Timer::Preempt);
+        Verdict::Blocked
+    }
+
+    /// Priority 0: only the Active router has anything to let go of. A router that just lost to another
+    /// one says it too, and must not wake a third.
+    fn backup_released(&mut self, advert: Advert, received_at: MonoNs) -> Verdict {
+        if self.active != Some(advert.sender) {
+            return Verdict::Stay;
+        }
+        let skew = vrrp::skew_time(
+            self.config.version,
+            self.config.priority,
+            self.active_interval(),
+        );
+        self.active = None;
+        self.yielded = false;
+        self.timers.stop(Timer::Preempt);
+        if self.config.sole_peer && advert.from_had {
+            self.claim = Some(Claim::Released(advert.sender));
+            return Verdict::Claim;
+        }
+        self.claim = None;
+        self.released = Some(advert.sender);
+        self.timers.set(Timer::ActiveDown, received_at.after(skew));
+        Verdict::Stay
+    }
+
+    /// The kernel says that it is silent. Checked against the stamps: an advert may have come since.
+    pub(super) fn kernel_silence(
+        &mut self,
+        last_received_at: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        if self.state != State::Backup || self.released.is_some() || self.claim.is_some() {
+            return Verdict::Stay;
+        }
+        if self.stamp.is_none_or(|stamp| stamp < last_received_at) {
+            return self.hear_again(last_received_at, now, out);
+        }
+        let due = self.silent_from().after(self.down_interval());
+        if now < due {
+            // It may not be told again, so this time the engine waits for the exact end itself.
+            self.timers.set(Timer::ActiveDown, due);
+            return Verdict::Stay;
+        }
+        self.believe_silence(due, now, out)
+    }
+
+    /// Active_Down_Timer fired.
+    pub(super) fn active_down(&mut self, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
+        if self.state != State::Backup {
+            return Verdict::Stay;
+        }
+        if let Some(by) = self.released {
+            return self.believe(Claim::Released(by), due, now, out);
+        }
+        let silent = self.silent_from().after(self.down_interval());
+        if now < silent {
+            self.arm_active_down();
+            return Verdict::Stay;
+        }
+        self.believe_silence(due, now, out)
+    }
+
+    fn believe_silence(&mut self, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
+        self.believe(Claim::Silence, due, now, out)
+    }
+
+    /// A deadline that passed while this node was held up proves nothing: adverts may wait to be
+    /// read. One more interval of silence does.
+    fn believe(&mut self, claim: Claim, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let interval = self.active_interval();
+        let late = now.since(due);
+        if late > interval && self.doubts < DOUBTS {
+            self.doubts += 1;
+            self.timers.set(Timer::ActiveDown, now.after(interval));
+            self.note(
+                format!(
+                    "this node was held up for {late} beyond the end of the wait for an advert: \
+                     it waits {interval} more before it believes the silence"
+                ),
+                out,
+            );
+            return Verdict::Stay;
+        }
+        self.doubts = 0;
+        self.yielded = false;
+        self.timers.stop(Timer::Preempt);
+        self.claim = Some(claim);
+        // If its unit or a hold-down keeps it back, it looks again.
+        self.timers
+            .set(Timer::ActiveDown, now.after(self.down_interval()));
+        Verdict::Claim
+    }
+
+    /// The lower-priority Active router has been heard for long enough.
+    pub(super) fn preempt_due(&mut self, now: MonoNs) -> Verdict {
+        if self.state != State::Backup || !self.may_preempt() || !self.heard_recently(now) {
+            return Verdict::Stay;
+        }
+        self.claim = Some(Claim::Preempt);
+        Verdict::Claim
+    }
+
+    /// Whether the router last heard may be pre-empted.
+    pub(crate) fn may_preempt(&self) -> bool {
+        self.config.preempt
+            && !self.yielded
+            && self.active.is_some()
+            && self
+                .heard
+                .is_some_and(|advert| advert.priority < self.config.priority)
+    }
+
+    pub(crate) fn heard_recently(&self, now: MonoNs) -> bool {
+        self.active.is_some()
+            && self
+                .stamp
+                .is_some_and(|stamp| stamp.after(self.down_interval()) > now)
+    }
+
+    /// Starts the pre-emption timer, unless it runs: the Active_Down_Interval from `base`, as
+    /// Active_Down_Timer keeps running in RFC 9568 section 6.4.2, and the configured delay.
+    pub(crate) fn arm_preempt(&mut self, base: MonoNs) {
+        if self.may_preempt() && self.timers.get(Timer::Preempt).is_none() {
+            let due = base
+                .after(self.down_interval())
+                .after(self.config.preempt_delay);
+            self.timers.set(Timer::Preempt, due);
+        }
+    }
+
+    /// The last refresh before a lower-priority advert. Where the kernel filters, refreshes are not
+    /// reported: the last one came at most about an interval before.
+    fn preempt_base(&self, refreshed: MonoNs, received_at: MonoNs) -> MonoNs {
+        if self.kernel_watch {
+            refreshed.max(received_at.before(self.active_interval()))
+        } else {
+            refreshed
+        }
+    }
+
+    /// From when on silence counts in this stay.
+    pub(crate) fn silent_from(&self) -> MonoNs {
+        self.stamp.unwrap_or(self.since).max(self.since)
+    }
+
+    /// Sets Active_Down_Timer from what was heard. Where the kernel watches, and as long as something
+    /// was heard in this stay (before, its timer is not armed), only a backstop.
+    pub(crate) fn arm_active_down(&mut self) {
+        let down = self.down_interval();
+        let watched = self.kernel_watch && self.stamp.is_some_and(|stamp| stamp > self.since);
+        let wait = if watched { down.max(BACKSTOP) } else { down };
+        self.timers
+            .set(Timer::ActiveDown, self.silent_from().after(wait));
+    }
+
+    /// Lets go of what it held, after its unit closed.
+    pub(crate) fn depart(&mut self, departure: Departure, now: MonoNs, out: &mut Outbox) {
+        match departure.to {
+            State::Fault | State::Initialize => {
+                self.rest(departure.to, departure.cause, now, out);
+            }
+            _ => self.enter_backup(departure.cause, now, out),
+        }
+    }
+}

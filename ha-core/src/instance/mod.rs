@@ -1,0 +1,504 @@
+//! One virtual router: its state, and what it does by itself.
+//!
+//! What concerns the instance's whole unit (its group, or itself alone) is not decided here: handlers
+//! return a [`Verdict`], and the engine applies it to every member.
+
+mod active;
+mod announce;
+mod backup;
+mod promoting;
+mod reload;
+
+use alloc::string::String;
+use core::net::IpAddr;
+
+use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
+
+use crate::{
+    config::InstanceConfig,
+    event::{Action, Advert, Input, InstanceId, InterfaceCondition},
+    outbox::Outbox,
+    status::{Cause, State, Transition},
+    timer::{Timer, TimerTable},
+    vrrp::{self, Rank},
+};
+
+/// What a handler asks the engine to do with the instance's unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Stay,
+    /// This member could be promoted: promote the unit if all can.
+    Claim,
+    /// This member's promotion is complete, or a step nearer: open the unit's gates if all can.
+    Open,
+    /// This member must let go, and its unit with it.
+    Leave(Departure),
+    /// This member has to watch another router: members of its unit that speak must let go.
+    Blocked,
+}
+
+/// How a member lets go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// Where it goes: Backup, Fault or Initialize.
+    pub(crate) to: State,
+    /// Why.
+    pub(crate) cause: Cause,
+    /// Whether it says so with priority 0. Not after its gate ran out: somebody else may speak.
+    pub(crate) farewell: bool,
+}
+
+impl Departure {
+    pub(crate) const fn to_backup(cause: Cause) -> Self {
+        Self {
+            to: State::Backup,
+            cause,
+            farewell: true,
+        }
+    }
+
+    pub(crate) const fn silently(cause: Cause) -> Self {
+        Self {
+            to: State::Backup,
+            cause,
+            farewell: false,
+        }
+    }
+}
+
+/// Why a Backup may take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing was heard for the Active_Down_Interval.
+    Silence,
+    /// The Active router let go.
+    Released(IpAddr),
+    /// The Active router's priority is lower.
+    Preempt,
+    /// Priority 255.
+    Owner,
+}
+
+/// A lower-ranked `had` that was heard advertising: it closes its gate and then says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rival {
+    pub(crate) sender: IpAddr,
+    pub(crate) interval: Nanos,
+    pub(crate) last: MonoNs,
+}
+
+/// One virtual router.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) config: InstanceConfig,
+    /// A longer interval that waits until this node no longer speaks.
+    pub(crate) deferred_interval: Option<Nanos>,
+    /// Whether the kernel reports silence.
+    pub(crate) kernel_watch: bool,
+    /// When the start delay is over.
+    pub(crate) start_at: MonoNs,
+
+    pub(crate) state: State,
+    pub(crate) cause: Cause,
+    pub(crate) since: MonoNs,
+    /// Why the present promotion began.
+    pub(crate) elected_by: Option<Cause>,
+    pub(crate) epoch: Epoch,
+    pub(crate) timers: TimerTable,
+
+    /// `None` until the shell reports it.
+    pub(crate) condition: Option<InterfaceCondition>,
+    pub(crate) was_ready: bool,
+
+    /// What the last advert with a priority other than 0 said.
+    pub(crate) heard: Option<Advert>,
+    /// When it, or an equal one after it, arrived.
+    pub(crate) stamp: Option<MonoNs>,
+    /// The router last heard as Active; nobody after it let go or fell silent.
+    pub(crate) active: Option<IpAddr>,
+
+    /// Backup: why it may take over.
+    pub(crate) claim: Option<Claim>,
+    /// Backup: who let go; Skew_Time is running.
+    pub(crate) released: Option<IpAddr>,
+    /// Backup: how often a deadline that passed while this node was held up was not believed.
+    pub(crate) doubts: u32,
+    /// An operator moved the addresses away: no pre-emption until the other one fails.
+    pub(crate) yielded: bool,
+    pub(crate) hold_until: Option<MonoNs>,
+    pub(crate) failures: u32,
+
+    /// Promoting: whether the VIPs are in place.
+    pub(crate) vips: bool,
+    /// Promoting: the loser that still has to close.
+    pub(crate) rival: Option<Rival>,
+    /// Promoting: until when others may object, after this node was held up.
+    pub(crate) quiet_until: Option<MonoNs>,
+    /// Promoting, Active: when this unit's promotion began.
+    pub(crate) elected_at: MonoNs,
+    /// Promoting, Active: the last round whose advert was sent.
+    pub(crate) sent: Option<MonoNs>,
+    /// Promoting, Active: the last error of sending, until one is sent.
+    pub(crate) send_error: Option<String>,
+    /// Promoting, Active: the last advert out of turn.
+    pub(crate) extra_at: Option<MonoNs>,
+    /// Active: the gate's deadline.
+    pub(crate) gate: Option<MonoNs>,
+
+    /// Announcements left in this burst.
+    pub(crate) announcements: u32,
+    /// Bursts of announcements that failed in a row.
+    pub(crate) announce_failures: u32,
+
+    #[cfg(feature = "sim")]
+    pub(crate) mutations: crate::sim::Mutations,
+}
+
+impl Instance {
+    /// Raises the epoch that it found, before anything else.
+    pub(crate) fn new(
+        config: InstanceConfig,
+        kernel_watch: bool,
+        start_at: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Self {
+        let epoch = config.adopted_epoch.raised();
+        out.push(Action::SetEpoch {
+            instance: config.id,
+            epoch,
+        });
+        out.push(Action::SetRank {
+            instance: config.id,
+            priority: config.priority,
+        });
+        Self {
+            config,
+            deferred_interval: None,
+            kernel_watch,
+            start_at,
+            state: State::Initialize,
+            cause: Cause::Started,
+            since: now,
+            elected_by: None,
+            epoch,
+            timers: TimerTable::default(),
+            condition: None,
+            was_ready: false,
+            heard: None,
+            stamp: None,
+            active: None,
+            claim: None,
+            released: None,
+            doubts: 0,
+            yielded: false,
+            hold_until: None,
+            failures: 0,
+            vips: false,
+            rival: None,
+            quiet_until: None,
+            elected_at: now,
+            sent: None,
+            send_error: None,
+            extra_at: None,
+            gate: None,
+            announcements: 0,
+            announce_failures: 0,
+            #[cfg(feature = "sim")]
+            mutations: crate::sim::Mutations::default(),
+        }
+    }
+
+    /// Handles an input that concerns this instance.
+    pub(crate) fn handle(&mut self, input: Input, now: MonoNs, out: &mut Outbox) -> Verdict {
+        match input {
+            Input::Interface { condition, .. } => self.interface(condition, now, out),
+            Input::Advert {
+                advert,
+                received_at,
+                ..
+            } => self.hear(advert, received_at, now, out),
+            Input::Heard { received_at, .. } => self.hear_again(received_at, now, out),
+            Input::Silence {
+                last_received_at, ..
+            } => self.kernel_silence(last_received_at, now, out),
+            Input::AdvertSent { round, result, .. } => self.advert_sent(round, result, now, out),
+            Input::VipsAdded { result, .. } => self.vips_added(result, now, out),
+            Input::Announced { result, .. } => {
+                self.announced(result, now, out);
+                Verdict::Stay
+            }
+            Input::VipLost { .. } => self.vip_lost(out),
+            Input::Switchover(_) | Input::Reconfigure(_) | Input::Shutdown => Verdict::Stay,
+        }
+    }
+
+    /// Serves a timer that was due at `due`.
+    pub(crate) fn fire(
+        &mut self,
+        timer: Timer,
+        due: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        match timer {
+            Timer::Gate | Timer::Promotion => self.overdue(timer, now),
+            Timer::Start => self.start(now, out),
+            Timer::HoldDown => {
+                self.hold_until = None;
+                Verdict::Claim
+            }
+            Timer::ActiveDown => self.active_down(due, now, out),
+            Timer::Preempt => self.preempt_due(now),
+            Timer::Rival => self.rival_due(),
+            Timer::Advert => self.advert_due(due, now, out),
+            Timer::Announce => {
+                self.announce(due, now, out);
+                Verdict::Stay
+            }
+            Timer::Repeat => {
+                self.begin_burst(now, out);
+                Verdict::Stay
+            }
+            Timer::Refresh => {
+                self.refresh(due, now, out);
+                Verdict::Stay
+            }
+        }
+    }
+
+    pub(crate) const fn id(&self) -> InstanceId {
+        self.config.id
+    }
+
+    /// Whether it advertises: elected, or speaking for the VIPs.
+    pub(crate) const fn speaks(&self) -> bool {
+        matches!(self.state, State::Promoting | State::Active)
+    }
+
+    pub(crate) const fn is_ready(&self) -> bool {
+        matches!(self.condition, Some(InterfaceCondition::Ready { .. }))
+    }
+
+    pub(crate) fn rank(&self) -> Option<Rank> {
+        match self.condition {
+            Some(InterfaceCondition::Ready { source }) => Some(Rank {
+                priority: self.config.priority,
+                address: source,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The interval of the router that is heard, or our own as long as none was (RFC 9568 section 6.1).
+    pub(crate) fn active_interval(&self) -> Nanos {
+        match (self.active, &self.heard) {
+            (Some(_), Some(advert)) => advert.interval,
+            _ => self.config.advert_interval,
+        }
+    }
+
+    pub(crate) fn down_interval(&self) -> Nanos {
+        vrrp::active_down_interval(
+            self.config.version,
+            self.config.priority,
+            self.active_interval(),
+        )
+    }
+
+    /// How long an advert of ours keeps the gate open.
+    pub(crate) fn gate_time(&self) -> Nanos {
+        let time = vrrp::gate_time(self.config.advert_interval);
+        #[cfg(feature = "sim")]
+        if self.mutations.gate_stretch {
+            return Nanos(time.0 / 5 * 6);
+        }
+        time
+    }
+
+    pub(crate) fn transit(&mut self, to: State, cause: Cause, now: MonoNs, out: &mut Outbox) {
+        out.report(Transition {
+            instance: self.config.id,
+            name: self.config.name.clone(),
+            from: self.state,
+            to,
+            cause: cause.clone(),
+            at: now,
+        });
+        self.state = to;
+        self.cause = cause;
+        self.since = now;
+    }
+
+    /// Closes for good: whatever lease is in flight carries an epoch of the past.
+    pub(crate) fn close(&mut self, out: &mut Outbox) {
+        self.epoch = self.epoch.raised();
+        self.gate = None;
+        out.take_back(self.config.id);
+        out.push(Action::SetEpoch {
+            instance: self.config.id,
+            epoch: self.epoch,
+        });
+    }
+
+    pub(crate) fn send(&self, priority: Priority, now: MonoNs, out: &mut Outbox) {
+        out.push(Action::SendAdvert {
+            instance: self.config.id,
+            priority,
+            interval: self.config.advert_interval,
+            round: now,
+        });
+    }
+
+    pub(crate) fn note(&self, sentence: String, out: &mut Outbox) {
+        out.note(self.config.id, sentence);
+    }
+
+    /// Lets the kernel watch, or stops it.
+    pub(crate) fn watch(&self, down: Option<Nanos>, out: &mut Outbox) {
+        if self.kernel_watch {
+            out.push(Action::Watch {
+                instance: self.config.id,
+                down,
+            });
+        }
+    }
+
+    fn interface(
+        &mut self,
+        condition: InterfaceCondition,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        self.condition = Some(condition);
+        if self.is_ready() {
+            self.was_ready = true;
+            return match self.state {
+                State::Initialize | State::Fault => self.start(now, out),
+                _ => Verdict::Stay,
+            };
+        }
+        let cause = Cause::Interface(condition);
+        match self.state {
+            State::Initialize if !self.was_ready => self.cause = cause,
+            State::Fault => self.cause = cause,
+            State::Initialize | State::Backup => {
+                self.rest(State::Fault, cause, now, out);
+                return Verdict::Blocked;
+            }
+            State::Promoting | State::Active | State::Demoting => {
+                return Verdict::Leave(Departure {
+                    to: State::Fault,
+                    cause,
+                    farewell: true,
+                });
+            }
+        }
+        Verdict::Stay
+    }
+
+    /// Begins to take part, when the interface is ready and the start delay is over.
+    fn start(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        if !self.is_ready() || !matches!(self.state, State::Initialize | State::Fault) {
+            return Verdict::Stay;
+        }
+        if now < self.start_at {
+            self.timers.set(Timer::Start, self.start_at);
+            return Verdict::Stay;
+        }
+        self.enter_backup(Cause::InterfaceReady, now, out);
+        if self.config.priority == Priority::OWNER {
+            self.claim = Some(Claim::Owner);
+            return Verdict::Claim;
+        }
+        Verdict::Stay
+    }
+
+    /// Goes where nothing is waited for: Fault or Initialize.
+    pub(crate) fn rest(&mut self, to: State, cause: Cause, now: MonoNs, out: &mut Outbox) {
+        if self.state == State::Backup {
+            self.watch(None, out);
+        }
+        self.timers.stop_all();
+        self.settle();
+        self.transit(to, cause, now, out);
+    }
+
+    /// Forgets what belongs to a stay that is over, and applies what waited for its end.
+    fn settle(&mut self) {
+        self.claim = None;
+        self.released = None;
+        self.doubts = 0;
+        self.vips = false;
+        self.rival = None;
+        self.quiet_until = None;
+        self.sent = None;
+        self.send_error = None;
+        self.extra_at = None;
+        self.gate = None;
+        self.announcements = 0;
+        self.announce_failures = 0;
+        if let Some(interval) = self.deferred_interval.take() {
+            self.config.advert_interval = interval;
+        }
+    }
+
+    /// Whether an advert was seen before: the shell may find it in the ring buffer and in the map.
+    fn is_repetition(&self, advert: &Advert, received_at: MonoNs) -> bool {
+        self.stamp == Some(received_at) && self.heard.as_ref() == Some(advert)
+    }
+
+    fn hear(
+        &mut self,
+        advert: Advert,
+        received_at: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        match self.state {
+            State::Backup => self.backup_hears(advert, received_at, out),
+            State::Promoting => self.promoting_hears(advert, received_at, now, out),
+            State::Active => self.active_hears(advert, received_at, now, out),
+            State::Initialize | State::Fault | State::Demoting => {
+                self.remember(advert, received_at);
+                Verdict::Stay
+            }
+        }
+    }
+
+    /// The kernel's stamp moved without an event: the last advert was repeated.
+    ///
+    /// While the gate is open every advert is an event, so an Active instance learns nothing here.
+    fn hear_again(&mut self, received_at: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
+        if self.stamp.is_some_and(|stamp| received_at <= stamp) || self.state == State::Active {
+            return Verdict::Stay;
+        }
+        match self.heard {
+            Some(advert) => self.hear(advert, received_at, now, out),
+            None => {
+                self.stamp = Some(received_at);
+                if self.state == State::Backup {
+                    self.claim = None;
+                    self.arm_active_down();
+                }
+                Verdict::Stay
+            }
+        }
+    }
+
+    /// Keeps who is Active and since when; priority 0 ends it.
+    fn remember(&mut self, advert: Advert, received_at: MonoNs) {
+        if advert.priority == Priority::RELEASE {
+            if self.active == Some(advert.sender) {
+                self.active = None;
+            }
+            return;
+        }
+        if self.stamp.is_none_or(|stamp| stamp <= received_at) {
+            self.stamp = Some(received_at);
+            self.heard = Some(advert);
+            self.active = Some(advert.sender);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A shell for one engine: a clock that is set by hand, and outcomes that are handed in by hand.
+
+#![expect(dead_code, reason = "each test target uses its own part")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ha_common::{MonoNs, Nanos, Priority, Vrid, gate::Epoch};
+use ha_core::{
+    Action, Advert, AnnounceConfig, Cause, Engine, EngineConfig, GroupConfig, Input,
+    InstanceConfig, InstanceId, InterfaceCondition, State, Version,
+};
+
+pub const ID: InstanceId = InstanceId(0);
+pub const INTERVAL: Nanos = Nanos::from_millis(10);
+/// Priority 100 at 10 ms: 30 ms and 6.09375 ms of Skew_Time.
+pub const DOWN: Nanos = Nanos(36_093_750);
+pub const START: MonoNs = MonoNs(1_000_000_000);
+
+pub fn address(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(192, 168, 33, last))
+}
+
+pub fn instance(id: u32) -> InstanceConfig {
+    InstanceConfig {
+        id: InstanceId(id),
+        name: format!("vr{id}"),
+        group: None,
+        version: Version::V3,
+        vrid: Vrid::new(51).unwrap(),
+        priority: Priority(100),
+        preempt: true,
+        preempt_delay: Nanos::ZERO,
+        advert_interval: INTERVAL,
+        sole_peer: false,
+        announce: AnnounceConfig {
+            count: 1,
+            interval: Nanos::ZERO,
+            repeat_after: Nanos::ZERO,
+            refresh: Nanos::ZERO,
+        },
+        adopted_epoch: Epoch(6),
+    }
+}
+
+pub fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
+    EngineConfig {
+        start_delay: Nanos::ZERO,
+        instances,
+        groups: vec![GroupConfig {
+            name: String::from("db"),
+        }],
+        kernel_watch: false,
+    }
+}
+
+pub struct Driver {
+    pub engine: Engine,
+    pub now: MonoNs,
+}
+
+impl Driver {
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            engine: Engine::new(config, START),
+            now: START,
+        }
+    }
+
+    /// One instance, its interface ready, in Backup; what happened so far is thrown away.
+    pub fn backup(instance: InstanceConfig) -> Self {
+        Self::backup_of(config(vec![instance]))
+    }
+
+    pub fn backup_of(config: EngineConfig) -> Self {
+        let ids: Vec<InstanceId> = config.instances.iter().map(|one| one.id).collect();
+        let mut driver = Self::new(config);
+        for id in ids {
+            driver.ready(id);
+        }
+        driver.take();
+        driver
+    }
+
+    /// As [`Self::backup`], and then Active through silence, with no timer due.
+    pub fn active(instance: InstanceConfig) -> Self {
+        let mut driver = Self::backup(instance);
+        driver.silence();
+        driver.settle();
+        assert_eq!(driver.state(), State::Active);
+        driver
+    }
+
+    pub fn ready(&mut self, instance: InstanceId) {
+        self.input(Input::Interface {
+            instance,
+            condition: InterfaceCondition::Ready {
+                source: address(101),
+            },
+        });
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.engine.handle(input, self.now);
+    }
+
+    pub fn after(&mut self, span: Nanos) -> &mut Self {
+        self.now = self.now.after(span);
+        self
+    }
+
+    pub fn take(&mut self) -> Vec<Action> {
+        core::iter::from_fn(|| self.engine.poll_action()).collect()
+    }
+
+    /// To the next timer, and serves it.
+    pub fn tick(&mut self) -> Vec<Action> {
+        let (due, _) = self.engine.poll_timeout().unwrap();
+        self.now = self.now.max(due);
+        self.engine.handle_timeout(self.now);
+        self.take()
+    }
+
+    /// Lets the Active_Down_Interval pass.
+    pub fn silence(&mut self) {
+        let before = self.state();
+        for _ in 0..4 {
+            if self.state() != before {
+                return;
+            }
+            let (due, _) = self.engine.poll_timeout().unwrap();
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now);
+        }
+        assert_ne!(self.state(), before);
+    }
+
+    /// Carries out every action with success, and returns them in order.
+    pub fn settle(&mut self) -> Vec<Action> {
+        let mut done = Vec::new();
+        while let Some(action) = self.engine.poll_action() {
+            match &action {
+                Action::SendAdvert {
+                    instance, round, ..
+                } => self.input(Input::AdvertSent {
+                    instance: *instance,
+                    round: *round,
+                    result: Ok(()),
+                }),
+                Action::AddVips { instance } => self.input(Input::VipsAdded {
+                    instance: *instance,
+                    result: Ok(()),
+                }),
+                Action::Announce { instance } => self.input(Input::Announced {
+                    instance: *instance,
+                    result: Ok(()),
+                }),
+                _ => {}
+            }
+            done.push(action);
+        }
+        done
+    }
+
+    pub fn hear(&mut self, sender: u8, priority: u8) {
+        self.hear_from(ID, sender, priority);
+    }
+
+    pub fn hear_from(&mut self, instance: InstanceId, sender: u8, priority: u8) {
+        self.hear_advert(instance, advert(sender, priority));
+    }
+
+    pub fn hear_advert(&mut self, instance: InstanceId, advert: Advert) {
+        let received_at = self.now;
+        self.input(Input::Advert {
+            instance,
+            advert,
+            received_at,
+        });
+    }
+
+    pub fn state(&self) -> State {
+        self.state_of(ID)
+    }
+
+    pub fn state_of(&self, id: InstanceId) -> State {
+        self.status_of(id).state
+    }
+
+    pub fn status_of(&self, id: InstanceId) -> ha_core::InstanceStatus {
+        self.engine
+            .status(self.now)
+            .into_iter()
+            .find(|status| status.instance == id)
+            .unwrap()
+    }
+}
+
+/// An advert of another `had`, every 10 ms.
+pub fn advert(sender: u8, priority: u8) -> Advert {
+    Advert {
+        sender: address(sender),
+        priority: Priority(priority),
+        interval: INTERVAL,
+        from_had: true,
+    }
+}
+
+pub fn foreign(sender: u8, priority: u8) -> Advert {
+    Advert {
+        from_had: false,
+        ..advert(sender, priority)
+    }
+}
+
+/// The states and causes of the transitions among the actions.
+pub fn transitions(actions: &[Action]) -> Vec<(State, State, Cause)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Report(transition) => {
+                Some((transition.from, transition.to, transition.cause.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Everything but reports and notes.
+pub fn deeds(actions: Vec<Action>) -> Vec<Action> {
+    actions
+        .into_iter()
+        .filter(|action| !matches!(action, Action::Report(_) | Action::Note { .. }))
+        .collect()
+}
+
+pub fn notes(actions: &[Action]) -> Vec<&str> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Note { sentence, .. } => Some(sentence.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+impl Driver {
+    /// To the next timer, serves it, and carries out everything with success.
+    pub fn tick_and_settle(&mut self) -> Vec<Action> {
+        let (due, _) = self.engine.poll_timeout().unwrap();
+        self.now = self.now.max(due);
+        self.engine.handle_timeout(self.now);
+        self.settle()
+    }
+}
