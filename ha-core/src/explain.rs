@@ -94,7 +94,9 @@ fn in_group(
     let waiting = instance.is_electable() || instance.can_open(instance.since);
     let missing = mates.iter().find(|mate| match instance.state {
         State::Backup => !mate.speaks() && !mate.is_electable(),
-        State::Promoting => mate.state == State::Promoting && (!mate.vips || mate.rival.is_some()),
+        State::Promoting => {
+            mate.state == State::Promoting && (!mate.vips || !mate.rivals.is_empty())
+        }
         _ => false,
     });
     match missing {
@@ -229,7 +231,7 @@ fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
     if !instance.vips {
         lines.push(String::from("It waits until its addresses are in place."));
     }
-    if let Some(rival) = instance.rival {
+    if let Some(rival) = instance.rivals.last() {
         lines.push(format!(
             "It waits until {} has closed its gate: that router says so, or is silent for another {}.",
             rival.sender,

@@ -9,7 +9,7 @@ mod backup;
 mod promoting;
 mod reload;
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
@@ -131,8 +131,8 @@ pub(crate) struct Instance {
 
     /// Promoting: whether the VIPs are in place.
     pub(crate) vips: bool,
-    /// Promoting: the loser that still has to close.
-    pub(crate) rival: Option<Rival>,
+    /// Promoting: the losers that still have to close; bounded.
+    pub(crate) rivals: Vec<Rival>,
     /// Promoting: until when others may object, after this node was held up.
     pub(crate) quiet_until: Option<MonoNs>,
     /// Promoting, Active: when this unit's promotion began.
@@ -196,7 +196,7 @@ impl Instance {
             hold_until: None,
             failures: 0,
             vips: false,
-            rival: None,
+            rivals: Vec::new(),
             quiet_until: None,
             elected_at: now,
             sent: None,
@@ -251,7 +251,7 @@ impl Instance {
             }
             Timer::ActiveDown => self.active_down(due, now, out),
             Timer::Preempt => self.preempt_due(now),
-            Timer::Rival => self.rival_due(),
+            Timer::Rival => self.rivals_due(),
             Timer::Advert => self.advert_due(due, now, out),
             Timer::Announce => {
                 self.announce(due, now, out);
@@ -431,7 +431,7 @@ impl Instance {
         self.released = None;
         self.doubts = 0;
         self.vips = false;
-        self.rival = None;
+        self.rivals.clear();
         self.quiet_until = None;
         self.sent = None;
         self.send_error = None;

@@ -17,25 +17,36 @@ use crate::{
 /// purpose is that nothing is waited for without an end.
 const PATIENCE: Nanos = Nanos::from_secs(10);
 
+/// Routers that can be Active at once after a network was split, as far as they are waited for: more
+/// than a virtual router has.
+const MAX_RIVALS: usize = 16;
+
 impl Instance {
     /// Elected: advertises at once, so that nobody else competes.
     pub(crate) fn promote(&mut self, now: MonoNs, out: &mut Outbox) {
         let Some(cause) = self.claim_cause(now) else {
             return;
         };
-        let rival = self.loser();
+        let loser = self.loser();
         self.timers.stop_all();
         self.settle();
+        // An epoch of its own: an advert that outranks us from here on supersedes it in the kernel, even
+        // if this node is held up before it reads that advert and opens.
+        self.epoch = self.epoch.raised();
+        out.push(Action::SetEpoch {
+            instance: self.config.id,
+            epoch: self.epoch,
+        });
         self.active = None;
         self.yielded = false;
-        self.rival = rival;
+        self.rivals.extend(loser);
         self.elected_by = Some(cause.clone());
         self.elected_at = now;
         self.send(self.config.priority, now, out);
         self.timers
             .set(Timer::Advert, now.after(self.config.advert_interval));
         self.timers.set(Timer::Promotion, now.after(PATIENCE));
-        self.arm_rival();
+        self.arm_rivals();
         self.transit(State::Promoting, cause, now, out);
     }
 
@@ -60,17 +71,47 @@ impl Instance {
         }
     }
 
-    /// Waits until the loser's gate cannot be open any more, should its priority 0 be lost.
-    fn arm_rival(&mut self) {
-        if let Some(rival) = self.rival {
-            let longer = rival.interval.max(self.config.advert_interval);
-            self.timers
-                .set(Timer::Rival, rival.last.after(vrrp::gate_time(longer)));
+    /// Waits until no loser's gate can be open any more, should its priority 0 be lost: for as long as
+    /// its last advert can keep it open, and 1/256 for clocks that differ in rate.
+    fn arm_rivals(&mut self) {
+        self.timers.stop(Timer::Rival);
+        if let Some(due) = self.rivals.iter().map(|rival| self.outlived(rival)).max() {
+            self.timers.set(Timer::Rival, due);
         }
     }
 
-    pub(super) fn rival_due(&mut self) -> Verdict {
-        self.rival = None;
+    fn outlived(&self, rival: &Rival) -> MonoNs {
+        let longer = rival.interval.max(self.config.advert_interval);
+        let gate = vrrp::gate_time(longer);
+        rival.last.after(gate).after(Nanos(gate.0 / 256))
+    }
+
+    pub(super) fn rivals_due(&mut self) -> Verdict {
+        self.rivals.clear();
+        Verdict::Open
+    }
+
+    /// Notes that a lower-ranked `had` still advertises.
+    fn meet_rival(&mut self, advert: &Advert, received_at: MonoNs) {
+        self.rivals.retain(|rival| rival.sender != advert.sender);
+        if self.rivals.len() < MAX_RIVALS {
+            self.rivals.push(Rival {
+                sender: advert.sender,
+                interval: advert.interval,
+                last: received_at,
+            });
+        }
+        self.arm_rivals();
+    }
+
+    /// Priority 0: it has closed its gate.
+    fn rival_closed(&mut self, sender: core::net::IpAddr) -> Verdict {
+        let before = self.rivals.len();
+        self.rivals.retain(|rival| rival.sender != sender);
+        if self.rivals.len() == before {
+            return Verdict::Stay;
+        }
+        self.arm_rivals();
         Verdict::Open
     }
 
@@ -82,15 +123,7 @@ impl Instance {
         out: &mut Outbox,
     ) -> Verdict {
         if advert.priority == Priority::RELEASE {
-            if self
-                .rival
-                .is_some_and(|rival| rival.sender == advert.sender)
-            {
-                self.rival = None;
-                self.timers.stop(Timer::Rival);
-                return Verdict::Open;
-            }
-            return Verdict::Stay;
+            return self.rival_closed(advert.sender);
         }
         if self.is_repetition(&advert, received_at) {
             return Verdict::Stay;
@@ -104,12 +137,7 @@ impl Instance {
         }
         self.active = None;
         if advert.from_had {
-            self.rival = Some(Rival {
-                sender: advert.sender,
-                interval: advert.interval,
-                last: received_at,
-            });
-            self.arm_rival();
+            self.meet_rival(&advert, received_at);
         }
         self.answer(now, out);
         Verdict::Stay
@@ -220,7 +248,7 @@ impl Instance {
     pub(crate) fn can_open(&self, now: MonoNs) -> bool {
         self.state == State::Promoting
             && self.vips
-            && self.rival.is_none()
+            && self.rivals.is_empty()
             && self.quiet_until.is_none_or(|until| until <= now)
             && self
                 .sent
