@@ -156,7 +156,7 @@ impl Table {
                 IFLA_IFNAME => {
                     let name = attribute.value();
                     let name = name.strip_suffix(&[0]).unwrap_or(name);
-                    String::from_utf8_lossy(name).clone_into(&mut link.name);
+                    link.name = String::from_utf8_lossy(name).into_owned();
                 }
                 _ => {}
             }
@@ -167,7 +167,10 @@ impl Table {
         let Ok(header) = AddressHeader::parse(message.payload) else {
             return;
         };
-        let attributes = message.payload.get(ADDRESS_HEADER_LEN..).unwrap_or_default();
+        let attributes = message
+            .payload
+            .get(ADDRESS_HEADER_LEN..)
+            .unwrap_or_default();
         let local = NlasIterator::new(attributes)
             .map_while(Result::ok)
             .find(|attribute| attribute.kind() == IFA_LOCAL)
@@ -295,10 +298,7 @@ mod tests {
         let source = Some(Ipv4Addr::new(192, 168, 33, 101));
         assert_eq!(link().condition(source, &[]), ready("192.168.33.101"));
         let other = Some(Ipv4Addr::new(192, 168, 33, 102));
-        assert_eq!(
-            link().condition(other, &[]),
-            InterfaceCondition::NoAddress
-        );
+        assert_eq!(link().condition(other, &[]), InterfaceCondition::NoAddress);
         let bare = Link {
             addresses: Vec::new(),
             ..link()

@@ -146,7 +146,9 @@ impl AddressLane {
             }
             self.socket
                 .send_to(&self.requests, &SocketAddr::new(0, 0), 0)?;
-            let first = self.sequence.wrapping_sub(u32::try_from(batch.len()).unwrap_or(0));
+            let first = self
+                .sequence
+                .wrapping_sub(u32::try_from(batch.len()).unwrap_or(0));
             if let Err(error) = self.acknowledged(first, batch, harmless) {
                 result = result.and(Err(error));
             }
@@ -191,10 +193,8 @@ impl AddressLane {
                     && !harmless.contains(&errno)
                 {
                     let error = io::Error::from(errno);
-                    result = result.and(Err(io::Error::new(
-                        error.kind(),
-                        format!("{vip}: {error}"),
-                    )));
+                    result =
+                        result.and(Err(io::Error::new(error.kind(), format!("{vip}: {error}"))));
                 }
             }
         }
@@ -248,7 +248,8 @@ pub(super) fn dump(mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         push(&mut bytes, NLM_F_REQUEST | NLM_F_DUMP, 1, request);
         socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         'dump: loop {
-            let (length, _) = rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+            let (length, _) =
+                rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
             for message in messages(buffer.get(..length).unwrap_or_default()) {
                 match message.kind {
                     NLMSG_DONE => break 'dump,
@@ -263,4 +264,3 @@ pub(super) fn dump(mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
     }
     Ok(())
 }
-

@@ -36,8 +36,7 @@ pub fn schedule_fifo(priority: u32) -> io::Result<()> {
 /// # Errors
 /// EPERM or ENOMEM beyond RLIMIT_MEMLOCK.
 pub fn lock_memory() -> io::Result<()> {
-    let unlimited =
-        geteuid().is_root() || getrlimit(Resource::Memlock).current.is_none();
+    let unlimited = geteuid().is_root() || getrlimit(Resource::Memlock).current.is_none();
     let flags = if unlimited {
         MlockAllFlags::CURRENT | MlockAllFlags::FUTURE
     } else {

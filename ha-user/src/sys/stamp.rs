@@ -65,7 +65,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
         )
     };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    Ok((length, stamp(&header).map_or_else(clock::now, clock::from_realtime)))
+    Ok((
+        length,
+        stamp(&header).map_or_else(clock::now, clock::from_realtime),
+    ))
 }
 
 fn stamp(header: &libc::msghdr) -> Option<Timespec> {
@@ -77,8 +80,7 @@ fn stamp(header: &libc::msghdr) -> Option<Timespec> {
             if (*message).cmsg_level == libc::SOL_SOCKET
                 && (*message).cmsg_type == libc::SCM_TIMESTAMPNS
             {
-                let time: libc::timespec =
-                    ptr::read_unaligned(libc::CMSG_DATA(message).cast());
+                let time: libc::timespec = ptr::read_unaligned(libc::CMSG_DATA(message).cast());
                 return Some(Timespec {
                     tv_sec: time.tv_sec,
                     tv_nsec: time.tv_nsec,
