@@ -1,0 +1,388 @@
+//! A node's engine thread: it takes in what waits, carries out actions one after the other, and can be
+//! held up between any two steps.
+
+use core::mem;
+use std::{format, string::String, vec::Vec};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::{
+    scenario::Reports,
+    world::{Event, Word, World, id},
+};
+use crate::{Action, Advert, Engine, Input};
+
+/// The daemon.
+pub(crate) struct Process {
+    engine: Engine,
+    next: Step,
+    /// The turn that is awaited; older ones are void.
+    turn: u64,
+    /// When that turn comes.
+    due: u64,
+    /// By instance: the stamp that was handed in last.
+    stamps: Vec<Option<MonoNs>>,
+    /// By instance and node: the stay and send time of the last advert that was handed in.
+    told: Vec<Vec<Option<(usize, u64)>>>,
+}
+
+/// What the thread does when it goes on.
+enum Step {
+    /// Takes in, or sleeps.
+    Turn,
+    /// Carries out an action.
+    Execute(Action),
+    /// Hands in an outcome.
+    Report(Input),
+}
+
+/// Steps that take no time, in one go; more than any call leaves to do.
+const STEPS: usize = 10_000;
+
+impl Process {
+    pub(crate) fn new(engine: Engine, instances: usize, nodes: usize) -> Self {
+        Self {
+            engine,
+            next: Step::Turn,
+            turn: 0,
+            due: u64::MAX,
+            stamps: std::vec![None; instances],
+            told: std::vec![std::vec![None; nodes]; instances],
+        }
+    }
+}
+
+impl World {
+    /// Something waits for a process: if it sleeps, it goes on.
+    pub(crate) fn wake(&mut self, node: usize) {
+        let latency = self.rng.between(0, self.scenario.pace.step_max / 4);
+        let at = self.now + latency;
+        if let Some(process) = &mut self.nodes[node].process
+            && matches!(process.next, Step::Turn)
+            && process.due > at
+        {
+            self.resume(node, at);
+        }
+    }
+
+    fn resume(&mut self, node: usize, at: u64) {
+        self.turns += 1;
+        let turn = self.turns;
+        if let Some(process) = &mut self.nodes[node].process {
+            process.turn = turn;
+            process.due = at;
+            self.at(at, Event::Run { node, turn });
+        }
+    }
+
+    /// Goes on, unless the process is held up.
+    pub(crate) fn run_process(&mut self, node: usize, turn: u64) {
+        let held = self.nodes[node].paused_until;
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        if process.turn != turn {
+            return;
+        }
+        if self.now < held {
+            self.resume(node, held);
+            return;
+        }
+        for _ in 0..STEPS {
+            let Some(process) = &mut self.nodes[node].process else {
+                return;
+            };
+            let wait = match mem::replace(&mut process.next, Step::Turn) {
+                Step::Turn => self.turn(node),
+                Step::Execute(action) => self.execute(node, action),
+                Step::Report(input) => {
+                    self.hand_in(node, input);
+                    Some(0)
+                }
+            };
+            match wait {
+                Some(0) => {}
+                Some(span) => {
+                    let at = self.now.saturating_add(span);
+                    return self.resume(node, at);
+                }
+                None => return,
+            }
+        }
+        self.break_rule(format!("node{node} is busy for ever"));
+    }
+
+    fn hand_in(&mut self, node: usize, input: Input) {
+        let now = self.clock(node);
+        if let Some(process) = &mut self.nodes[node].process {
+            process.engine.handle(input, now);
+        }
+    }
+
+    /// How long a step takes.
+    fn step_time(&mut self) -> u64 {
+        let pace = self.scenario.pace;
+        if self.rng.chance(pace.stall_permille) && self.now < self.scenario.quiet_at {
+            let stall = self.rng.between(0, pace.stall_max);
+            return stall.min(self.scenario.quiet_at - self.now);
+        }
+        self.rng.between(0, pace.step_max)
+    }
+
+    /// The next action, the next word, or sleep. `None`: the process is gone.
+    fn turn(&mut self, node: usize) -> Option<u64> {
+        let process = self.nodes[node].process.as_mut()?;
+        if let Some(action) = process.engine.poll_action() {
+            if let Action::Report(transition) = action {
+                self.report(node, &transition);
+                return Some(0);
+            }
+            if let Action::Note { instance, sentence } = action {
+                self.say(|| format!("node{node} vr{} notes: {sentence}", instance.0));
+                return Some(0);
+            }
+            if action == Action::Finished {
+                self.say(|| format!("node{node} has ended"));
+                self.nodes[node].process = None;
+                self.nodes[node].words.clear();
+                return None;
+            }
+            process.next = Step::Execute(action);
+            return Some(self.step_time());
+        }
+        if let Some(word) = self.nodes[node].words.pop_front() {
+            self.take_in(node, word);
+            return Some(self.step_time());
+        }
+        for instance in 0..self.scenario.instances {
+            self.read_stamp(node, instance);
+        }
+        let now = self.clock(node);
+        let process = self.nodes[node].process.as_mut()?;
+        let Some((due, _)) = process.engine.poll_timeout() else {
+            process.due = u64::MAX;
+            return None;
+        };
+        if due <= now {
+            process.engine.handle_timeout(now);
+            return Some(0);
+        }
+        let wakes = self.nodes[node].plan.clock.when(due);
+        let latency = self.rng.between(0, self.scenario.pace.step_max / 4);
+        Some((wakes - self.now).max(1) + latency)
+    }
+
+    fn take_in(&mut self, node: usize, word: Word) {
+        match word {
+            Word::Advert {
+                instance,
+                advert,
+                received_at,
+                origin,
+            } => {
+                if let Some(process) = &mut self.nodes[node].process
+                    && let Some(stay) = origin.stay
+                {
+                    process.told[instance][origin.node] = Some((stay, origin.sent_at));
+                    process.stamps[instance] = process.stamps[instance].max(Some(received_at));
+                }
+                self.hand_in(
+                    node,
+                    Input::Advert {
+                        instance: id(instance),
+                        advert,
+                        received_at,
+                    },
+                );
+            }
+            Word::Silence { instance, last } => {
+                self.read_stamp(node, instance);
+                self.hand_in(
+                    node,
+                    Input::Silence {
+                        instance: id(instance),
+                        last_received_at: last,
+                    },
+                );
+            }
+            Word::Input(input) => {
+                let interfaces = matches!(input, Input::Reconfigure(_));
+                self.hand_in(node, input);
+                if interfaces {
+                    for instance in 0..self.scenario.instances {
+                        let input = self.interface(node, instance);
+                        self.nodes[node].words.push_back(Word::Input(input));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands in a stamp that moved without an event.
+    fn read_stamp(&mut self, node: usize, instance: usize) {
+        let machine = &mut self.nodes[node];
+        if machine.plan.reports == Reports::Every {
+            return;
+        }
+        let (Some(process), Some((received_at, origin))) =
+            (&mut machine.process, machine.kernels[instance].last)
+        else {
+            return;
+        };
+        if process.stamps[instance] >= Some(received_at) {
+            return;
+        }
+        process.stamps[instance] = Some(received_at);
+        if let Some(stay) = origin.stay {
+            process.told[instance][origin.node] = Some((stay, origin.sent_at));
+        }
+        self.hand_in(
+            node,
+            Input::Heard {
+                instance: id(instance),
+                received_at,
+            },
+        );
+    }
+
+    /// Does what an action says, and prepares its outcome.
+    fn execute(&mut self, node: usize, action: Action) -> Option<u64> {
+        let outcome = match action {
+            Action::SetEpoch { instance, epoch } => {
+                self.set_epoch(node, instance.0 as usize, epoch);
+                None
+            }
+            Action::SetLease {
+                instance, lease, ..
+            } => {
+                self.set_lease(node, instance.0 as usize, lease);
+                None
+            }
+            Action::SetRank { instance, priority } => {
+                self.nodes[node].kernels[instance.0 as usize].rank.priority = priority;
+                None
+            }
+            Action::Watch { instance, down } => {
+                self.set_watch(node, instance.0 as usize, down.unwrap_or(Nanos::ZERO));
+                None
+            }
+            Action::SendAdvert {
+                instance,
+                priority,
+                interval,
+                round,
+            } => {
+                let advert = Advert {
+                    sender: self.nodes[node].plan.address,
+                    priority,
+                    interval,
+                    from_had: true,
+                };
+                let result = self.send(node, instance.0 as usize, advert);
+                Some(Input::AdvertSent {
+                    instance,
+                    round,
+                    result,
+                })
+            }
+            Action::AddVips { instance } => {
+                let machine = &mut self.nodes[node];
+                let fails = machine.vips_fail > 0;
+                machine.vips_fail = machine.vips_fail.saturating_sub(1);
+                let result = if fails {
+                    Err(String::from("no buffer space"))
+                } else {
+                    Ok(())
+                };
+                Some(Input::VipsAdded { instance, result })
+            }
+            Action::Announce { instance } => {
+                let result = if self.rng.chance(20) && self.now < self.scenario.quiet_at {
+                    Err(String::from("network is down"))
+                } else {
+                    Ok(())
+                };
+                Some(Input::Announced { instance, result })
+            }
+            Action::RemoveVips { .. }
+            | Action::Report(_)
+            | Action::Note { .. }
+            | Action::Finished => None,
+        };
+        let process = self.nodes[node].process.as_mut()?;
+        let Some(outcome) = outcome else {
+            return Some(0);
+        };
+        process.next = Step::Report(outcome);
+        Some(self.step_time())
+    }
+
+    fn send(&mut self, node: usize, instance: usize, advert: Advert) -> Result<(), String> {
+        let machine = &self.nodes[node];
+        if self.now < machine.sends_fail_until || !machine.up[instance] {
+            return Err(String::from("network is down"));
+        }
+        if machine.stays[instance].is_none() && advert.priority.0 != 0 {
+            let now = self.clock(node);
+            let status = self.nodes[node]
+                .process
+                .as_ref()
+                .and_then(|process| process.engine.status(now).into_iter().nth(instance));
+            if let Some(status) = status {
+                self.begin_stay(node, instance, status.cause);
+            }
+        }
+        self.transmit(node, instance, advert);
+        Ok(())
+    }
+
+    fn set_lease(&mut self, node: usize, instance: usize, lease: ha_common::gate::Lease) {
+        self.look(node, instance);
+        self.nodes[node].kernels[instance].set_lease(lease);
+        self.look(node, instance);
+        let machine = &self.nodes[node];
+        if let (Some(stay), Some(process)) = (machine.stays[instance], &machine.process)
+            && self.stays[stay].told.is_none()
+        {
+            self.stays[stay].told = Some(process.told[instance].clone());
+        }
+    }
+
+    fn set_watch(&mut self, node: usize, instance: usize, down: Nanos) {
+        let now = self.clock(node);
+        let kernel = &mut self.nodes[node].kernels[instance];
+        kernel.watch = down;
+        // As the dataplane does: a recent advert is watched from when it came.
+        if let Some((last, _)) = kernel.last
+            && down != Nanos::ZERO
+            && now.since(last) <= down.plus(Nanos::from_secs(1))
+            && kernel.armed != down
+        {
+            self.arm(node, instance, last);
+        }
+    }
+
+    fn report(&mut self, node: usize, transition: &crate::Transition) {
+        let instance = transition.instance.0 as usize;
+        self.say(|| {
+            format!(
+                "node{node} vr{instance} {} -> {}: {}",
+                transition.from, transition.to, transition.cause
+            )
+        });
+        self.moved(instance);
+        self.judge_transition(node, instance, transition.to, &transition.cause);
+        let now = self.clock(node);
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let silent = process
+            .engine
+            .status(now)
+            .iter()
+            .any(|status| status.explanation.is_empty() || status.explanation[0].is_empty());
+        if silent {
+            self.break_rule(format!("invariant 6: node{node} cannot explain its state"));
+        }
+    }
+}
