@@ -85,7 +85,7 @@ pub enum Reject {
     Version,
     /// Not an advertisement.
     Type,
-    /// Shorter than its address count needs, or longer than any advert.
+    /// Shorter than its address count needs, longer than any advert, or no multiple of four.
     Length,
     /// Address count 0.
     NoAddress,
@@ -214,7 +214,10 @@ impl Claim {
         let message_len = ip.payload_len();
         let auth_len = if version == 2 { V2_AUTH_LEN } else { 0 };
         let needed = HEAD_LEN + 4 * address_count as usize + auth_len;
-        if (message_len as usize) < needed || message_len as usize > MAX_MESSAGE_LEN {
+        if (message_len as usize) < needed
+            || message_len as usize > MAX_MESSAGE_LEN
+            || message_len & 3 != 0
+        {
             return Err(Reject::Length);
         }
         let interval_centis = if version == 2 {
