@@ -18,7 +18,7 @@ use tracing::warn;
 use super::DataplaneError;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
-const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// The directory of the links within `pin_dir`.
 const LINKS: &str = "links";
@@ -71,13 +71,7 @@ impl Pins {
         fs::create_dir_all(dir).map_err(|error| failed("making", dir, error))?;
         let stat =
             rustix::fs::statfs(dir).map_err(|error| failed("looking at", dir, error.into()))?;
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::allow_attributes,
-            reason = "the field is signed here and unsigned elsewhere; the magic number has 32 bits"
-        )]
-        let magic = stat.f_type as u64;
-        if magic & 0xffff_ffff != BPF_FS_MAGIC {
+        if stat.f_type != BPF_FS_MAGIC {
             return Err(DataplaneError::NotBpffs { path: dir.into() });
         }
         let pins = Self { dir: dir.into() };
