@@ -44,7 +44,7 @@ pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
     open
 }
 
-/// Closes an open gate at once, until the daemon raises the epoch.
+/// Closes the gate until the daemon raises the epoch, whether it is open by now or about to be opened.
 #[inline(always)]
 pub(crate) fn supersede(slot: u32) {
     if let Some(gate) = GATES.get_ptr_mut(slot) {

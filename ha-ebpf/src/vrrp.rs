@@ -101,19 +101,20 @@ fn sum<const MAX: usize>(frame: &Frame, start: usize, len: usize) -> Option<u16>
     Some(sum.folded())
 }
 
-/// Stamps a valid advert. One that outranks this node closes its open gate before anybody is told.
+/// Stamps a valid advert. One that outranks this node closes its gate before anybody is told: also one
+/// that is not open yet, since the daemon may be about to open it and not have read this advert.
 #[inline(always)]
 fn take(slot: u32, config: &InstanceConfig, advert: &Advert) -> Reason {
     let now = gate::now();
     let open = gate::is_open(slot, config.leases, now);
-    let outranked = open && advert.outranks(config.priority, config.source);
-    if outranked {
+    let outranks = advert.outranks(config.priority, config.source);
+    if outranks {
         gate::supersede(slot);
     }
     if let Some(received) = RECEIVED.get_ptr_mut(slot) {
         record(slot, received, advert, now, open);
     }
-    if outranked {
+    if outranks && open {
         Reason::AdvertOutranks
     } else {
         Reason::AdvertTaken
