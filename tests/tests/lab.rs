@@ -29,7 +29,8 @@ fn a_client_sees_a_take_over_and_who_answers() {
         let prober = Prober::start(&client, VIP, Probes::EchoAndArp)?;
         let recent = Nanos::from_millis(20);
         eventually(PATIENCE, "the first node answers", || {
-            Ok(prober.answered_within(recent) == Some(first.mac()))
+            Ok(prober.answered_within(recent) == Some(first.mac())
+                && sniffer.last_advert(51).is_some())
         })?;
         let from = now();
         first.power_off()?;
