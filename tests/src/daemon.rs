@@ -54,15 +54,26 @@ impl Daemon {
                 command
             }
             Kind::Keepalived => {
+                let pid_files = [dir.join("keepalived.pid"), dir.join("keepalived-vrrp.pid")];
+                for file in &pid_files {
+                    // After SIGKILL it would take the file of its dead child for a running daemon.
+                    match std::fs::remove_file(file) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(error).context("removing keepalived's pid file");
+                        }
+                        _ => {}
+                    }
+                }
+                let [pid, vrrp_pid] = pid_files;
                 let mut command = namespace.command("keepalived");
                 command
                     .args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"])
                     .arg("--use-file")
                     .arg(config)
                     .arg("--pid")
-                    .arg(dir.join("keepalived.pid"))
+                    .arg(pid)
                     .arg("--vrrp_pid")
-                    .arg(dir.join("keepalived-vrrp.pid"));
+                    .arg(vrrp_pid);
                 command
             }
         };
