@@ -6,7 +6,7 @@ use ha_tests::{clock::sleep_until, lab::VIP, now};
 
 use crate::{
     figures::Figures,
-    pair::{ACTIVE_DOWN, INTERVAL, Pair, System, VRID, silence_proven},
+    pair::{ACTIVE_DOWN, INTERVAL, Pair, System, VRID, events},
 };
 
 /// What happened when, in one take-over.
@@ -92,13 +92,27 @@ fn timeline(pair: &Pair, old: usize, new: usize, from: MonoNs) -> Result<Timelin
     let mut steps = vec![
         (gap.before.at, format!("last answer of {}", old.0.name())),
         (last_advert, format!("last advert of {}", old.0.name())),
-        (announced, format!("{}: gratuitous ARP sent", new.0.name())),
+        (
+            announced,
+            format!("{}: GARP seen on the wire", new.0.name()),
+        ),
         (gap.after.at, format!("first answer of {}", new.0.name())),
     ];
     if pair.system == System::Had {
-        let proven = silence_proven(new.0, from)?;
-        steps.push((proven, format!("{}: silence proven", new.0.name())));
+        for event in events(new.0, from)? {
+            let step = match event.kind.as_str() {
+                "silence" => "silence proven by the kernel's timer",
+                "vips_added" => "address added",
+                "gate_open" => "gate open",
+                "announced" => "GARP sent",
+                "transition" => &event.sentence,
+                _ => continue,
+            };
+            steps.push((event.at, format!("{}: {step}", new.0.name())));
+        }
     }
+    // What the new node does after its first answer belongs to the next chapter.
+    steps.retain(|(at, _)| *at <= gap.after.at.max(announced));
     steps.sort_by_key(|(at, _)| *at);
     Ok(Timeline {
         steps,

@@ -181,16 +181,39 @@ impl Pair {
     }
 }
 
-/// When `had` proved the silence that made it take over, by its own events since `from`.
-pub(crate) fn silence_proven(node: &Node, from: MonoNs) -> Result<MonoNs> {
+/// An event of `had`, as `hactl events` shows it.
+pub(crate) struct Event {
+    pub(crate) at: MonoNs,
+    pub(crate) kind: String,
+    pub(crate) sentence: String,
+}
+
+/// The events of a node since `from`.
+pub(crate) fn events(node: &Node, from: MonoNs) -> Result<Vec<Event>> {
     let events = node.hactl(&["events"])?;
-    let found = events
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|event| Some((event["at_ns"].as_u64()?, event)))
-        .filter(|(at, _)| *at >= from.0)
-        .find(|(_, event)| event["from"] == "backup" && event["instance"] == INSTANCE)
-        .map(|(at, _)| MonoNs(at));
-    found.with_context(|| format!("hactl events shows no take-over: {events}"))
+    let events = events.as_array().context("hactl events prints a list")?;
+    Ok(events
+        .iter()
+        .filter(|event| event["instance"] == INSTANCE)
+        .filter_map(|event| {
+            Some(Event {
+                at: MonoNs(event["at_ns"].as_u64()?),
+                kind: event["kind"].as_str()?.to_owned(),
+                sentence: event["sentence"].as_str()?.to_owned(),
+            })
+        })
+        .filter(|event| event.at >= from)
+        .collect())
+}
+
+/// When `had` proved the silence that made it take over: the first event of the take-over since `from`,
+/// which is the kernel timer's report or, without that, the change of state.
+pub(crate) fn silence_proven(node: &Node, from: MonoNs) -> Result<MonoNs> {
+    let events = events(node, from)?;
+    let first = events
+        .iter()
+        .find(|event| event.kind == "silence" || event.kind == "transition");
+    Ok(first
+        .with_context(|| format!("{}: no event of a take-over", node.name()))?
+        .at)
 }

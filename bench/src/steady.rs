@@ -18,6 +18,7 @@ const TICK: Nanos = Nanos::from_secs(10);
 #[derive(Clone, Debug)]
 struct Thread {
     name: String,
+    engine: bool,
     wakeups: u64,
     cpu: Nanos,
 }
@@ -65,8 +66,8 @@ pub(crate) fn run(seconds: u32, systems: &[System], as_json: bool, check: bool) 
     }
     let engine = used
         .iter()
-        .find(|(system, _)| *system == System::Had)
-        .and_then(|(_, threads)| threads.iter().find(|thread| is_engine(thread)));
+        .flat_map(|(_, threads)| threads)
+        .find(|thread| thread.engine);
     if let Some(engine) = engine {
         let holds = engine.wakeups <= expected;
         let word = if holds { "at most" } else { "MORE THAN" };
@@ -81,27 +82,33 @@ pub(crate) fn run(seconds: u32, systems: &[System], as_json: bool, check: bool) 
     Ok(())
 }
 
-/// The thread that design.md calls the engine thread.
-fn is_engine(thread: &Thread) -> bool {
-    thread.name.contains("engine")
+/// The engine thread of `had`, by its own word.
+fn engine_thread(pair: &Pair, backup: usize) -> Result<Option<u64>> {
+    Ok(match pair.system {
+        System::Had => pair.nodes[backup].hactl(&["status"])?["engine"]["thread"].as_u64(),
+        System::Keepalived => None,
+    })
 }
 
 fn sample(pairs: &mut [Pair], backups: &[usize]) -> Result<Vec<Vec<(u32, Thread)>>> {
     pairs
         .iter_mut()
         .zip(backups)
-        .map(|(pair, backup)| threads(&pair.nodes[*backup].daemon()?.processes()))
+        .map(|(pair, backup)| {
+            let engine = engine_thread(pair, *backup)?;
+            threads(&pair.nodes[*backup].daemon()?.processes(), engine)
+        })
         .collect()
 }
 
-fn threads(processes: &[u32]) -> Result<Vec<(u32, Thread)>> {
+fn threads(processes: &[u32], engine: Option<u64>) -> Result<Vec<(u32, Thread)>> {
     let mut found = Vec::new();
     for pid in processes {
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = entry?.path();
             let id = task
                 .file_name()
-                .and_then(|name| name.to_str()?.parse().ok())
+                .and_then(|name| name.to_str()?.parse::<u32>().ok())
                 .context("a task has a number")?;
             let status = fs::read_to_string(task.join("status"))?;
             // Time on a CPU in nanoseconds, time waiting for one, time slices.
@@ -112,6 +119,7 @@ fn threads(processes: &[u32]) -> Result<Vec<(u32, Thread)>> {
                 .and_then(|text| text.parse().ok());
             let thread = Thread {
                 name: field(&status, "Name:")?.to_owned(),
+                engine: engine == Some(u64::from(id)),
                 wakeups: field(&status, "voluntary_ctxt_switches:")?.parse::<u64>()?
                     + field(&status, "nonvoluntary_ctxt_switches:")?.parse::<u64>()?,
                 cpu: Nanos(cpu.context("schedstat starts with a number")?),
@@ -138,6 +146,7 @@ fn difference(before: &[(u32, Thread)], after: &[(u32, Thread)]) -> Vec<Thread> 
             let (wakeups, cpu) = earlier.map_or((0, Nanos::ZERO), |(_, t)| (t.wakeups, t.cpu));
             Thread {
                 name: thread.name.clone(),
+                engine: thread.engine,
                 wakeups: thread.wakeups - wakeups,
                 cpu: Nanos(thread.cpu.0 - cpu.0),
             }
@@ -163,6 +172,7 @@ fn table(seconds: u32, expected: u64, used: &[(System, Vec<Thread>)]) -> String 
     for (system, threads) in used {
         let mut total = Thread {
             name: "all threads".to_owned(),
+            engine: false,
             wakeups: 0,
             cpu: Nanos::ZERO,
         };
@@ -192,7 +202,7 @@ fn report(seconds: u32, expected: u64, used: &[(System, Vec<Thread>)]) -> Value 
                 .map(|thread| {
                     json!({
                         "thread": thread.name,
-                        "engine": is_engine(thread),
+                        "engine": thread.engine,
                         "wakeups": thread.wakeups,
                         "cpu_ms": millis(thread.cpu),
                     })
