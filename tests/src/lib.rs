@@ -12,6 +12,7 @@ pub mod lab;
 pub mod netns;
 pub mod node;
 pub mod prober;
+pub mod scene;
 pub mod sniffer;
 pub mod stale;
 pub mod stray;

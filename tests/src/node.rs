@@ -265,6 +265,17 @@ impl Node {
             .with_context(|| format!("{}: status has no instance {name}: {status}", self.name))
     }
 
+    /// The sentences of `hactl events` of one kind.
+    pub fn events(&self, kind: &str) -> Result<Vec<String>> {
+        let events = self.hactl(&["events"])?;
+        let events = events.as_array().context("hactl events prints a list")?;
+        Ok(events
+            .iter()
+            .filter(|event| event["kind"] == kind)
+            .filter_map(|event| event["sentence"].as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// The state of an instance, as `hactl status` has it.
     pub fn state(&self, name: &str) -> Result<String> {
         let instance = self.instance(name)?;
