@@ -337,7 +337,7 @@ reasons! {
     DropVipClosed = "drop_vip_closed",
     /// XDP took a valid advert.
     AdvertTaken = "advert_taken",
-    /// XDP took a valid advert that outranks this node and closed the gate.
+    /// XDP took a valid advert that outranks this node, and closed its open gate.
     AdvertOutranks = "advert_outranks",
     /// XDP dropped an advert whose TTL is not 255 (RFC 9568 section 7.1).
     AdvertTtl = "advert_ttl",

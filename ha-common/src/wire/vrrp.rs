@@ -85,7 +85,7 @@ pub enum Reject {
     Version,
     /// Not an advertisement.
     Type,
-    /// Shorter than its address count needs, or longer than any advert.
+    /// Shorter than its address count needs, longer than any advert, or no multiple of four.
     Length,
     /// Address count 0.
     NoAddress,
@@ -214,7 +214,10 @@ impl Claim {
         let message_len = ip.payload_len();
         let auth_len = if version == 2 { V2_AUTH_LEN } else { 0 };
         let needed = HEAD_LEN + 4 * address_count as usize + auth_len;
-        if (message_len as usize) < needed || message_len as usize > MAX_MESSAGE_LEN {
+        if (message_len as usize) < needed
+            || message_len as usize > MAX_MESSAGE_LEN
+            || message_len & 3 != 0
+        {
             return Err(Reject::Length);
         }
         let interval_centis = if version == 2 {
@@ -294,38 +297,23 @@ const fn pseudo_header(source: [u8; 4], destination: [u8; 4], message_len: u16) 
         .word([0, PROTOCOL, high, low])
 }
 
-/// An IPv4 packet with a VRRP message, taken apart but not checked.
-struct Parts<'a> {
-    ip: ipv4::Header,
-    ip_header: &'a [u8],
-    head: &'a [u8; HEAD_LEN],
-    message: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    fn of(packet: &'a [u8]) -> Result<Self, Reject> {
-        let fixed = packet
-            .first_chunk::<{ ipv4::HEADER_LEN }>()
-            .ok_or(Reject::NotVrrp)?;
-        let ip = ipv4::Header::parse(fixed).ok_or(Reject::NotVrrp)?;
-        if ip.protocol != PROTOCOL {
-            return Err(Reject::NotVrrp);
-        }
-        if ip.fragment {
-            return Err(Reject::Fragment);
-        }
-        let (ip_header, rest) = packet
-            .split_at_checked(ip.header_len.into())
-            .ok_or(Reject::Length)?;
-        let message = rest.get(..ip.payload_len().into()).ok_or(Reject::Length)?;
-        let head = message.first_chunk().ok_or(Reject::Length)?;
-        Ok(Self {
-            ip,
-            ip_header,
-            head,
-            message,
-        })
+/// The headers of an IPv4 packet with a VRRP message.
+fn headers(packet: &[u8]) -> Result<(ipv4::Header, &[u8; HEAD_LEN]), Reject> {
+    let fixed = packet
+        .first_chunk::<{ ipv4::HEADER_LEN }>()
+        .ok_or(Reject::NotVrrp)?;
+    let ip = ipv4::Header::parse(fixed).ok_or(Reject::NotVrrp)?;
+    if ip.protocol != PROTOCOL {
+        return Err(Reject::NotVrrp);
     }
+    if ip.fragment {
+        return Err(Reject::Fragment);
+    }
+    let head = packet
+        .get(ip.header_len.into()..)
+        .and_then(<[u8]>::first_chunk)
+        .ok_or(Reject::Length)?;
+    Ok((ip, head))
 }
 
 /// The VRID of a received IPv4 packet, to find the instance whose [`Rules`] [`parse`] needs.
@@ -334,7 +322,7 @@ impl<'a> Parts<'a> {
 ///
 /// [`Reject::NotVrrp`], [`Reject::Fragment`] or [`Reject::Length`] where there is none to read.
 pub fn vrid_of(packet: &[u8]) -> Result<u8, Reject> {
-    Parts::of(packet).map(|parts| vrid(parts.head))
+    headers(packet).map(|(_, head)| vrid(head))
 }
 
 /// Checks a received IPv4 packet: everything that XDP checks, in the same order.
@@ -347,15 +335,21 @@ pub fn parse(
     rules: &Rules,
     allowed: impl FnOnce([u8; 4]) -> bool,
 ) -> Result<Advert, Reject> {
-    let parts = Parts::of(packet)?;
-    let claim = Claim::check(&parts.ip, parts.head, rules)?;
-    if rules.unicast && !allowed(parts.ip.source) {
+    let (ip, head) = headers(packet)?;
+    let claim = Claim::check(&ip, head, rules)?;
+    if rules.unicast && !allowed(ip.source) {
         return Err(Reject::Sender);
     }
-    if Sum::ZERO.slice(parts.ip_header).folded() != checksum::VALID {
+    let (header, rest) = packet
+        .split_at_checked(ip.header_len.into())
+        .ok_or(Reject::Length)?;
+    if Sum::ZERO.slice(header).folded() != checksum::VALID {
         return Err(Reject::Checksum);
     }
-    claim.verify(Sum::ZERO.slice(parts.message).folded())
+    let message = rest
+        .get(..claim.message_len().into())
+        .ok_or(Reject::Length)?;
+    claim.verify(Sum::ZERO.slice(message).folded())
 }
 
 /// The version of an advert to be built.
