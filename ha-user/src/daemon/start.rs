@@ -62,12 +62,6 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
     }
-    let mut dataplane = dataplane;
-    if let Some(dataplane) = &mut dataplane {
-        for id in earlier.unused_slots(&plan) {
-            dataplane.clear_instance(id)?;
-        }
-    }
     let memory = Memory::of(&plan, &[]);
     memory
         .save(runtime_dir)

@@ -181,6 +181,12 @@ impl Driver {
         shell.match_interfaces();
         let mut inputs = Vec::new();
         shell.follow_links(&mut inputs);
+        if let Some(dataplane) = &mut shell.dataplane
+            && let Err(error) = dataplane.forget_leftovers()
+        {
+            let text = format!("what an earlier daemon left in the dataplane stays: {error}");
+            shell.out.log(Level::Error, text);
+        }
         let kernel_watch = shell.dataplane.as_ref().is_some_and(Dataplane::has_watch);
         let config = plan.engine_config(kernel_watch, |id| {
             shell.dataplane.as_ref().map_or_else(

@@ -20,6 +20,8 @@ pub(super) struct Seat {
     /// What the engine was told of its interface last.
     pub(super) condition: Option<InterfaceCondition>,
     pub(super) source: Option<Ipv4Addr>,
+    /// The dataplane did not take its configuration.
+    pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
     pub(super) holds_vips: bool,
     /// VIPs that could not be removed so far.
@@ -50,6 +52,7 @@ impl Seat {
             state: State::Initialize,
             condition: None,
             source: None,
+            refused: false,
             holds_vips: false,
             owes_removal: false,
             own: Vec::new(),

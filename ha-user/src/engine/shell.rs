@@ -33,6 +33,8 @@ const RETRY: Nanos = Nanos::from_secs(1);
 /// An interface that an instance names.
 #[derive(Default)]
 pub(super) struct Interface {
+    /// 0 while it is not there.
+    pub(super) ifindex: u32,
     pub(super) mac: [u8; 6],
     pub(super) port: Option<Port>,
     pub(super) attachment: Option<Attachment>,
@@ -71,7 +73,14 @@ impl Shell {
                 if let Some(seat) = self.seat_mut(instance) {
                     seat.rank = priority;
                 }
-                self.configure(instance);
+                if let Some(dataplane) = &mut self.dataplane
+                    && let Err(error) = dataplane.set_priority(instance, priority.0)
+                {
+                    self.out.log(
+                        Level::Error,
+                        format!("the dataplane did not take the priority: {error}"),
+                    );
+                }
             }
             Action::Watch { instance, down } => self.watch(instance, down),
             Action::SendAdvert {
@@ -334,20 +343,20 @@ impl Shell {
         ) else {
             return;
         };
-        let Some(port) = &interface.port else {
+        if interface.ifindex == 0 {
             return;
-        };
+        }
         let vips: Vec<Ipv4Addr> = seat.config.vips.iter().map(Ipv4Net::addr).collect();
-        let config = seat.map_config(port.ifindex(), interface.mac);
-        if let Err(error) = dataplane.set_instance(id, &config, &vips, &seat.config.peers) {
+        let config = seat.map_config(interface.ifindex, interface.mac);
+        let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
+        self.seats[index].refused = result.is_err();
+        if let Err(error) = result {
             let text = format!(
                 "{}: the dataplane refused its configuration: {error}",
-                seat.name
+                self.seats[index].name
             );
-            self.out.log(Level::Error, text.clone());
-            if let Some(interface) = self.interfaces.get_mut(&self.seats[index].config.interface) {
-                interface.error = Some(text);
-            }
+            self.out.log(Level::Error, text);
+            self.retry_soon();
         }
     }
 
@@ -367,9 +376,9 @@ impl Shell {
         let Some(interface) = self.interfaces.get_mut(name) else {
             return;
         };
-        let had = interface.port.as_ref().map(Port::ifindex);
-        if had.is_some() && had != link.as_ref().map(|link| link.ifindex) {
-            let gone = had.unwrap_or_default();
+        let found = link.as_ref().map_or(0, |link| link.ifindex);
+        let gone = interface.ifindex;
+        if gone != 0 && gone != found {
             *interface = Interface::default();
             self.ports_changed = true;
             if let Some(dataplane) = &mut self.dataplane {
@@ -388,43 +397,46 @@ impl Shell {
         let Some(interface) = self.interfaces.get_mut(name) else {
             return;
         };
-        let mut configure = false;
-        if interface.port.is_none() {
-            match open(&mut self.dataplane, &link) {
-                Ok((port, attachment)) => {
-                    self.out
-                        .log(Level::Info, attached(name, attachment.as_ref()));
-                    *interface = Interface {
-                        mac: link.mac,
-                        port: Some(port),
-                        attachment,
-                        error: None,
-                    };
-                    self.ports_changed = true;
-                    configure = true;
-                }
-                Err(error) => {
-                    if interface.error.as_ref() != Some(&error) {
-                        self.out.log(Level::Error, format!("{name}: {error}"));
-                    }
-                    interface.error = Some(error);
-                    self.retry_soon();
-                }
-            }
-        } else if interface.mac != link.mac {
+        // What guards the VIPs is in place before the programs are, so that no VIP is without its gate.
+        if (interface.ifindex, interface.mac) != (link.ifindex, link.mac) {
+            interface.ifindex = link.ifindex;
             interface.mac = link.mac;
-            configure = true;
+            self.configure_all(name);
         }
-        if configure {
-            let ids: Vec<InstanceId> = self
-                .seats
-                .iter()
-                .filter(|seat| seat.config.interface == name)
-                .map(|seat| seat.id)
-                .collect();
-            for id in ids {
-                self.configure(id);
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        if interface.port.is_some() {
+            return;
+        }
+        match open(&mut self.dataplane, &link) {
+            Ok((port, attachment)) => {
+                self.out
+                    .log(Level::Info, attached(name, attachment.as_ref()));
+                interface.port = Some(port);
+                interface.attachment = attachment;
+                interface.error = None;
+                self.ports_changed = true;
             }
+            Err(error) => {
+                if interface.error.as_ref() != Some(&error) {
+                    self.out.log(Level::Error, format!("{name}: {error}"));
+                }
+                interface.error = Some(error);
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn configure_all(&mut self, interface: &str) {
+        let ids: Vec<InstanceId> = self
+            .seats
+            .iter()
+            .filter(|seat| seat.config.interface == interface)
+            .map(|seat| seat.id)
+            .collect();
+        for id in ids {
+            self.configure(id);
         }
     }
 
@@ -432,10 +444,11 @@ impl Shell {
         let seat = &self.seats[index];
         let id = seat.id;
         let name = &seat.config.interface;
-        let failed = self
-            .interfaces
-            .get(name)
-            .is_none_or(|interface| interface.error.is_some() || interface.port.is_none());
+        let failed = seat.refused
+            || self
+                .interfaces
+                .get(name)
+                .is_none_or(|interface| interface.port.is_none());
         // Another owner's VIPs, and our own ones, are no host's first address; an owner's are.
         let vips: Vec<Ipv4Net> = self
             .seats
@@ -509,6 +522,15 @@ impl Shell {
         for id in owing {
             self.remove_vips(id);
         }
+        let refused: Vec<InstanceId> = self
+            .seats
+            .iter()
+            .filter(|seat| seat.refused)
+            .map(|seat| seat.id)
+            .collect();
+        for id in refused {
+            self.configure(id);
+        }
         self.follow_links(inputs);
     }
 
@@ -526,13 +548,10 @@ impl Shell {
             .cloned()
             .collect();
         for name in unused {
-            let port = self
-                .interfaces
-                .remove(&name)
-                .and_then(|interface| interface.port);
+            let gone = self.interfaces.remove(&name).unwrap_or_default();
             self.ports_changed = true;
-            if let (Some(port), Some(dataplane)) = (port, &mut self.dataplane)
-                && let Err(error) = dataplane.detach(port.ifindex())
+            if let Some(dataplane) = &mut self.dataplane
+                && let Err(error) = dataplane.detach(gone.ifindex)
             {
                 self.out.log(
                     Level::Warn,

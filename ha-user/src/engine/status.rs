@@ -29,7 +29,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
         .iter()
         .map(|(name, interface)| InterfaceReport {
             name: name.clone(),
-            ifindex: interface.port.as_ref().map(crate::net::port::Port::ifindex),
+            ifindex: (interface.ifindex != 0).then_some(interface.ifindex),
             mode: match (&interface.port, interface.attachment) {
                 (None, _) => "none",
                 (Some(_), None) => "off",

@@ -26,7 +26,6 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// The sockets of one interface.
 pub struct Port {
-    ifindex: u32,
     adverts_out: Socket,
     adverts_in: Socket,
     arp: Socket,
@@ -67,18 +66,11 @@ impl Port {
         )?;
         arp.set_priority(PRIORITY_CONTROL)?;
         Ok(Self {
-            ifindex,
             adverts_out,
             adverts_in,
             arp,
             arp_address: sys::packet::arp_address(ifindex)?,
         })
-    }
-
-    /// The interface that they are bound to.
-    #[must_use]
-    pub fn ifindex(&self) -> u32 {
-        self.ifindex
     }
 
     /// Sends a whole IPv4 packet.

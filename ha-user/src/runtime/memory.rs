@@ -104,16 +104,6 @@ impl Memory {
         &self.vips
     }
 
-    /// Slots that no instance of the plan has.
-    #[must_use]
-    pub fn unused_slots(&self, plan: &Plan) -> Vec<InstanceId> {
-        self.slots
-            .values()
-            .map(|slot| InstanceId(slot.slot))
-            .filter(|id| plan.seats.iter().all(|seat| seat.id != *id))
-            .collect()
-    }
-
     /// Gives every instance its slot: the one that it had if it is still the same virtual router, else one
     /// that nobody has or had.
     #[must_use]
@@ -243,7 +233,6 @@ mod tests {
         assert_eq!(slots(&second), [1, 0]);
         let third = memory.plan(&config(dir.path(), &[("a", "eth1", 1), ("b", "eth0", 3)]));
         assert_eq!(slots(&third), [2, 3]);
-        assert_eq!(memory.unused_slots(&third), [InstanceId(0), InstanceId(1)]);
     }
 
     #[test]
