@@ -94,9 +94,7 @@ fn in_group(
     let waiting = instance.is_electable() || instance.can_open(instance.since);
     let missing = mates.iter().find(|mate| match instance.state {
         State::Backup => !mate.speaks() && !mate.is_electable(),
-        State::Promoting => {
-            mate.state == State::Promoting && (!mate.vips || !mate.rivals.is_empty())
-        }
+        State::Promoting => mate.state == State::Promoting && (!mate.vips || mate.contested),
         _ => false,
     });
     match missing {
@@ -231,10 +229,10 @@ fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
     if !instance.vips {
         lines.push(String::from("It waits until its addresses are in place."));
     }
-    if let Some(rival) = instance.rivals.last() {
+    if instance.contested {
         lines.push(format!(
-            "It waits until {} has closed its gate: that router says so, or is silent for another {}.",
-            rival.sender,
+            "It waits until the router that it takes over from has closed its gate and said so, or \
+             has been silent for another {}.",
             instance
                 .timers
                 .get(Timer::Rival)

@@ -7,10 +7,13 @@
 //!    next, and hand the outcome of those that ask for one back through `handle` at once,
 //! 3. ask [`Engine::poll_timeout`] when to call `handle_timeout`.
 //!
-//! Spurious calls do nothing. Before `handle_timeout`, and before [`Input::Silence`], hand in what has
+//! Spurious calls do nothing. Before `handle_timeout`, before [`Input::Silence`], and before the outcomes
+//! of [`Action::AddVips`] and [`Action::SendAdvert`] of an instance that is Promoting, hand in what has
 //! been received meanwhile: first the events that wait ([`Input::Advert`]), then, for each instance
 //! whose stamp moved since, [`Input::Heard`] (or an `Advert` made from the stamp and the word beside
-//! it): nothing is believed silent because the shell was late. After [`Input::Reconfigure`], report
+//! it): nothing is believed silent because the shell was late, and no gate is
+//! opened over an advert that waits to be read. (What arrives after that supersedes the epoch, which a
+//! promotion raises first, in the kernel.) After [`Input::Reconfigure`], report
 //! [`Input::Interface`] for every instance.
 
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]

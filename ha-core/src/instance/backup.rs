@@ -77,10 +77,11 @@ impl Instance {
         &mut self,
         advert: Advert,
         received_at: MonoNs,
+        now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
         if advert.priority == Priority::RELEASE {
-            return self.backup_released(advert, received_at);
+            return self.backup_released(advert, received_at, now);
         }
         if self.is_repetition(&advert, received_at) {
             return Verdict::Stay;
@@ -107,26 +108,27 @@ impl Instance {
     }
 
     /// Priority 0: only the Active router has anything to let go of. A router that just lost to another
-    /// one says it too, and must not wake a third.
-    fn backup_released(&mut self, advert: Advert, received_at: MonoNs) -> Verdict {
+    /// one says it too, and must not wake a third. Where only two are, nobody competes: at once. But not
+    /// if this node was held up since: the other one may have come back, and its adverts wait to be read.
+    fn backup_released(&mut self, advert: Advert, received_at: MonoNs, now: MonoNs) -> Verdict {
         if self.active != Some(advert.sender) {
             return Verdict::Stay;
         }
-        let skew = vrrp::skew_time(
-            self.config.version,
-            self.config.priority,
-            self.active_interval(),
-        );
-        self.active = None;
+        let interval = self.active_interval();
+        let skew = vrrp::skew_time(self.config.version, self.config.priority, interval);
+        self.forget(advert.sender);
+        let alone = self.others_outlived() <= now;
         self.yielded = false;
         self.timers.stop(Timer::Preempt);
-        if self.config.sole_peer && advert.from_had {
+        let fresh = now.since(received_at) <= interval;
+        if self.config.sole_peer && advert.from_had && fresh && alone {
             self.claim = Some(Claim::Released(advert.sender));
             return Verdict::Claim;
         }
         self.claim = None;
         self.released = Some(advert.sender);
-        self.timers.set(Timer::ActiveDown, received_at.after(skew));
+        let due = received_at.after(skew).max(self.others_outlived());
+        self.timers.set(Timer::ActiveDown, due);
         Verdict::Stay
     }
 
@@ -143,7 +145,7 @@ impl Instance {
         if self.stamp.is_none_or(|stamp| stamp < last_received_at) {
             return self.hear_again(last_received_at, now, out);
         }
-        let due = self.silent_from().after(self.down_interval());
+        let due = self.silence_due();
         if now < due {
             // It may not be told again, so this time the engine waits for the exact end itself.
             self.timers.set(Timer::ActiveDown, due);
@@ -160,8 +162,7 @@ impl Instance {
         if let Some(by) = self.released {
             return self.believe(Claim::Released(by), due, now, out);
         }
-        let silent = self.silent_from().after(self.down_interval());
-        if now < silent {
+        if now < self.silence_due() {
             self.arm_active_down();
             return Verdict::Stay;
         }
@@ -251,14 +252,25 @@ impl Instance {
         self.stamp.unwrap_or(self.since).max(self.since)
     }
 
+    /// When silence lets this node take over: the Active_Down_Interval after the last advert, and not
+    /// while an earlier one of yet another router, with a longer interval, may keep that one's gate open.
+    fn silence_due(&self) -> MonoNs {
+        self.silent_from()
+            .after(self.down_interval())
+            .max(self.others_outlived())
+    }
+
     /// Sets Active_Down_Timer from what was heard. Where the kernel watches, and as long as something
     /// was heard in this stay (before, its timer is not armed), only a backstop.
     pub(crate) fn arm_active_down(&mut self) {
         let down = self.down_interval();
         let watched = self.kernel_watch && self.stamp.is_some_and(|stamp| stamp > self.since);
-        let wait = if watched { down.max(BACKSTOP) } else { down };
-        self.timers
-            .set(Timer::ActiveDown, self.silent_from().after(wait));
+        let due = if watched {
+            self.silent_from().after(down.max(BACKSTOP))
+        } else {
+            self.silence_due()
+        };
+        self.timers.set(Timer::ActiveDown, due);
     }
 
     /// Lets go of what it held, after its unit closed.

@@ -80,13 +80,26 @@ pub(crate) enum Claim {
     Owner,
 }
 
-/// A lower-ranked `had` that was heard advertising: it closes its gate and then says so.
+/// A router that was heard advertising: its last advert speaks for it for three of its intervals, or
+/// until its priority 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rival {
-    pub(crate) sender: IpAddr,
-    pub(crate) interval: Nanos,
+pub(crate) struct Speaker {
+    pub(crate) advert: Advert,
     pub(crate) last: MonoNs,
 }
+
+impl Speaker {
+    /// When its gate cannot be open any more: for as long as its last advert can keep it open, and
+    /// 1/256 for clocks that differ in rate.
+    pub(crate) fn outlived(&self) -> MonoNs {
+        let gate = vrrp::gate_time(self.advert.interval);
+        self.last.after(gate).after(Nanos(gate.0 / 256))
+    }
+}
+
+/// Routers that can be Active at once after a network was split, as far as they are kept: more than a
+/// virtual router has.
+const MAX_SPEAKERS: usize = 16;
 
 /// One virtual router.
 #[derive(Debug)]
@@ -131,8 +144,10 @@ pub(crate) struct Instance {
 
     /// Promoting: whether the VIPs are in place.
     pub(crate) vips: bool,
-    /// Promoting: the losers that still have to close; bounded.
-    pub(crate) rivals: Vec<Rival>,
+    /// Who was heard advertising and did not let go; at most [`MAX_SPEAKERS`].
+    pub(crate) speakers: Vec<Speaker>,
+    /// Promoting: whether a loser still has to close.
+    pub(crate) contested: bool,
     /// Promoting: until when others may object, after this node was held up.
     pub(crate) quiet_until: Option<MonoNs>,
     /// Promoting, Active: when this unit's promotion began.
@@ -196,7 +211,8 @@ impl Instance {
             hold_until: None,
             failures: 0,
             vips: false,
-            rivals: Vec::new(),
+            speakers: Vec::new(),
+            contested: false,
             quiet_until: None,
             elected_at: now,
             sent: None,
@@ -251,7 +267,7 @@ impl Instance {
             }
             Timer::ActiveDown => self.active_down(due, now, out),
             Timer::Preempt => self.preempt_due(now),
-            Timer::Rival => self.rivals_due(),
+            Timer::Rival => self.losers_outlived(now),
             Timer::Advert => self.advert_due(due, now, out),
             Timer::Announce => {
                 self.announce(due, now, out);
@@ -431,7 +447,7 @@ impl Instance {
         self.released = None;
         self.doubts = 0;
         self.vips = false;
-        self.rivals.clear();
+        self.contested = false;
         self.quiet_until = None;
         self.sent = None;
         self.send_error = None;
@@ -457,7 +473,7 @@ impl Instance {
         out: &mut Outbox,
     ) -> Verdict {
         match self.state {
-            State::Backup => self.backup_hears(advert, received_at, out),
+            State::Backup => self.backup_hears(advert, received_at, now, out),
             State::Promoting => self.promoting_hears(advert, received_at, now, out),
             State::Active => self.active_hears(advert, received_at, now, out),
             State::Initialize | State::Fault | State::Demoting => {
@@ -490,15 +506,41 @@ impl Instance {
     /// Keeps who is Active and since when; priority 0 ends it.
     fn remember(&mut self, advert: Advert, received_at: MonoNs) {
         if advert.priority == Priority::RELEASE {
-            if self.active == Some(advert.sender) {
-                self.active = None;
-            }
+            self.forget(advert.sender);
             return;
         }
+        self.speakers
+            .retain(|speaker| speaker.advert.sender != advert.sender);
+        if self.speakers.len() == MAX_SPEAKERS {
+            self.speakers.remove(0);
+        }
+        self.speakers.push(Speaker {
+            advert,
+            last: received_at,
+        });
         if self.stamp.is_none_or(|stamp| stamp <= received_at) {
             self.stamp = Some(received_at);
             self.heard = Some(advert);
             self.active = Some(advert.sender);
         }
+    }
+
+    /// A router let go.
+    fn forget(&mut self, sender: IpAddr) {
+        self.speakers
+            .retain(|speaker| speaker.advert.sender != sender);
+        if self.active == Some(sender) {
+            self.active = None;
+        }
+    }
+
+    /// When the gate of every router but the one last heard is closed for sure.
+    fn others_outlived(&self) -> MonoNs {
+        self.speakers
+            .iter()
+            .filter(|speaker| Some(speaker.advert.sender) != self.active)
+            .map(Speaker::outlived)
+            .max()
+            .unwrap_or(MonoNs::ZERO)
     }
 }

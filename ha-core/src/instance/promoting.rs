@@ -4,22 +4,18 @@ use alloc::{format, string::String};
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Lease};
 
-use super::{Claim, Departure, Instance, Rival, Verdict};
+use super::{Departure, Instance, Speaker, Verdict};
 use crate::{
     event::{Action, Advert},
     outbox::Outbox,
     status::{Cause, State},
     timer::Timer,
-    vrrp::{self, Rank},
+    vrrp::Rank,
 };
 
 /// A promotion that is not complete after this failed. It is far beyond any netlink call, and its
 /// purpose is that nothing is waited for without an end.
 const PATIENCE: Nanos = Nanos::from_secs(10);
-
-/// Routers that can be Active at once after a network was split, as far as they are waited for: more
-/// than a virtual router has.
-const MAX_RIVALS: usize = 16;
 
 impl Instance {
     /// Elected: advertises at once, so that nobody else competes.
@@ -27,7 +23,6 @@ impl Instance {
         let Some(cause) = self.claim_cause(now) else {
             return;
         };
-        let loser = self.loser();
         self.timers.stop_all();
         self.settle();
         // An epoch of its own: an advert that outranks us from here on supersedes it in the kernel, even
@@ -39,14 +34,13 @@ impl Instance {
         });
         self.active = None;
         self.yielded = false;
-        self.rivals.extend(loser);
         self.elected_by = Some(cause.clone());
         self.elected_at = now;
         self.send(self.config.priority, now, out);
         self.timers
             .set(Timer::Advert, now.after(self.config.advert_interval));
         self.timers.set(Timer::Promotion, now.after(PATIENCE));
-        self.arm_rivals();
+        self.await_losers(now);
         self.transit(State::Promoting, cause, now, out);
     }
 
@@ -58,60 +52,33 @@ impl Instance {
         self.watch(None, out);
     }
 
-    /// The router that a pre-emption takes over from, if it will say when it has closed. A foreign one
-    /// does not: waiting for it would only lengthen the time in which it may still speak.
-    fn loser(&self) -> Option<Rival> {
-        match (self.claim, self.heard, self.stamp) {
-            (Some(Claim::Preempt), Some(advert), Some(last)) if advert.from_had => Some(Rival {
-                sender: advert.sender,
-                interval: advert.interval,
-                last,
-            }),
-            _ => None,
+    /// Waits until no loser's gate can be open any more, should its priority 0 be lost. A foreign one
+    /// does not say when it has let go: waiting for it would only lengthen the time in which it may
+    /// still speak beside nobody.
+    fn await_losers(&mut self, now: MonoNs) {
+        let due = self
+            .speakers
+            .iter()
+            .filter(|speaker| speaker.advert.from_had)
+            .map(|speaker| self.outlived(speaker))
+            .max()
+            .filter(|due| *due > now);
+        self.contested = due.is_some();
+        match due {
+            Some(due) => self.timers.set(Timer::Rival, due),
+            None => self.timers.stop(Timer::Rival),
         }
     }
 
-    /// Waits until no loser's gate can be open any more, should its priority 0 be lost: for as long as
-    /// its last advert can keep it open, and 1/256 for clocks that differ in rate.
-    fn arm_rivals(&mut self) {
-        self.timers.stop(Timer::Rival);
-        if let Some(due) = self.rivals.iter().map(|rival| self.outlived(rival)).max() {
-            self.timers.set(Timer::Rival, due);
-        }
+    /// A loser with an interval that is shorter than ours is waited for as if it had ours.
+    fn outlived(&self, speaker: &Speaker) -> MonoNs {
+        let mut speaker = *speaker;
+        speaker.advert.interval = speaker.advert.interval.max(self.config.advert_interval);
+        speaker.outlived()
     }
 
-    fn outlived(&self, rival: &Rival) -> MonoNs {
-        let longer = rival.interval.max(self.config.advert_interval);
-        let gate = vrrp::gate_time(longer);
-        rival.last.after(gate).after(Nanos(gate.0 / 256))
-    }
-
-    pub(super) fn rivals_due(&mut self) -> Verdict {
-        self.rivals.clear();
-        Verdict::Open
-    }
-
-    /// Notes that a lower-ranked `had` still advertises.
-    fn meet_rival(&mut self, advert: &Advert, received_at: MonoNs) {
-        self.rivals.retain(|rival| rival.sender != advert.sender);
-        if self.rivals.len() < MAX_RIVALS {
-            self.rivals.push(Rival {
-                sender: advert.sender,
-                interval: advert.interval,
-                last: received_at,
-            });
-        }
-        self.arm_rivals();
-    }
-
-    /// Priority 0: it has closed its gate.
-    fn rival_closed(&mut self, sender: core::net::IpAddr) -> Verdict {
-        let before = self.rivals.len();
-        self.rivals.retain(|rival| rival.sender != sender);
-        if self.rivals.len() == before {
-            return Verdict::Stay;
-        }
-        self.arm_rivals();
+    pub(super) fn losers_outlived(&mut self, now: MonoNs) -> Verdict {
+        self.await_losers(now);
         Verdict::Open
     }
 
@@ -123,7 +90,9 @@ impl Instance {
         out: &mut Outbox,
     ) -> Verdict {
         if advert.priority == Priority::RELEASE {
-            return self.rival_closed(advert.sender);
+            self.forget(advert.sender);
+            self.await_losers(now);
+            return Verdict::Open;
         }
         if self.is_repetition(&advert, received_at) {
             return Verdict::Stay;
@@ -136,9 +105,7 @@ impl Instance {
             }));
         }
         self.active = None;
-        if advert.from_had {
-            self.meet_rival(&advert, received_at);
-        }
+        self.await_losers(now);
         self.answer(now, out);
         Verdict::Stay
     }
@@ -248,7 +215,7 @@ impl Instance {
     pub(crate) fn can_open(&self, now: MonoNs) -> bool {
         self.state == State::Promoting
             && self.vips
-            && self.rivals.is_empty()
+            && !self.contested
             && self.quiet_until.is_none_or(|until| until <= now)
             && self
                 .sent

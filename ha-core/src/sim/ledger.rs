@@ -41,8 +41,10 @@ pub struct Violation {
 pub(crate) struct Limits {
     /// The longest way from node to node.
     pub(crate) delay_max: u64,
-    /// Whether ranks stay as they are, so that the way alone decides.
-    pub(crate) ranks_fixed: bool,
+    /// Whether every node has the same interval, and keeps its rank. Else a node that starts waits for
+    /// three of its own intervals (RFC 9568 section 6.4.1), while an Active router that it has not heard
+    /// yet may speak for three of its longer ones.
+    pub(crate) uniform: bool,
 }
 
 /// Checks every stay, and every two that overlap.
@@ -117,7 +119,7 @@ fn overlap(
     end: u64,
     limits: Limits,
 ) -> Option<Violation> {
-    let lossless = !old.lost_to[new.node] && !new.lost_to[old.node] && limits.ranks_fixed;
+    let lossless = !old.lost_to[new.node] && !new.lost_to[old.node] && limits.uniform;
     if lossless && end - begin > limits.delay_max + ROUNDING {
         return Some(violation(
             old,
@@ -186,7 +188,7 @@ mod tests {
     const MS: u64 = 1_000_000;
     const LIMITS: Limits = Limits {
         delay_max: MS,
-        ranks_fixed: true,
+        uniform: true,
     };
 
     fn stay(node: usize, open: (u64, u64), sends: &[u64]) -> Stay {

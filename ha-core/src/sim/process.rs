@@ -40,6 +40,11 @@ enum Step {
 const STEPS: usize = 10_000;
 
 impl Process {
+    /// Whether it knows of any advert for an instance.
+    pub(crate) fn has_heard(&self, instance: usize) -> bool {
+        self.told[instance].iter().any(Option::is_some)
+    }
+
     pub(crate) fn new(engine: Engine, instances: usize, nodes: usize) -> Self {
         Self {
             engine,
@@ -96,6 +101,7 @@ impl World {
                 Step::Turn => self.turn(node),
                 Step::Execute(action) => self.execute(node, action),
                 Step::Report(input) => {
+                    self.read_all(node);
                     self.hand_in(node, input);
                     Some(0)
                 }
@@ -170,6 +176,21 @@ impl World {
         let wakes = self.nodes[node].plan.clock.when(due);
         let latency = self.rng.between(0, self.scenario.pace.step_max / 4);
         Some((wakes - self.now).max(1) + latency)
+    }
+
+    /// Hands in every advert that has arrived.
+    fn read_all(&mut self, node: usize) {
+        let waiting = mem::take(&mut self.nodes[node].words);
+        for word in waiting {
+            if matches!(word, Word::Advert { .. }) {
+                self.take_in(node, word);
+            } else {
+                self.nodes[node].words.push_back(word);
+            }
+        }
+        for instance in 0..self.scenario.instances {
+            self.read_stamp(node, instance);
+        }
     }
 
     fn take_in(&mut self, node: usize, word: Word) {
@@ -329,6 +350,7 @@ impl World {
                 .as_ref()
                 .and_then(|process| process.engine.status(now).into_iter().nth(instance));
             if let Some(status) = status {
+                self.judge_election(node, instance, &status.cause);
                 self.begin_stay(node, instance, status.cause);
             }
         }
@@ -371,7 +393,6 @@ impl World {
             )
         });
         self.moved(instance);
-        self.judge_transition(node, instance, transition.to, &transition.cause);
         let now = self.clock(node);
         let Some(process) = &self.nodes[node].process else {
             return;

@@ -159,6 +159,17 @@ impl Scenario {
         scenario
     }
 
+    /// Whether every node has the same interval, and no reload changes one or a priority.
+    pub(crate) fn is_uniform(&self) -> bool {
+        let mut intervals = self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.config.instances)
+            .map(|one| one.advert_interval);
+        let first = intervals.next();
+        !self.reloads && intervals.all(|interval| Some(interval) == first)
+    }
+
     /// How much of a trace is told around a broken rule.
     pub(crate) fn window(&self) -> u64 {
         3 * longest_down(&self.nodes).0

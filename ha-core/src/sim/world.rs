@@ -18,7 +18,7 @@ use super::{
     rng::Rng,
     scenario::{Fault, NodePlan, Reports, Scenario},
 };
-use crate::{Advert, Cause, Engine, Input, InstanceId, InterfaceCondition, State, vrrp::Rank};
+use crate::{Advert, Cause, Engine, Input, InstanceId, InterfaceCondition, vrrp::Rank};
 
 /// What happens at a time.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl World {
         }
         let limits = Limits {
             delay_max: self.scenario.pace.delay.1,
-            ranks_fixed: !self.scenario.reloads,
+            uniform: self.scenario.is_uniform(),
         };
         self.violation =
             ledger::judge(&self.stays, limits).or_else(|| self.judge_service(&speakers));
@@ -638,17 +638,14 @@ impl World {
         None
     }
 
-    /// Invariant 6, and invariant 4 where losses are bounded.
-    pub(crate) fn judge_transition(
-        &mut self,
-        node: usize,
-        instance: usize,
-        to: State,
-        cause: &Cause,
-    ) {
+    /// Invariant 4, where losses are bounded: silence that was proven is not due to them.
+    pub(crate) fn judge_election(&mut self, node: usize, instance: usize, cause: &Cause) {
         let bounded = self.scenario.pace.longest_loss.is_some();
-        let heard = self.nodes[node].kernels[instance].last.is_some();
-        if bounded && heard && to == State::Promoting && matches!(cause, Cause::Silence { .. }) {
+        let heard = self.nodes[node]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.has_heard(instance));
+        if bounded && heard && matches!(cause, Cause::Silence { .. }) {
             self.break_rule(format!(
                 "invariant 4: node{node} took vr{instance} over although never three adverts in a row \
                  were lost: {cause}"
