@@ -79,10 +79,6 @@ impl Lease {
 
     /// The epoch that it belongs to.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "16 bits are left after the shift"
-    )]
     pub const fn epoch(self) -> Epoch {
         Epoch((self.0 >> DEADLINE_BITS) as u16)
     }

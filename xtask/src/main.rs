@@ -1,2 +1,100 @@
-//! Everything a person runs.
-fn main() {}
+//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | bench | sim`.
+
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Build, try, test and measure `had`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find or install what building and testing need
+    Setup {
+        /// Only say what is missing and how to install it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show a take-over beside keepalived's, in network namespaces (needs root)
+    Demo {
+        /// Handed to `bench demo`; see `cargo xtask demo -- --help`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Run all tests (those in network namespaces need root)
+    Test {
+        /// Only the tests that need no root and no namespaces
+        #[arg(long)]
+        unit: bool,
+        /// Handed to the test binaries of the integration tests, such as a name to filter by
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Measure side by side with keepalived (needs root); see `cargo xtask bench -- --help`
+    Bench {
+        /// Handed to `bench`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the election in the simulator; see `cargo xtask sim -- --help`
+    Sim {
+        /// Handed to `sim`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, whatever RUST_BACKTRACE says: these errors are for people.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { dry_run } => {
+            setup::meet_needs(if dry_run {
+                setup::Mode::DryRun
+            } else {
+                setup::Mode::Install
+            })?;
+        }
+        Command::Demo { args } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            setup::require_root("the demo makes network namespaces", "demo")?;
+            cargo::demo(&args)?;
+        }
+        Command::Test { unit, args } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            cargo::test_units()?;
+            if !unit {
+                setup::require_root("the integration tests make network namespaces", "test")?;
+                cargo::test_integration(&args)?;
+            }
+        }
+        Command::Bench { args } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            setup::require_root("the measurements make network namespaces", "bench")?;
+            cargo::bench(&args)?;
+        }
+        Command::Sim { args } => cargo::sim(&args)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The cargo commands behind the tasks.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::Result;
+
+use crate::shell::run;
+
+/// Unit tests, doc tests and the simulator's short run: nothing that needs root.
+pub(crate) fn test_units() -> Result<()> {
+    run(cargo().args([
+        "test",
+        "--package=ha-common",
+        "--package=ha-core",
+        "--package=ha-user",
+        "--package=xtask",
+        "--package=ha-bench",
+        "--features=ha-core/sim",
+    ]))
+}
+
+/// The tests in network namespaces, one at a time: each has a bridge, daemons and timers of its own,
+/// and on a small machine they would take the processor from one another.
+pub(crate) fn test_integration(args: &[String]) -> Result<()> {
+    run(cargo().args(["build", "--package=ha-user", "--bins"]))?;
+    run(cargo()
+        .args(["test", "--package=ha-tests", "--", "--test-threads=1"])
+        .args(args))
+}
+
+/// The demo.
+pub(crate) fn demo(args: &[String]) -> Result<()> {
+    build_bench()?;
+    run(bench_command().arg("demo").args(args))
+}
+
+/// A measurement.
+pub(crate) fn bench(args: &[String]) -> Result<()> {
+    build_bench()?;
+    run(bench_command().args(args))
+}
+
+/// The simulator.
+pub(crate) fn sim(args: &[String]) -> Result<()> {
+    run(cargo()
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package=ha-core",
+            "--features=sim",
+            "--bin=sim",
+        ])
+        .arg("--")
+        .args(args))
+}
+
+fn build_bench() -> Result<()> {
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package=ha-user",
+        "--bins",
+        "--package=ha-bench",
+    ]))
+}
+
+fn bench_command() -> Command {
+    let mut command = Command::new(target_dir().join("release/bench"));
+    command.current_dir(workspace());
+    command
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(workspace());
+    command
+}
+
+fn workspace() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

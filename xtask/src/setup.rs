@@ -1,0 +1,225 @@
+//! Finds or installs what building and testing need. Each need says what it wants, how to see whether
+//! it is met, and the commands that meet it.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell::{answer, bounded, run};
+
+/// Seconds for one download or one compilation of a tool.
+const INSTALL_LIMIT_SECS: u32 = 1_500;
+/// Seconds for asking rustup's servers for a toolchain; where they cannot be reached, Debian's
+/// compiler is used instead.
+const RUSTUP_LIMIT_SECS: u32 = 300;
+/// The release of bpf-linker that goes with the pinned aya.
+const BPF_LINKER: &str = "0.13";
+/// The LLVM that bpf-linker is built for: not older than the one in either compiler for eBPF.
+const LLVM: &str = "22";
+
+/// Debian packages that the tests and measurements use, each with a file by which it is known.
+const TEST_PACKAGES: &[(&str, &str)] = &[
+    ("iproute2", "ip"),
+    ("nftables", "nft"),
+    ("keepalived", "keepalived"),
+    ("procps", "ps"),
+];
+
+/// What [`meet_needs`] may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Install what is missing.
+    Install,
+    /// Only say what is missing.
+    DryRun,
+}
+
+/// Meets every need, or says with which commands to meet it.
+pub(crate) fn meet_needs(mode: Mode) -> Result<()> {
+    let mut installer = Installer {
+        mode,
+        apt_updated: false,
+        installed: Vec::new(),
+    };
+    let toolchain = installer.ebpf_compiler()?;
+    installer.bpf_linker()?;
+    installer.test_packages()?;
+    match installer.installed.as_slice() {
+        [] => println!("setup: everything is here (eBPF compiler: {toolchain})"),
+        installed => println!("setup: installed {}", installed.join(", ")),
+    }
+    Ok(())
+}
+
+/// An error that says how to become root, unless we are.
+pub(crate) fn require_root(why: &str, task: &str) -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    bail!("{why}, which needs root: run `sudo --preserve-env=PATH,HOME cargo xtask {task}`")
+}
+
+fn is_root() -> bool {
+    answer("id", &["-u"]).as_deref() == Some("0")
+}
+
+/// rustup's name for Debian's compiler, once it is linked.
+const DEBIAN_TOOLCHAIN: &str = "debian";
+
+/// Whether a toolchain is there, with the source of `core`, which is built for the BPF target.
+fn has_core_source(toolchain: &str) -> bool {
+    answer("rustup", &["run", toolchain, "rustc", "--print", "sysroot"]).is_some_and(|root| {
+        Path::new(&root)
+            .join("lib/rustlib/src/rust/library/core/Cargo.toml")
+            .exists()
+    })
+}
+
+/// The nightly that `ha-ebpf/rust-toolchain.toml` pins.
+fn pinned_nightly() -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ha-ebpf/rust-toolchain.toml");
+    let pin =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    pin.lines()
+        .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'))
+        .map(str::to_owned)
+        .with_context(|| format!("{} names no channel", path.display()))
+}
+
+struct Installer {
+    mode: Mode,
+    apt_updated: bool,
+    installed: Vec<String>,
+}
+
+impl Installer {
+    fn ebpf_compiler(&mut self) -> Result<String> {
+        if answer("rustup", &["--version"]).is_none() {
+            bail!(
+                "rustup is missing: it selects the compilers. Install it from your distribution or \
+                 from https://rustup.rs, then run this again."
+            );
+        }
+        let nightly = pinned_nightly()?;
+        for toolchain in [nightly.as_str(), DEBIAN_TOOLCHAIN] {
+            if has_core_source(toolchain) {
+                return Ok(toolchain.to_owned());
+            }
+        }
+        let by_rustup =
+            format!("rustup toolchain install {nightly} --profile minimal --component rust-src");
+        let by_apt = "apt-get install rustc-web cargo-web rust-web-src && \
+                      rustup toolchain link debian /usr";
+        if self.mode == Mode::DryRun {
+            bail!("no compiler for eBPF: run `{by_rustup}`, or on Debian `{by_apt}`");
+        }
+        println!("setup: a compiler for eBPF is missing; trying rustup's {nightly}");
+        let args = by_rustup.split(' ').skip(1).collect::<Vec<_>>();
+        let outcome = run(&mut bounded(RUSTUP_LIMIT_SECS, "rustup", &args));
+        if outcome.is_ok() && has_core_source(&nightly) {
+            self.installed.push(format!("{nightly} with rust-src"));
+            return Ok(nightly);
+        }
+        println!("setup: {nightly} cannot be had here; trying Debian's compiler");
+        self.apt_install(&["rustc-web", "cargo-web", "rust-web-src"])
+            .and_then(|()| {
+                run(Command::new("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, "/usr"]))
+            })
+            .with_context(|| format!("no compiler for eBPF: run `{by_rustup}` or `{by_apt}`"))?;
+        if !has_core_source(DEBIAN_TOOLCHAIN) {
+            bail!("Debian's rustc is installed, but without the source of core: run `{by_apt}`");
+        }
+        Ok(DEBIAN_TOOLCHAIN.to_owned())
+    }
+
+    fn bpf_linker(&mut self) -> Result<()> {
+        if answer("bpf-linker", &["--version"]).is_some() {
+            return Ok(());
+        }
+        let packages = [format!("llvm-{LLVM}-dev"), format!("libpolly-{LLVM}-dev")];
+        let prefix = format!("/usr/lib/llvm-{LLVM}");
+        let install = format!(
+            "cargo install bpf-linker --locked --version ^{BPF_LINKER} --no-default-features \
+             --features llvm-{LLVM}"
+        );
+        let by_hand = format!(
+            "apt-get install {}, then LLVM_PREFIX={prefix} PATH={prefix}/bin:$PATH {install} (where \
+             there is no such package: LLVM {LLVM} from https://apt.llvm.org)",
+            packages.join(" ")
+        );
+        if self.mode == Mode::DryRun {
+            bail!("bpf-linker is missing: {by_hand}");
+        }
+        println!("setup: bpf-linker is missing; building it for LLVM {LLVM}");
+        if !Path::new(&prefix).join("include/llvm-c").exists() {
+            self.apt_install(&[&packages[0], &packages[1]])
+                .with_context(|| format!("bpf-linker cannot be built: {by_hand}"))?;
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let args = install.split(' ').skip(1).collect::<Vec<_>>();
+        run(bounded(INSTALL_LIMIT_SECS, "cargo", &args)
+            .env("LLVM_PREFIX", &prefix)
+            .env("PATH", format!("{prefix}/bin:{path}")))
+        .with_context(|| format!("bpf-linker cannot be built: {by_hand}"))?;
+        if answer("bpf-linker", &["--version"]).is_none() {
+            bail!("bpf-linker was installed, but is not on PATH: add cargo's bin directory to it");
+        }
+        self.installed.push("bpf-linker".to_owned());
+        Ok(())
+    }
+
+    fn test_packages(&mut self) -> Result<()> {
+        let missing: Vec<&str> = TEST_PACKAGES
+            .iter()
+            .filter(|(_, program)| !on_path(program))
+            .map(|&(package, _)| package)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let by_hand = format!("apt-get install {}", missing.join(" "));
+        if self.mode == Mode::DryRun {
+            bail!("the tests need {}: {by_hand}", missing.join(", "));
+        }
+        self.apt_install(&missing).with_context(|| {
+            format!(
+                "the tests need {}; run `{by_hand}` or what your distribution calls these",
+                missing.join(", ")
+            )
+        })
+    }
+
+    fn apt_install(&mut self, packages: &[&str]) -> Result<()> {
+        if answer("apt-get", &["--version"]).is_none() {
+            bail!("this is no Debian or Ubuntu (no apt-get)");
+        }
+        if !is_root() {
+            bail!(
+                "installing packages needs root: `sudo apt-get install {}`",
+                packages.join(" ")
+            );
+        }
+        if !self.apt_updated {
+            run(&mut bounded(
+                INSTALL_LIMIT_SECS,
+                "apt-get",
+                &["-q", "update"],
+            ))?;
+            self.apt_updated = true;
+        }
+        let mut args = vec!["-q", "install", "-y", "--no-install-recommends"];
+        args.extend(packages);
+        run(bounded(INSTALL_LIMIT_SECS, "apt-get", &args).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        self.installed
+            .extend(packages.iter().map(|&package| package.to_owned()));
+        Ok(())
+    }
+}
+
+/// Whether a program is on PATH or where Debian keeps those for root.
+fn on_path(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|directory| Path::new(directory).join(program).exists())
+}
