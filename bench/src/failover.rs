@@ -168,9 +168,9 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
     let old = pair.settle()?;
     let new = 1 - old;
     let from = now();
-    // Golden-ratio steps spread the faults evenly over the phase of the adverts.
+    // Golden-ratio steps spread the faults evenly over the phase of the adverts, for both alike.
     let phase = Nanos(u64::from(round) * 6_180_340 % INTERVAL.0);
-    sleep_until(from.after(INTERVAL.times(5)).after(phase));
+    sleep_until(at_phase(pair, old, phase)?);
     let mut trial = Trial {
         fault,
         system: pair.system,
@@ -204,6 +204,19 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
     pair.check_observers()?;
     restore(pair, fault, old)?;
     Ok(trial)
+}
+
+/// A time soon, `phase` after one of the Active node's adverts.
+fn at_phase(pair: &Pair, active: usize, phase: Nanos) -> Result<MonoNs> {
+    let mut last = MonoNs::ZERO;
+    eventually(PATIENCE, "the Active node advertises", || {
+        last = pair.sniffers[active]
+            .last_live_advert(VRID)
+            .context("no advert yet")?
+            .0;
+        Ok(now().since(last) < Nanos(INTERVAL.0 / 2))
+    })?;
+    Ok(last.after(INTERVAL).after(phase))
 }
 
 /// Stops or kills the Active node's daemon while packets for the VIP go straight to the node and a

@@ -18,7 +18,7 @@ use aya::{
 };
 use ha_user::dataplane::PASS_OBJECT;
 
-use crate::{Mac, NetNs, Node, node, stale};
+use crate::{Mac, NetNs, Node, node, stale, sys};
 
 /// The address that the nodes contend for.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
@@ -251,8 +251,9 @@ impl Switch {
     }
 
     pub(crate) fn set_port(&self, port: &str, up: bool) -> Result<()> {
-        let state = if up { "up" } else { "down" };
-        self.ns.ip(&["link", "set", port, state]).map(drop)
+        self.ns
+            .enter(|| sys::set_link(port, up))?
+            .with_context(|| format!("switching {port}"))
     }
 }
 

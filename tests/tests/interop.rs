@@ -1,6 +1,6 @@
 //! `had` and Debian's keepalived as each other's peers, as a matrix. `--nocapture` shows the table.
 
-use std::{fmt::Write as _, thread, time::Duration};
+use std::{fmt::Write as _, net::Ipv4Addr, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::{MonoNs, Nanos};
@@ -8,8 +8,8 @@ use ha_tests::{
     Kind, Lab, Node, Sniffer, VirtualRouter, eventually,
     lab::VIP,
     node::PATIENCE,
-    now,
-    scene::{VRID, WEB},
+    now, scenario,
+    scene::{Scene, VRID, WEB},
     wait::throughout,
 };
 
@@ -411,4 +411,20 @@ fn keepalived_refuses_the_checksum_of_rfc_9568_and_had_takes_both() -> Result<()
         joined.with_context(|| lab.log_tails())?;
     }
     Ok(())
+}
+
+#[test]
+fn had_understands_had_in_either_dialect() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |mut router| {
+            let first = router.source == Ipv4Addr::new(10, 77, 0, 1);
+            router.checksum = Some(if first { "rfc9568" } else { "pseudo-header" });
+            router
+        })?;
+        scene.stays(0, Duration::from_secs(1))?;
+        scene.nodes[0].power_off()?;
+        scene.wait_served_by(1)?;
+        scene.nodes[0].power_on()?;
+        scene.stays(1, Duration::from_secs(1))
+    });
 }

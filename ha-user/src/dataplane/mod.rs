@@ -318,7 +318,3 @@ impl Dataplane {
         result
     }
 }
-
-/// An XDP program that passes everything (`pass`), for the switch-side ends of a test lab.
-#[cfg(feature = "lab")]
-pub static PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));
