@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to tell it to when this fails too.
-            let _ = writeln!(io::stderr().lock(), "{error:#}");
+            // Each message says everything, causes included. Nothing is left to tell it to when this fails too.
+            let _ = writeln!(io::stderr().lock(), "{error}");
             ExitCode::FAILURE
         }
     }

@@ -54,7 +54,6 @@ const LATER_SECTIONS: &[Later] = &[
     ("check", "checks come later"),
     ("role", "roles come later"),
 ];
-const LATER_API: &[Later] = &[("listen", "HTTP is not served yet")];
 const LATER_INSTANCE: &[Later] = &[
     ("heartbeat", "leases between had nodes come later"),
     ("channels", "heartbeat channels come later"),
@@ -102,8 +101,11 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         &[],
     ));
     let control = root
-        .section("api", "[api]".to_owned(), &["control"], LATER_API)
-        .and_then(|api| path(&api, "control"))
+        .section("api", "[api]".to_owned(), &["listen", "control"], &[])
+        .and_then(|api| {
+            http_is_off(&api);
+            path(&api, "control")
+        })
         .unwrap_or_else(|| node.runtime_dir.join("control.sock"));
     let groups = root
         .sections("group", &["name"], LATER_GROUP)
@@ -146,6 +148,20 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         instances,
         groups,
     })
+}
+
+/// `listen = ""` says that HTTP is not to be served, and it is not.
+fn http_is_off(api: &Section<'_>) {
+    if let Some(listen) = api.string("listen")
+        && !listen.value.is_empty()
+    {
+        api.fail(
+            listen.offset,
+            "listen",
+            "not supported by this version of had: HTTP is not served yet",
+            "write `listen = \"\"`, or remove it",
+        );
+    }
 }
 
 fn node(section: Option<Section<'_>>) -> Node {

@@ -83,6 +83,7 @@ fn the_packaged_file_shows_every_key_truly() {
         "realtime_priority",
         "pin_dir",
         "control",
+        "listen",
         "interface",
         "vrid",
         "version",
