@@ -189,7 +189,6 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
 fn unreachable(error: Unreachable) -> String {
     error.to_string()
 }

@@ -348,7 +348,9 @@ impl Driver {
                 let stamp = seat.heard;
                 let word = AdvertWord(received.last_word);
                 // A Backup knows what the Active router says; what changes comes as an event.
-                let input = if seat.state == State::Backup || !word.is_valid() {
+                // Priority 0 moves the word, not the stamp.
+                let told = seat.state == State::Backup || word.priority() == 0;
+                let input = if told || !word.is_valid() {
                     Input::Heard {
                         instance: id,
                         received_at: stamp,
@@ -365,47 +367,50 @@ impl Driver {
     fn take_packets(&mut self) {
         let names: Vec<String> = self.shell.interfaces.keys().cloned().collect();
         for name in names {
-            loop {
-                let Some(port) = self
-                    .shell
-                    .interfaces
-                    .get(&name)
-                    .and_then(|interface| interface.port.as_ref())
-                else {
-                    break;
-                };
-                let (length, stamp) = match port.receive(self.packet.as_mut_slice()) {
-                    Ok(received) => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // The error that waited (the interface went down) is taken in by being told.
-                    Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
-                    Err(error) => {
-                        let text = format!("{name}: adverts cannot be received: {error}");
-                        self.shell.out.log(Level::Error, text);
-                        break;
-                    }
-                };
-                // A longer packet than any advert is none.
-                if length > self.packet.len() {
-                    continue;
-                }
-                let packet = &self.packet[..length];
-                let Ok(vrid) = vrrp::vrid_of(packet) else {
-                    continue;
-                };
-                let found = self.shell.seats.iter_mut().find_map(|seat| {
-                    let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
-                    let word = here.then(|| advert::check(seat, packet)).flatten()?;
-                    seat.word = word;
-                    seat.adverts_received += 1;
-                    Some(advert::input(seat.id, word, stamp))
-                });
-                if let Some(input) = found {
-                    self.vitals.engine.adverts += 1;
-                    self.handle(input);
-                }
-            }
+            while self.take_packet(&name) {}
         }
+    }
+
+    /// Takes one packet from an interface's socket; whether there may be more.
+    fn take_packet(&mut self, name: &str) -> bool {
+        let Some(port) = self
+            .shell
+            .interfaces
+            .get(name)
+            .and_then(|interface| interface.port.as_ref())
+        else {
+            return false;
+        };
+        let (length, stamp) = match port.receive(self.packet.as_mut_slice()) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The error that waited (the interface went down) is taken in by being told.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return true,
+            Err(error) => {
+                let text = format!("{name}: adverts cannot be received: {error}");
+                self.shell.out.log(Level::Error, text);
+                return false;
+            }
+        };
+        // A longer packet than any advert is none.
+        let Some(packet) = self.packet.get(..length) else {
+            return true;
+        };
+        let Ok(vrid) = vrrp::vrid_of(packet) else {
+            return true;
+        };
+        let found = self.shell.seats.iter_mut().find_map(|seat| {
+            let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
+            let word = here.then(|| advert::check(seat, packet)).flatten()?;
+            seat.word = word;
+            seat.adverts_received += 1;
+            Some(advert::input(seat.id, word, stamp))
+        });
+        if let Some(input) = found {
+            self.vitals.engine.adverts += 1;
+            self.handle(input);
+        }
+        true
     }
 
     fn follow_links(&mut self) {
@@ -484,10 +489,19 @@ impl Driver {
             .status(clock::now())
             .into_iter()
             .find(|status| status.name == name)
-            .map(|status| ExplainReport {
-                name: status.name,
-                state: status.state.name().to_owned(),
-                sentences: status.explanation,
+            .map(|status| {
+                let seat = self
+                    .shell
+                    .seats
+                    .iter()
+                    .find(|seat| seat.id == status.instance);
+                let mut sentences = status.explanation;
+                sentences.extend(seat.map(Seat::in_words));
+                ExplainReport {
+                    name: status.name,
+                    state: status.state.name().to_owned(),
+                    sentences,
+                }
             })
             .ok_or_else(|| self.unknown("instance", name))
     }

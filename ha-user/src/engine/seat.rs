@@ -96,6 +96,20 @@ impl Seat {
         }
     }
 
+    /// What it is about, as a sentence.
+    pub(super) fn in_words(&self) -> String {
+        let source = match (self.source, self.config.source) {
+            (Some(source), _) | (None, Some(source)) => format!("address {source}"),
+            (None, None) => "its first address".to_owned(),
+        };
+        format!(
+            "It is about {} on interface {} with {source}, VRID {}.",
+            self.vips_in_words(),
+            self.config.interface,
+            self.config.vrid
+        )
+    }
+
     /// The VIPs in words.
     pub(super) fn vips_in_words(&self) -> String {
         let vips: Vec<String> = self.config.vips.iter().map(ToString::to_string).collect();

@@ -487,6 +487,12 @@ impl Shell {
             {
                 self.configure(id);
             }
+            let seat = &self.seats[index];
+            if !matches!(condition, InterfaceCondition::Ready { .. }) {
+                let sentence = format!("waits for {}: {condition}", seat.config.interface);
+                self.out
+                    .event(clock::now(), &seat.name, Kind::Note, sentence);
+            }
             inputs.push(Input::Interface {
                 instance: id,
                 condition,

@@ -21,6 +21,7 @@ struct Control([u8; 64]);
 /// As setsockopt(2).
 pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
     // SAFETY: the option takes an `int`, which lives until the call returns and whose size is given.
     let result = unsafe {
         libc::setsockopt(
@@ -28,7 +29,7 @@ pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_TIMESTAMPNS,
             ptr::from_ref(&on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            size,
         )
     };
     if result == 0 {
