@@ -139,6 +139,12 @@ impl Engine {
         }
     }
 
+    /// Whether an instance decided to speak.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_active(&self, index: usize) -> bool {
+        self.instances[index].state == State::Active
+    }
+
     fn index(&self, id: InstanceId) -> Option<usize> {
         self.instances
             .iter()
@@ -201,11 +207,15 @@ impl Engine {
         if !unit.iter().all(ready) {
             return;
         }
-        for member in unit {
-            let instance = &mut self.instances[member];
-            if instance.state == State::Promoting {
-                instance.open(now, &mut self.out);
-            }
+        let opening: Vec<usize> = unit
+            .into_iter()
+            .filter(|member| self.instances[*member].state == State::Promoting)
+            .collect();
+        for member in &opening {
+            self.instances[*member].open(now, &mut self.out);
+        }
+        for member in &opening {
+            self.instances[*member].begin_announcing(now, &mut self.out);
         }
     }
 

@@ -183,10 +183,14 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
         ));
     }
     if let Some(until) = instance.hold_until {
+        let why = if instance.failures > 0 {
+            format!("{} promotions in a row failed", instance.failures)
+        } else {
+            String::from("it has just let go itself")
+        };
         lines.push(format!(
-            "It does not take over for another {}: {} promotions in a row failed.",
-            left(until, now),
-            instance.failures
+            "It does not take over for another {}: {why}.",
+            left(until, now)
         ));
     }
     lines

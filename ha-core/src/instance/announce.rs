@@ -14,7 +14,7 @@ const LONGEST_RETRY: Nanos = Nanos::from_secs(1);
 
 impl Instance {
     /// The first burst, and the timers of what follows.
-    pub(super) fn begin_announcing(&mut self, now: MonoNs, out: &mut Outbox) {
+    pub(crate) fn begin_announcing(&mut self, now: MonoNs, out: &mut Outbox) {
         let config = self.config.announce;
         self.announce_failures = 0;
         self.begin_burst(now, out);

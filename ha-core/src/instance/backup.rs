@@ -249,7 +249,24 @@ impl Instance {
 
     /// From when on silence counts in this stay.
     pub(crate) fn silent_from(&self) -> MonoNs {
-        self.stamp.unwrap_or(self.since).max(self.since)
+        self.since
+            .max(self.stamp.unwrap_or_default())
+            .max(self.farewell_at.unwrap_or_default())
+    }
+
+    /// Our own priority 0 left, perhaps long after it was decided. An advert of ours that follows at once
+    /// could be overtaken by it on the way, and then says nothing to those who hear it in that order: so
+    /// this node does not compete for an interval.
+    pub(super) fn farewell_sent(&mut self, now: MonoNs) {
+        self.farewell_at = Some(now);
+        let until = now.after(self.config.advert_interval);
+        if self.hold_until.is_none_or(|hold| hold < until) {
+            self.hold_until = Some(until);
+            self.timers.set(Timer::HoldDown, until);
+        }
+        if self.released.is_none() && self.claim.is_none() {
+            self.arm_active_down();
+        }
     }
 
     /// When silence lets this node take over: the Active_Down_Interval after the last advert, and not
@@ -266,7 +283,9 @@ impl Instance {
         let down = self.down_interval();
         let watched = self.kernel_watch && self.stamp.is_some_and(|stamp| stamp > self.since);
         let due = if watched {
-            self.silent_from().after(down.max(BACKSTOP))
+            self.silent_from()
+                .after(down.max(BACKSTOP))
+                .max(self.silence_due())
         } else {
             self.silence_due()
         };

@@ -126,6 +126,8 @@ pub(crate) struct Instance {
 
     /// What the last advert with a priority other than 0 said.
     pub(crate) heard: Option<Advert>,
+    /// When that arrived, as far as it was reported and not only stamped.
+    pub(crate) said_at: MonoNs,
     /// When it, or an equal one after it, arrived.
     pub(crate) stamp: Option<MonoNs>,
     /// The router last heard as Active; nobody after it let go or fell silent.
@@ -133,6 +135,8 @@ pub(crate) struct Instance {
 
     /// Backup: why it may take over.
     pub(crate) claim: Option<Claim>,
+    /// Backup: when our own priority 0 left, if it was sent.
+    pub(crate) farewell_at: Option<MonoNs>,
     /// Backup: who let go; Skew_Time is running.
     pub(crate) released: Option<IpAddr>,
     /// Backup: how often a deadline that passed while this node was held up was not believed.
@@ -202,9 +206,11 @@ impl Instance {
             condition: None,
             was_ready: false,
             heard: None,
+            said_at: MonoNs::ZERO,
             stamp: None,
             active: None,
             claim: None,
+            farewell_at: None,
             released: None,
             doubts: 0,
             yielded: false,
@@ -444,6 +450,7 @@ impl Instance {
     /// Forgets what belongs to a stay that is over, and applies what waited for its end.
     fn settle(&mut self) {
         self.claim = None;
+        self.farewell_at = None;
         self.released = None;
         self.doubts = 0;
         self.vips = false;
@@ -491,7 +498,13 @@ impl Instance {
             return Verdict::Stay;
         }
         match self.heard {
-            Some(advert) => self.hear(advert, received_at, now, out),
+            Some(advert) => {
+                // An event that says otherwise may still wait to be read.
+                let said_at = self.said_at;
+                let verdict = self.hear(advert, received_at, now, out);
+                self.said_at = said_at;
+                verdict
+            }
             None => {
                 self.stamp = Some(received_at);
                 if self.state == State::Backup {
@@ -518,11 +531,23 @@ impl Instance {
             advert,
             last: received_at,
         });
-        if self.stamp.is_none_or(|stamp| stamp <= received_at) {
-            self.stamp = Some(received_at);
-            self.heard = Some(advert);
-            self.active = Some(advert.sender);
+        self.stamp = self.stamp.max(Some(received_at));
+        if self.said_at > received_at {
+            return;
         }
+        // Where the kernel filters, the last adverts of the router heard before were not reported: the
+        // very last may have come just now. Its gate is the one that a short-lived candidate's
+        // priority 0 must not make us forget.
+        if let Some(before) = self.active.filter(|before| *before != advert.sender) {
+            for speaker in &mut self.speakers {
+                if speaker.advert.sender == before {
+                    speaker.last = speaker.last.max(received_at);
+                }
+            }
+        }
+        self.said_at = received_at;
+        self.heard = Some(advert);
+        self.active = Some(advert.sender);
     }
 
     /// A router let go.

@@ -172,6 +172,9 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
+        if self.state == State::Backup {
+            self.farewell_sent(now);
+        }
         if !self.speaks() || round < self.elected_at || self.sent.is_some_and(|sent| sent >= round)
         {
             return Verdict::Stay;
@@ -242,7 +245,6 @@ impl Instance {
         };
         self.timers.stop(Timer::Promotion);
         self.renew(round, now, out);
-        self.begin_announcing(now, out);
         self.transit(State::Active, Cause::Promoted, now, out);
     }
 

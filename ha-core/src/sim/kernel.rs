@@ -66,6 +66,12 @@ impl Kernel {
         self.lease.deadline()
     }
 
+    /// What the last advert said, unless that was priority 0.
+    pub(crate) fn last_word(&self) -> Option<Advert> {
+        self.last_word
+            .filter(|advert| advert.priority != Priority::RELEASE)
+    }
+
     pub(crate) fn set_lease(&mut self, lease: Lease) {
         self.lease = lease;
     }

@@ -7,22 +7,29 @@ use crate::Cause;
 /// Rounding of deadlines to microseconds, on both sides.
 const ROUNDING: u64 = 3_000;
 
+/// An advert that left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: u64,
+    /// The time sample of its round.
+    pub(crate) round: u64,
+    /// Until when it keeps the gate open.
+    pub(crate) until: u64,
+}
+
 /// One time from an election to the end of its epoch, at one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Stay {
     pub(crate) node: usize,
     pub(crate) instance: usize,
     pub(crate) cause: Cause,
-    /// When adverts were sent.
-    pub(crate) sends: Vec<u64>,
+    pub(crate) sends: Vec<Sent>,
     /// By node: one of its adverts did not get there.
     pub(crate) lost_to: Vec<bool>,
     /// By node: the stay and send time of the last advert that the engine knew of as it opened.
     pub(crate) told: Option<Vec<Option<(usize, u64)>>>,
     /// When the gate was open.
     pub(crate) open: Vec<(u64, u64)>,
-    /// When it first ran out.
-    pub(crate) lapsed_at: Option<u64>,
     /// When an outranking advert first arrived.
     pub(crate) outranked_at: Option<u64>,
 }
@@ -134,14 +141,7 @@ fn overlap(
     if stay != older {
         return None;
     }
-    let renewed = |sent: &&u64| **sent <= end && old.lapsed_at.is_none_or(|lapse| **sent < lapse);
-    let last = old
-        .sends
-        .iter()
-        .rev()
-        .find(renewed)
-        .copied()
-        .unwrap_or(known);
+    let last = last_renewal(old, end).unwrap_or(known);
     let allowed = last.saturating_sub(known);
     if end - opened > allowed + ROUNDING {
         let why = format!(
@@ -153,6 +153,21 @@ fn overlap(
         return Some(violation(old, new, begin, end, allowed, &why));
     }
     None
+}
+
+/// When the last advert left that may keep the gate open, up to a time: one whose round began after the
+/// gate had run out may not, nor any after it.
+fn last_renewal(stay: &Stay, until: u64) -> Option<u64> {
+    let opened = stay.open.first()?.0;
+    let mut last: Option<Sent> = None;
+    for sent in &stay.sends {
+        let lapsed = |before: Sent| before.until > opened && sent.round >= before.until;
+        if sent.at > until || last.is_some_and(lapsed) {
+            break;
+        }
+        last = Some(*sent);
+    }
+    last.map(|sent| sent.at)
 }
 
 fn violation(old: &Stay, new: &Stay, begin: u64, end: u64, allowed: u64, why: &str) -> Violation {
@@ -192,17 +207,21 @@ mod tests {
     };
 
     fn stay(node: usize, open: (u64, u64), sends: &[u64]) -> Stay {
+        let sent = |at: &u64| Sent {
+            at: *at,
+            round: *at,
+            until: *at + 30 * MS,
+        };
         Stay {
             node,
             instance: 0,
             cause: Cause::Silence {
                 lasted: Nanos::ZERO,
             },
-            sends: sends.to_vec(),
+            sends: sends.iter().map(sent).collect(),
             lost_to: std::vec![true, true],
             told: None,
             open: std::vec![open],
-            lapsed_at: Some(open.1),
             outranked_at: None,
         }
     }

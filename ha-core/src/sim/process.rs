@@ -24,6 +24,10 @@ pub(crate) struct Process {
     stamps: Vec<Option<MonoNs>>,
     /// By instance and node: the stay and send time of the last advert that was handed in.
     told: Vec<Vec<Option<(usize, u64)>>>,
+    /// By instance: whether it knows what any advert said.
+    knows: Vec<bool>,
+    /// What was handed in, as it was when the engine decided to speak.
+    decided: Vec<Option<Vec<Option<(usize, u64)>>>>,
 }
 
 /// What the thread does when it goes on.
@@ -45,6 +49,17 @@ impl Process {
         self.told[instance].iter().any(Option::is_some)
     }
 
+    /// Keeps what was known when the engine decided to speak.
+    fn note_decisions(&mut self) {
+        for (instance, decided) in self.decided.iter_mut().enumerate() {
+            if !self.engine.is_active(instance) {
+                *decided = None;
+            } else if decided.is_none() {
+                *decided = Some(self.told[instance].clone());
+            }
+        }
+    }
+
     pub(crate) fn new(engine: Engine, instances: usize, nodes: usize) -> Self {
         Self {
             engine,
@@ -53,6 +68,8 @@ impl Process {
             due: u64::MAX,
             stamps: std::vec![None; instances],
             told: std::vec![std::vec![None; nodes]; instances],
+            knows: std::vec![false; instances],
+            decided: std::vec![None; instances],
         }
     }
 }
@@ -115,13 +132,19 @@ impl World {
                 None => return,
             }
         }
-        self.break_rule(format!("node{node} is busy for ever"));
+        let due = self.nodes[node]
+            .process
+            .as_ref()
+            .and_then(|process| process.engine.poll_timeout());
+        let now = self.clock(node).0;
+        self.break_rule(format!("node{node} is busy for ever: at {now} for {due:?}"));
     }
 
     fn hand_in(&mut self, node: usize, input: Input) {
         let now = self.clock(node);
         if let Some(process) = &mut self.nodes[node].process {
             process.engine.handle(input, now);
+            process.note_decisions();
         }
     }
 
@@ -171,6 +194,7 @@ impl World {
         };
         if due <= now {
             process.engine.handle_timeout(now);
+            process.note_decisions();
             return Some(0);
         }
         let wakes = self.nodes[node].plan.clock.when(due);
@@ -205,6 +229,7 @@ impl World {
                     && let Some(stay) = origin.stay
                 {
                     process.told[instance][origin.node] = Some((stay, origin.sent_at));
+                    process.knows[instance] = true;
                     process.stamps[instance] = process.stamps[instance].max(Some(received_at));
                 }
                 self.hand_in(
@@ -217,7 +242,7 @@ impl World {
                 );
             }
             Word::Silence { instance, last } => {
-                self.read_stamp(node, instance);
+                self.read_all(node);
                 self.hand_in(
                     node,
                     Input::Silence {
@@ -239,12 +264,9 @@ impl World {
         }
     }
 
-    /// Hands in a stamp that moved without an event.
+    /// Hands in a stamp that moved without an event, and at first what the advert said.
     fn read_stamp(&mut self, node: usize, instance: usize) {
         let machine = &mut self.nodes[node];
-        if machine.plan.reports == Reports::Every {
-            return;
-        }
         let (Some(process), Some((received_at, origin))) =
             (&mut machine.process, machine.kernels[instance].last)
         else {
@@ -253,17 +275,32 @@ impl World {
         if process.stamps[instance] >= Some(received_at) {
             return;
         }
+        // A daemon that starts knows nothing yet: it reads the word as well.
+        let first = process.stamps[instance].is_none();
+        if machine.plan.reports == Reports::Every && !first {
+            return;
+        }
+        let word = machine.kernels[instance].last_word();
         process.stamps[instance] = Some(received_at);
-        if let Some(stay) = origin.stay {
+        // A stamp without the word says nothing about the sender's interval.
+        process.knows[instance] |= first && word.is_some();
+        if let Some(stay) = origin.stay
+            && process.knows[instance]
+        {
             process.told[instance][origin.node] = Some((stay, origin.sent_at));
         }
-        self.hand_in(
-            node,
-            Input::Heard {
+        let input = match word {
+            Some(advert) if first => Input::Advert {
+                instance: id(instance),
+                advert,
+                received_at,
+            },
+            _ => Input::Heard {
                 instance: id(instance),
                 received_at,
             },
-        );
+        };
+        self.hand_in(node, input);
     }
 
     /// Does what an action says, and prepares its outcome.
@@ -299,7 +336,7 @@ impl World {
                     interval,
                     from_had: true,
                 };
-                let result = self.send(node, instance.0 as usize, advert);
+                let result = self.send(node, instance.0 as usize, advert, round);
                 Some(Input::AdvertSent {
                     instance,
                     round,
@@ -338,7 +375,13 @@ impl World {
         Some(self.step_time())
     }
 
-    fn send(&mut self, node: usize, instance: usize, advert: Advert) -> Result<(), String> {
+    fn send(
+        &mut self,
+        node: usize,
+        instance: usize,
+        advert: Advert,
+        round: MonoNs,
+    ) -> Result<(), String> {
         let machine = &self.nodes[node];
         if self.now < machine.sends_fail_until || !machine.up[instance] {
             return Err(String::from("network is down"));
@@ -354,7 +397,7 @@ impl World {
                 self.begin_stay(node, instance, status.cause);
             }
         }
-        self.transmit(node, instance, advert);
+        self.transmit(node, instance, advert, round);
         Ok(())
     }
 
@@ -366,7 +409,7 @@ impl World {
         if let (Some(stay), Some(process)) = (machine.stays[instance], &machine.process)
             && self.stays[stay].told.is_none()
         {
-            self.stays[stay].told = Some(process.told[instance].clone());
+            self.stays[stay].told.clone_from(&process.decided[instance]);
         }
     }
 

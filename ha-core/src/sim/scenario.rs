@@ -112,10 +112,14 @@ pub(crate) struct Scenario {
     pub(crate) quiet_at: u64,
     /// By then somebody speaks for every instance that has a node to.
     pub(crate) served_by: u64,
+    /// A pre-emption in between may leave nobody speaking for a round trip.
+    pub(crate) hand_over: u64,
     /// By then nothing moves any more.
     pub(crate) settled_by: u64,
     pub(crate) end_at: u64,
     pub(crate) reloads: bool,
+    /// How often addresses cannot be added.
+    vips_fail: u32,
 }
 
 const MS: u64 = 1_000_000;
@@ -150,9 +154,11 @@ impl Scenario {
             faults: Vec::new(),
             quiet_at,
             served_by: 0,
+            hand_over: 0,
             settled_by: 0,
             end_at: 0,
             reloads: false,
+            vips_fail: 0,
         };
         scenario.draw_faults(&mut rng, 2 * down.0, quiet_at, longest.0);
         scenario.set_deadlines();
@@ -172,7 +178,7 @@ impl Scenario {
 
     /// How much of a trace is told around a broken rule.
     pub(crate) fn window(&self) -> u64 {
-        3 * longest_down(&self.nodes).0
+        8 * longest_down(&self.nodes).0
     }
 
     /// When it has to be over, by the rules' own times.
@@ -207,8 +213,10 @@ impl Scenario {
             .faults
             .iter()
             .any(|(_, fault)| matches!(fault, Fault::VipsFail { .. } | Fault::SendsFail { .. }));
-        let hold = if held { 4_000 * MS } else { 0 };
+        // 1 s after the first failure, doubling.
+        let hold = if held { 8_000 * MS } else { 0 };
         let started = start.saturating_sub(self.quiet_at);
+        self.hand_over = steps;
         self.served_by = self.quiet_at + served + hold + started;
         self.settled_by = self.served_by + preempt + 2 * served;
         self.end_at = self.settled_by + 2 * down;
@@ -313,7 +321,10 @@ impl Scenario {
                     config: self.reloaded(rng, node),
                 }
             }
-            13 => Fault::VipsFail { node, times: 1 },
+            13 if self.vips_fail < 2 => {
+                self.vips_fail += 1;
+                Fault::VipsFail { node, times: 1 }
+            }
             14 => Fault::SendsFail { node, until },
             _ => Fault::VipLost { node, instance },
         };
@@ -361,6 +372,7 @@ impl Scenario {
             self.faults.push((at, Fault::Loss { permille: 0 }));
         }
         for node in 0..self.nodes.len() {
+            self.faults.push((at, Fault::VipsFail { node, times: 0 }));
             for instance in 0..self.instances {
                 self.faults.push((
                     at,

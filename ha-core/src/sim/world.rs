@@ -13,12 +13,12 @@ use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 use super::{
     Mutations,
     kernel::{Kernel, Origin},
-    ledger::{self, Limits, Stay, Violation, millis},
+    ledger::{self, Limits, Sent, Stay, Violation, millis},
     process::Process,
     rng::Rng,
     scenario::{Fault, NodePlan, Reports, Scenario},
 };
-use crate::{Advert, Cause, Engine, Input, InstanceId, InterfaceCondition, vrrp::Rank};
+use crate::{Advert, Cause, Engine, Input, InstanceId, InterfaceCondition, vrrp, vrrp::Rank};
 
 /// What happens at a time.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ pub(crate) struct Node {
     pub(crate) stays: Vec<Option<usize>>,
     pub(crate) words: VecDeque<Word>,
     pub(crate) process: Option<Process>,
+    powered: bool,
     pub(crate) paused_until: u64,
     frozen_until: u64,
     pub(crate) up: Vec<bool>,
@@ -218,11 +219,16 @@ impl World {
     // --- the network ---
 
     /// Sends an advert to every other node.
-    pub(crate) fn transmit(&mut self, from: usize, instance: usize, advert: Advert) {
+    pub(crate) fn transmit(&mut self, from: usize, instance: usize, advert: Advert, round: MonoNs) {
         let stay =
             self.nodes[from].stays[instance].filter(|_| advert.priority != Priority::RELEASE);
         if let Some(stay) = stay {
-            self.stays[stay].sends.push(self.now);
+            let clock = self.nodes[from].plan.clock;
+            self.stays[stay].sends.push(Sent {
+                at: self.now,
+                round: clock.when(round),
+                until: clock.when(round.after(vrrp::gate_time(advert.interval))),
+            });
         }
         self.say(|| format!("node{from} vr{instance} sends priority {}", advert.priority));
         let origin = Origin {
@@ -234,7 +240,7 @@ impl World {
             if to == from {
                 continue;
             }
-            if self.is_lost(from, to, instance) {
+            if self.is_lost(from, to, instance, advert.priority == Priority::RELEASE) {
                 if let Some(stay) = stay {
                     self.stays[stay].lost_to[to] = true;
                 }
@@ -258,7 +264,7 @@ impl World {
         }
     }
 
-    fn is_lost(&mut self, from: usize, to: usize, instance: usize) -> bool {
+    fn is_lost(&mut self, from: usize, to: usize, instance: usize, release: bool) -> bool {
         let cut = self.cuts[from][to];
         let in_a_row = &mut self.lost_in_a_row[to][instance];
         let spared = self
@@ -267,13 +273,15 @@ impl World {
             .longest_loss
             .is_some_and(|longest| *in_a_row >= longest);
         let lost = cut || (self.rng.chance(self.loss_permille) && !spared);
-        *in_a_row = if lost { *in_a_row + 1 } else { 0 };
+        if !release {
+            *in_a_row = if lost { *in_a_row + 1 } else { 0 };
+        }
         lost
     }
 
     fn deliver(&mut self, to: usize, instance: usize, advert: Advert, origin: Origin) {
         let node = &self.nodes[to];
-        if !node.up[instance] || self.now < node.frozen_until {
+        if !node.powered || !node.up[instance] || self.now < node.frozen_until {
             // A machine that does not run, or an interface that is down, loses what arrives.
             if let Some(stay) = origin.stay {
                 self.stays[stay].lost_to[to] = true;
@@ -406,9 +414,6 @@ impl World {
         if let Some(stay) = machine.stays[instance] {
             let stay = &mut self.stays[stay];
             stay.open.push((from, until));
-            if deadline <= self.now {
-                stay.lapsed_at = stay.lapsed_at.or(Some(deadline));
-            }
         }
         let ran_out = deadline <= self.now;
         self.say(|| {
@@ -451,7 +456,6 @@ impl World {
             lost_to: std::vec![false; count],
             told: None,
             open: Vec::new(),
-            lapsed_at: None,
             outranked_at: None,
         });
     }
@@ -481,6 +485,7 @@ impl World {
         }
         let mut engine = Engine::new(config, clock);
         engine.set_mutations(self.mutations);
+        machine.powered = true;
         machine.process = Some(Process::new(engine, machine.kernels.len(), count));
         self.nodes[node].words.clear();
         self.say(|| format!("node{node} starts"));
@@ -543,7 +548,7 @@ impl World {
                 self.nodes[node].plan.config = config.clone();
                 self.tell(node, Word::Input(Input::Reconfigure(config)));
             }
-            Fault::VipsFail { node, times } => self.nodes[node].vips_fail += times,
+            Fault::VipsFail { node, times } => self.nodes[node].vips_fail = times,
             Fault::SendsFail { node, until } => self.nodes[node].sends_fail_until = until,
             Fault::VipLost { node, instance } => {
                 let instance = id(instance);
@@ -566,6 +571,7 @@ impl World {
 
     fn power_off(&mut self, node: usize) {
         self.kill(node);
+        self.nodes[node].powered = false;
         for instance in 0..self.scenario.instances {
             self.look(node, instance);
             self.shut(node, instance);
@@ -594,6 +600,7 @@ impl World {
         let Scenario {
             served_by,
             settled_by,
+            hand_over,
             ..
         } = self.scenario;
         for (instance, speaking) in speakers.iter().enumerate() {
@@ -623,7 +630,7 @@ impl World {
                     && stay
                         .open
                         .iter()
-                        .any(|(from, until)| *from <= served_by && served_by < *until)
+                        .any(|(from, until)| *from <= served_by + hand_over && served_by < *until)
             });
             if !served {
                 return fault(
@@ -711,6 +718,7 @@ impl Node {
             stays: std::vec![None; instances],
             words: VecDeque::new(),
             process: None,
+            powered: true,
             paused_until: 0,
             frozen_until: 0,
             up: std::vec![true; instances],
