@@ -1,17 +1,23 @@
-//! The dataplane in the kernel.
-use ha_user::dataplane::{Dataplane, Mode, Options};
+//! The dataplane in the kernel: the verdicts by `BPF_PROG_TEST_RUN`, attaching and adopting on real
+//! interfaces. Needs root.
 
-#[test]
-fn loads() {
-    let mut dataplane = Dataplane::open(&Options {
-        mode: Mode::Auto,
-        pin_dir: None,
-    })
-    .unwrap();
-    assert!(dataplane.has_watch());
-    let verdict = dataplane.run_ingress(&[0; 64]).unwrap();
-    assert_eq!(verdict.code, 2);
-    assert_eq!(verdict.frame, [0; 64]);
-    let verdict = dataplane.run_egress(&[0; 64]).unwrap();
-    assert_eq!(verdict.code, u32::MAX);
-}
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "xdp/adoption.rs"]
+mod adoption;
+#[path = "xdp/egress.rs"]
+mod egress;
+#[path = "xdp/fixture.rs"]
+mod fixture;
+#[path = "xdp/fixture_net.rs"]
+mod fixture_net;
+#[path = "xdp/frames.rs"]
+mod frames;
+#[path = "xdp/ingress.rs"]
+mod ingress;
+#[path = "xdp/random.rs"]
+mod random;
+#[path = "xdp/reports.rs"]
+mod reports;
+#[path = "xdp/wire.rs"]
+mod wire;

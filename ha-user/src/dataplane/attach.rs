@@ -21,8 +21,17 @@ use super::{
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0x6841);
 
+/// How to attach.
+#[derive(Clone, Copy)]
+pub(super) struct Modes {
+    pub(super) xdp: Mode,
+    /// Whether to try tcx before clsact.
+    pub(super) tcx: bool,
+}
+
 /// What is attached to one interface.
 pub(super) struct Attached {
+    ifindex: u32,
     xdp: Held,
     egress: Egress,
     attachment: Attachment,
@@ -55,7 +64,10 @@ impl Attached {
                 Err(_) => Ok(()),
             },
         };
-        self.xdp.release().and(egress)
+        self.xdp
+            .release()
+            .and(interface::wait_without_xdp(self.ifindex))
+            .and(egress)
     }
 }
 
@@ -91,14 +103,16 @@ impl Held {
 pub(super) fn attach(
     programs: &mut Programs,
     pins: Option<&Pins>,
-    mode: Mode,
+    modes: Modes,
     name: &str,
     ifindex: u32,
 ) -> Result<Attached, DataplaneError> {
     let pin = |kind| pins.map(|pins| pins.link(kind, ifindex));
-    let (xdp, native, adopted) = attach_xdp(programs.ingress()?, pin("xdp"), mode, name, ifindex)?;
-    match attach_egress(programs.egress()?, pin("tcx"), name) {
+    let (xdp, native, adopted) =
+        attach_xdp(programs.ingress()?, pin("xdp"), modes.xdp, name, ifindex)?;
+    match attach_egress(programs.egress()?, pin("tcx"), modes.tcx, name) {
         Ok(egress) => Ok(Attached {
+            ifindex,
             attachment: Attachment {
                 native,
                 tcx: matches!(egress, Egress::Tcx(_)),
@@ -132,6 +146,7 @@ fn attach_xdp(
             Err(error) => warn!(interface = name, %error, "a pinned link is dead: attaching anew"),
         }
         pins::remove_file(path)?;
+        interface::wait_without_xdp(ifindex)?;
     }
     let interface = interface::query(ifindex)?;
     if let Some(AttachedXdp { native, program_id }) = interface.xdp {
@@ -223,6 +238,7 @@ fn pinned(path: &Path) -> Result<FdLink, DataplaneError> {
 fn attach_egress(
     program: &mut SchedClassifier,
     pin: Option<PathBuf>,
+    tcx: bool,
     name: &str,
 ) -> Result<Egress, DataplaneError> {
     if let Some(path) = pin.as_deref().filter(|path| path.exists()) {
@@ -231,6 +247,9 @@ fn attach_egress(
             Err(error) => warn!(interface = name, %error, "a pinned link is dead: attaching anew"),
         }
         pins::remove_file(path)?;
+    }
+    if !tcx {
+        return attach_clsact(program, name, pin.is_some());
     }
     match create_tcx(program, name) {
         Ok(link) => Ok(Egress::Tcx(Held::new(link, pin, false)?)),

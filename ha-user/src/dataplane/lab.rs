@@ -17,6 +17,11 @@ pub struct Verdict {
 }
 
 impl Dataplane {
+    /// From now on attaches as on a kernel without tcx (before 6.6).
+    pub fn without_tcx(&mut self) {
+        self.modes.tcx = false;
+    }
+
     /// Runs the ingress program on a frame that came in by the loopback interface (index 1). A frame
     /// has 14 bytes at least.
     ///

@@ -37,7 +37,11 @@ use ha_core::InstanceId;
 pub use self::error::DataplaneError;
 #[cfg(feature = "lab")]
 pub use self::lab::{PASS_OBJECT, Verdict};
-use self::{attach::Attached, loader::Loaded, pins::Pins};
+use self::{
+    attach::{Attached, Modes},
+    loader::Loaded,
+    pins::Pins,
+};
 
 /// What to do about the dataplane, from `dataplane.mode` and `dataplane.pin_dir`.
 #[derive(Clone, Debug)]
@@ -76,7 +80,7 @@ pub struct Attachment {
 ///
 /// Dropping it leaves pinned links in place, and takes unpinned ones off their interfaces.
 pub struct Dataplane {
-    mode: Mode,
+    modes: Modes,
     pins: Option<Pins>,
     loaded: Loaded,
     attached: BTreeMap<u32, Attached>,
@@ -96,7 +100,10 @@ impl Dataplane {
         let loaded = loader::load(pins.as_ref())?;
         let unclaimed = loaded.settings.used()?;
         Ok(Self {
-            mode: options.mode,
+            modes: Modes {
+                xdp: options.mode,
+                tcx: true,
+            },
             pins,
             loaded,
             attached: BTreeMap::new(),
@@ -119,7 +126,7 @@ impl Dataplane {
         let attached = attach::attach(
             &mut self.loaded.programs,
             self.pins.as_ref(),
-            self.mode,
+            self.modes,
             name,
             ifindex,
         )?;
