@@ -451,20 +451,28 @@ fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance: single-character insertions, deletions and substitutions.
+/// Edit distance: insertions, deletions, substitutions and swaps of neighbours (optimal string
+/// alignment).
 fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let above = &rows[i - 1];
+            let substituted = above[j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = substituted.min(above[j] + 1).min(row[j - 1] + 1);
+            let swapped =
+                i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1];
+            if swapped {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
+        rows.push(row);
     }
-    row[right.len()]
+    rows[left.len()][right.len()]
 }
 
 #[cfg(test)]
@@ -477,6 +485,7 @@ mod tests {
         assert_eq!(nearest("prioritty", &known), Some("priority"));
         assert_eq!(nearest("prempt", &known), Some("preempt"));
         assert_eq!(nearest("vip", &known), Some("vips"));
+        assert_eq!(nearest("vird", &["vips", "vrid"]), Some("vrid"));
         assert_eq!(nearest("colour", &known), None);
     }
 
@@ -485,6 +494,7 @@ mod tests {
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("same", "same"), 0);
+        assert_eq!(distance("vird", "vrid"), 1);
     }
 
     #[test]
