@@ -139,10 +139,10 @@ impl Engine {
         }
     }
 
-    /// Whether an instance decided to speak.
+    /// How an instance decided.
     #[cfg(feature = "sim")]
-    pub(crate) fn is_active(&self, index: usize) -> bool {
-        self.instances[index].state == State::Active
+    pub(crate) fn state(&self, index: usize) -> State {
+        self.instances[index].state
     }
 
     fn index(&self, id: InstanceId) -> Option<usize> {

@@ -61,7 +61,7 @@ impl Instance {
             return Verdict::Stay;
         }
         self.remember(advert, received_at);
-        if self.is_outranked(&advert) {
+        if self.is_outranked(&advert, received_at) {
             return Verdict::Leave(Departure::to_backup(Cause::Outranked {
                 by: advert.sender,
                 priority: advert.priority,

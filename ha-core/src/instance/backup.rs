@@ -127,9 +127,22 @@ impl Instance {
         }
         self.claim = None;
         self.released = Some(advert.sender);
-        let due = received_at.after(skew).max(self.others_outlived());
+        let due = received_at
+            .after(skew)
+            .max(self.others_outlived())
+            .max(self.strangers_outlived(interval));
         self.timers.set(Timer::ActiveDown, due);
         Verdict::Stay
+    }
+
+    /// When the gate of a router is closed that spoke before this node began to listen. Where there is
+    /// only one other, that is the one that let go.
+    fn strangers_outlived(&self, interval: Nanos) -> MonoNs {
+        if self.config.sole_peer {
+            MonoNs::ZERO
+        } else {
+            self.listening_since.after(vrrp::gate_time(interval))
+        }
     }
 
     /// The kernel says that it is silent. Checked against the stamps: an advert may have come since.

@@ -123,6 +123,8 @@ pub(crate) struct Instance {
     /// `None` until the shell reports it.
     pub(crate) condition: Option<InterfaceCondition>,
     pub(crate) was_ready: bool,
+    /// Since when every advert gets here.
+    pub(crate) listening_since: MonoNs,
 
     /// What the last advert with a priority other than 0 said.
     pub(crate) heard: Option<Advert>,
@@ -154,6 +156,9 @@ pub(crate) struct Instance {
     pub(crate) contested: bool,
     /// Promoting: until when others may object, after this node was held up.
     pub(crate) quiet_until: Option<MonoNs>,
+    /// Promoting, Active: a lower priority that this node had in this epoch, and when the dataplane
+    /// was told of the higher one for sure: until then it closed the gate by the lower one.
+    pub(crate) floor: Option<(Priority, Option<MonoNs>)>,
     /// Promoting, Active: when this unit's promotion began.
     pub(crate) elected_at: MonoNs,
     /// Promoting, Active: the last round whose advert was sent.
@@ -205,6 +210,7 @@ impl Instance {
             timers: TimerTable::default(),
             condition: None,
             was_ready: false,
+            listening_since: now,
             heard: None,
             said_at: MonoNs::ZERO,
             stamp: None,
@@ -220,6 +226,7 @@ impl Instance {
             speakers: Vec::new(),
             contested: false,
             quiet_until: None,
+            floor: None,
             elected_at: now,
             sent: None,
             send_error: None,
@@ -393,9 +400,13 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
+        let was_listening = self.is_ready();
         self.condition = Some(condition);
         if self.is_ready() {
             self.was_ready = true;
+            if !was_listening {
+                self.listening_since = now;
+            }
             return match self.state {
                 State::Initialize | State::Fault => self.start(now, out),
                 _ => Verdict::Stay,
@@ -456,6 +467,7 @@ impl Instance {
         self.vips = false;
         self.contested = false;
         self.quiet_until = None;
+        self.floor = None;
         self.sent = None;
         self.send_error = None;
         self.extra_at = None;

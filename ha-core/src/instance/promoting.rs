@@ -98,7 +98,7 @@ impl Instance {
             return Verdict::Stay;
         }
         self.remember(advert, received_at);
-        if self.is_outranked(&advert) {
+        if self.is_outranked(&advert, received_at) {
             return Verdict::Leave(Departure::to_backup(Cause::Outranked {
                 by: advert.sender,
                 priority: advert.priority,
@@ -110,12 +110,22 @@ impl Instance {
         Verdict::Stay
     }
 
-    pub(super) fn is_outranked(&self, advert: &Advert) -> bool {
+    /// Whether an advert outranks this node, by the rank that the dataplane may have judged it with: it
+    /// has closed the gate then.
+    pub(super) fn is_outranked(&self, advert: &Advert, received_at: MonoNs) -> bool {
         let theirs = Rank {
             priority: advert.priority,
             address: advert.sender,
         };
-        self.rank().is_some_and(|ours| theirs > ours)
+        let floor = self
+            .floor
+            .filter(|(_, told)| told.is_none_or(|told| received_at <= told));
+        self.rank().is_some_and(|mut ours| {
+            if let Some((priority, _)) = floor {
+                ours.priority = ours.priority.min(priority);
+            }
+            theirs > ours
+        })
     }
 
     /// An advert out of turn, for a router that should know better: at most two in an interval, so
@@ -178,6 +188,10 @@ impl Instance {
         if !self.speaks() || round < self.elected_at || self.sent.is_some_and(|sent| sent >= round)
         {
             return Verdict::Stay;
+        }
+        if let Some((_, told @ None)) = &mut self.floor {
+            // Actions are carried out in order: the new rank went before this advert.
+            *told = Some(now);
         }
         match result {
             Ok(()) => {

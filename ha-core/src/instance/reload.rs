@@ -40,6 +40,12 @@ impl Instance {
         let before = core::mem::replace(&mut self.config, config);
         let watched = core::mem::replace(&mut self.kernel_watch, kernel_watch);
         if before.priority != self.config.priority {
+            if self.speaks() {
+                let lowest = self
+                    .floor
+                    .map_or(before.priority, |(lowest, _)| lowest.min(before.priority));
+                self.floor = Some((lowest, None));
+            }
             out.push(Action::SetRank {
                 instance: self.config.id,
                 priority: self.config.priority,

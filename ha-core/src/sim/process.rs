@@ -10,7 +10,7 @@ use super::{
     scenario::Reports,
     world::{Event, Word, World, id},
 };
-use crate::{Action, Advert, Engine, Input};
+use crate::{Action, Advert, Engine, Input, State};
 
 /// The daemon.
 pub(crate) struct Process {
@@ -26,6 +26,8 @@ pub(crate) struct Process {
     told: Vec<Vec<Option<(usize, u64)>>>,
     /// By instance: whether it knows what any advert said.
     knows: Vec<bool>,
+    /// By instance: whether any was, before it was elected.
+    heard: Vec<bool>,
     /// What was handed in, as it was when the engine decided to speak.
     decided: Vec<Option<Vec<Option<(usize, u64)>>>>,
 }
@@ -44,18 +46,22 @@ enum Step {
 const STEPS: usize = 10_000;
 
 impl Process {
-    /// Whether it knows of any advert for an instance.
-    pub(crate) fn has_heard(&self, instance: usize) -> bool {
-        self.told[instance].iter().any(Option::is_some)
+    /// Whether it knew of any advert for an instance before it was elected.
+    pub(crate) fn had_heard(&self, instance: usize) -> bool {
+        self.heard[instance]
     }
 
     /// Keeps what was known when the engine decided to speak.
     fn note_decisions(&mut self) {
         for (instance, decided) in self.decided.iter_mut().enumerate() {
-            if !self.engine.is_active(instance) {
-                *decided = None;
-            } else if decided.is_none() {
-                *decided = Some(self.told[instance].clone());
+            let state = self.engine.state(instance);
+            match state {
+                State::Active if decided.is_none() => *decided = Some(self.told[instance].clone()),
+                State::Active => {}
+                _ => *decided = None,
+            }
+            if !matches!(state, State::Promoting | State::Active) {
+                self.heard[instance] = self.told[instance].iter().any(Option::is_some);
             }
         }
     }
@@ -69,6 +75,7 @@ impl Process {
             stamps: std::vec![None; instances],
             told: std::vec![std::vec![None; nodes]; instances],
             knows: std::vec![false; instances],
+            heard: std::vec![false; instances],
             decided: std::vec![None; instances],
         }
     }

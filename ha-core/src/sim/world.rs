@@ -651,7 +651,7 @@ impl World {
         let heard = self.nodes[node]
             .process
             .as_ref()
-            .is_some_and(|process| process.has_heard(instance));
+            .is_some_and(|process| process.had_heard(instance));
         if bounded && heard && matches!(cause, Cause::Silence { .. }) {
             self.break_rule(format!(
                 "invariant 4: node{node} took vr{instance} over although never three adverts in a row \
