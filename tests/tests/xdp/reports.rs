@@ -204,7 +204,11 @@ fn a_full_ring_is_counted() {
     assert!(full > 0 && reported <= room);
 }
 
-const DOWN: Nanos = Nanos::from_millis(30);
+/// Long against the stalls of a loaded machine, which would be silence.
+const DOWN: Nanos = Nanos::from_millis(150);
+
+/// How late a report may be on such a machine; on an idle one it is some tens of microseconds.
+const LATE: Nanos = Nanos::from_millis(100);
 
 #[test]
 fn silence_is_reported_once_after_the_last_advert() {
@@ -237,10 +241,7 @@ fn silence_is_reported_once_after_the_last_advert() {
     assert_eq!(silence.stamp(), last);
     assert_eq!(silence.advert().priority(), 50);
     let lasted = MonoNs(silence.made_ns).since(last);
-    assert!(
-        lasted >= DOWN && lasted < DOWN.plus(Nanos::from_millis(20)),
-        "after {lasted}"
-    );
+    assert!(lasted >= DOWN && lasted < DOWN.plus(LATE), "after {lasted}");
 
     // Once, until the next advert; then again.
     let quiet = now().after(DOWN.times(3));
@@ -264,10 +265,7 @@ fn a_watch_that_is_set_late_covers_the_advert_before() {
     let silence = fixture.report();
     assert_eq!(silence.kind, EventKind::Silence as u32);
     let lasted = MonoNs(silence.made_ns).since(last);
-    assert!(
-        lasted >= DOWN && lasted < DOWN.plus(Nanos::from_millis(20)),
-        "after {lasted}"
-    );
+    assert!(lasted >= DOWN && lasted < DOWN.plus(LATE), "after {lasted}");
     // Over already: at once.
     fixture.dataplane.watch(V3, DOWN.0 / 2).unwrap();
     let silence = fixture.report();
