@@ -1,7 +1,7 @@
 //! The configuration file: `docs/configuration.md` describes every key.
 //!
-//! Read in two steps. [`parse`] turns text into values and reports unknown keys, wrong types and ranges;
-//! [`check`] reports what is only wrong in combination. Every mistake of one step is reported at once,
+//! Read in two steps. `parse` turns text into values and reports unknown keys, wrong types and ranges;
+//! `check` reports what is only wrong in combination. Every mistake of one step is reported at once,
 //! each with file, line, key and fix; a [`Config`] that exists is valid.
 
 mod check;

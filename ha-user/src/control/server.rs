@@ -1,7 +1,7 @@
 //! Serves the control socket, one task for each connection.
 //!
-//! Bounded: [`CONNECTIONS`] at a time, a line of [`protocol::MAX_LINE`] bytes, an answer within
-//! [`ANSWER_LIMIT`]. A client that goes away in the middle cancels only its own answer: a command that
+//! Bounded: `CONNECTIONS` at a time, a line of [`protocol::MAX_LINE`] bytes, an answer within
+//! `ANSWER_LIMIT`. A client that goes away in the middle cancels only its own answer: a command that
 //! reached the engine thread is carried out.
 
 use std::{

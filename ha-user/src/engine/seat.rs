@@ -112,9 +112,14 @@ impl Seat {
 
     /// The VIPs in words.
     pub(super) fn vips_in_words(&self) -> String {
-        let vips: Vec<String> = self.config.vips.iter().map(ToString::to_string).collect();
-        vips.join(", ")
+        in_words(&self.config.vips)
     }
+}
+
+/// Addresses in words.
+pub(super) fn in_words(vips: &[Ipv4Net]) -> String {
+    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+    vips.join(", ")
 }
 
 /// Nanoseconds as centiseconds; the configuration holds only what fits.

@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 use super::{
     advert,
     outbox::{Level, Outbox},
-    seat::Seat,
+    seat::{Seat, in_words},
 };
 use crate::{
     dataplane::{Attachment, Dataplane},
@@ -207,8 +207,9 @@ impl Shell {
         let index = self.index(id)?;
         let result = self.put_vips(index);
         let seat = &mut self.seats[index];
-        if result.is_ok() && !seat.holds_vips {
-            let sentence = format!("{} put on {}", seat.vips_in_words(), seat.config.interface);
+        let vips = seat.removable();
+        if result.is_ok() && !seat.holds_vips && !vips.is_empty() {
+            let sentence = format!("{} put on {}", in_words(&vips), seat.config.interface);
             self.out
                 .event(clock::now(), &seat.name, Kind::VipsAdded, sentence);
         }
@@ -252,12 +253,8 @@ impl Shell {
         let held = std::mem::take(&mut seat.holds_vips);
         seat.owes_removal = result.is_err();
         match result {
-            Ok(()) if held => {
-                let sentence = format!(
-                    "{} taken off {}",
-                    seat.vips_in_words(),
-                    seat.config.interface
-                );
+            Ok(()) if held && !vips.is_empty() => {
+                let sentence = format!("{} taken off {}", in_words(&vips), seat.config.interface);
                 self.out
                     .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
             }

@@ -12,7 +12,7 @@ use crate::{
     engine::{
         outbox::Level,
         plan::{Plan, SeatPlan},
-        seat::Seat,
+        seat::{Seat, in_words},
     },
     events::Kind,
     sys::clock,
@@ -155,8 +155,7 @@ impl Driver {
         result: Result<(), String>,
     ) {
         let seat = &self.shell.seats[index];
-        let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
-        let vips = vips.join(", ");
+        let vips = in_words(vips);
         match result {
             Ok(()) => self.shell.out.event(
                 clock::now(),
