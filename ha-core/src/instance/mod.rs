@@ -347,6 +347,10 @@ impl Instance {
     }
 
     pub(crate) fn transit(&mut self, to: State, cause: Cause, now: MonoNs, out: &mut Outbox) {
+        if self.state == to {
+            self.cause = cause;
+            return;
+        }
         out.report(Transition {
             instance: self.config.id,
             name: self.config.name.clone(),

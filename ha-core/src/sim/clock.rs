@@ -19,7 +19,6 @@ impl Clock {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_possible_wrap,
         reason = "simulated times are seconds, far from the limits"
     )]
     pub(crate) const fn show(self, time: u64) -> MonoNs {
@@ -31,7 +30,6 @@ impl Clock {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_possible_wrap,
         reason = "simulated times are seconds, far from the limits"
     )]
     pub(crate) const fn when(self, local: MonoNs) -> u64 {

@@ -7,6 +7,9 @@ use crate::Cause;
 /// Rounding of deadlines to microseconds, on both sides.
 const ROUNDING: u64 = 3_000;
 
+/// By node: the stay and the send time of the last advert that an engine knew of.
+pub(crate) type Known = Vec<Option<(usize, u64)>>;
+
 /// An advert that left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
@@ -27,7 +30,7 @@ pub(crate) struct Stay {
     /// By node: one of its adverts did not get there.
     pub(crate) lost_to: Vec<bool>,
     /// By node: the stay and send time of the last advert that the engine knew of as it opened.
-    pub(crate) told: Option<Vec<Option<(usize, u64)>>>,
+    pub(crate) told: Option<Known>,
     /// When the gate was open.
     pub(crate) open: Vec<(u64, u64)>,
     /// When an outranking advert first arrived.

@@ -7,6 +7,7 @@ use std::{format, string::String, vec::Vec};
 use ha_common::{MonoNs, Nanos};
 
 use super::{
+    ledger::Known,
     scenario::Reports,
     world::{Event, Word, World, id},
 };
@@ -23,13 +24,13 @@ pub(crate) struct Process {
     /// By instance: the stamp that was handed in last.
     stamps: Vec<Option<MonoNs>>,
     /// By instance and node: the stay and send time of the last advert that was handed in.
-    told: Vec<Vec<Option<(usize, u64)>>>,
+    told: Vec<Known>,
     /// By instance: whether it knows what any advert said.
     knows: Vec<bool>,
     /// By instance: whether any was, before it was elected.
     heard: Vec<bool>,
     /// What was handed in, as it was when the engine decided to speak.
-    decided: Vec<Option<Vec<Option<(usize, u64)>>>>,
+    decided: Vec<Option<Known>>,
 }
 
 /// What the thread does when it goes on.

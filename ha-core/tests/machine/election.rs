@@ -1,8 +1,6 @@
 //! Exact actions for each step of an election.
 
-mod common;
-
-use common::*;
+use crate::driver::*;
 use ha_common::{
     MonoNs, Nanos, Priority,
     gate::{ADVERT_SLOT, Epoch, Lease},
@@ -267,12 +265,16 @@ fn version_2_waits_in_seconds() {
 #[test]
 fn priority_0_shortens_the_wait_to_skew_time_if_it_is_the_active_router_s() {
     let mut driver = Driver::backup(instance(0));
-    driver.hear(102, 200);
+    for _ in 0..4 {
+        driver.after(INTERVAL);
+        driver.hear(102, 200);
+    }
+    let heard = driver.now;
     driver.after(Nanos::from_millis(3));
     driver.hear(103, 0);
     assert_eq!(
         driver.engine.poll_timeout(),
-        Some((START.after(DOWN), Timer::ActiveDown))
+        Some((heard.after(DOWN), Timer::ActiveDown))
     );
     driver.hear(102, 0);
     let due = driver.now.after(Nanos(6_093_750));
@@ -285,6 +287,56 @@ fn priority_0_shortens_the_wait_to_skew_time_if_it_is_the_active_router_s() {
             Cause::Released { by: address(102) }
         )]
     );
+}
+
+#[test]
+fn priority_0_shortens_nothing_before_this_node_knows_who_else_speaks() {
+    let mut driver = Driver::backup(instance(0));
+    driver.after(Nanos::from_millis(5));
+    driver.hear(102, 200);
+    driver.hear(102, 0);
+    // An Active router heard before the start may speak for three intervals.
+    assert_eq!(
+        driver.engine.poll_timeout(),
+        Some((START.after(INTERVAL.times(3)), Timer::ActiveDown))
+    );
+}
+
+#[test]
+fn a_candidate_that_lets_go_does_not_hide_the_active_router() {
+    let mut driver = Driver::backup(instance(0));
+    for _ in 0..4 {
+        driver.after(INTERVAL);
+        driver.hear(102, 200);
+    }
+    driver.after(Nanos::from_millis(1));
+    driver.hear(103, 150);
+    let candidate = driver.now;
+    driver.after(Nanos::from_millis(1));
+    driver.hear(103, 0);
+    assert_eq!(
+        driver.engine.poll_timeout(),
+        Some((
+            candidate.after(Nanos(30_000_000 + 30_000_000 / 256)),
+            Timer::ActiveDown
+        ))
+    );
+}
+
+#[test]
+fn a_release_that_was_read_late_is_not_followed_at_once() {
+    let mut pair = instance(0);
+    pair.sole_peer = true;
+    let mut driver = Driver::backup(pair);
+    driver.hear(102, 200);
+    let received_at = driver.now;
+    driver.after(Nanos::from_millis(50));
+    driver.input(Input::Advert {
+        instance: ID,
+        advert: advert(102, 0),
+        received_at,
+    });
+    assert_eq!(driver.state(), State::Backup);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! A shell for one engine: a clock that is set by hand, and outcomes that are handed in by hand.
 
-#![expect(dead_code, reason = "each test target uses its own part")]
-
 use std::net::{IpAddr, Ipv4Addr};
 
 use ha_common::{MonoNs, Nanos, Priority, Vrid, gate::Epoch};
@@ -10,23 +8,23 @@ use ha_core::{
     InstanceConfig, InstanceId, InterfaceCondition, State, Version,
 };
 
-pub const ID: InstanceId = InstanceId(0);
-pub const INTERVAL: Nanos = Nanos::from_millis(10);
+pub(crate) const ID: InstanceId = InstanceId(0);
+pub(crate) const INTERVAL: Nanos = Nanos::from_millis(10);
 /// Priority 100 at 10 ms: 30 ms and 6.09375 ms of Skew_Time.
-pub const DOWN: Nanos = Nanos(36_093_750);
-pub const START: MonoNs = MonoNs(1_000_000_000);
+pub(crate) const DOWN: Nanos = Nanos(36_093_750);
+pub(crate) const START: MonoNs = MonoNs(1_000_000_000);
 
-pub fn address(last: u8) -> IpAddr {
+pub(crate) fn address(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 168, 33, last))
 }
 
-pub fn instance(id: u32) -> InstanceConfig {
+pub(crate) fn instance(id: u32) -> InstanceConfig {
     InstanceConfig {
         id: InstanceId(id),
         name: format!("vr{id}"),
         group: None,
         version: Version::V3,
-        vrid: Vrid::new(51).unwrap(),
+        vrid: Vrid::new(51).expect("51 is a VRID"),
         priority: Priority(100),
         preempt: true,
         preempt_delay: Nanos::ZERO,
@@ -42,7 +40,7 @@ pub fn instance(id: u32) -> InstanceConfig {
     }
 }
 
-pub fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
+pub(crate) fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
     EngineConfig {
         start_delay: Nanos::ZERO,
         instances,
@@ -53,13 +51,13 @@ pub fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
     }
 }
 
-pub struct Driver {
-    pub engine: Engine,
-    pub now: MonoNs,
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) now: MonoNs,
 }
 
 impl Driver {
-    pub fn new(config: EngineConfig) -> Self {
+    pub(crate) fn new(config: EngineConfig) -> Self {
         Self {
             engine: Engine::new(config, START),
             now: START,
@@ -67,11 +65,11 @@ impl Driver {
     }
 
     /// One instance, its interface ready, in Backup; what happened so far is thrown away.
-    pub fn backup(instance: InstanceConfig) -> Self {
+    pub(crate) fn backup(instance: InstanceConfig) -> Self {
         Self::backup_of(config(vec![instance]))
     }
 
-    pub fn backup_of(config: EngineConfig) -> Self {
+    pub(crate) fn backup_of(config: EngineConfig) -> Self {
         let ids: Vec<InstanceId> = config.instances.iter().map(|one| one.id).collect();
         let mut driver = Self::new(config);
         for id in ids {
@@ -82,7 +80,7 @@ impl Driver {
     }
 
     /// As [`Self::backup`], and then Active through silence, with no timer due.
-    pub fn active(instance: InstanceConfig) -> Self {
+    pub(crate) fn active(instance: InstanceConfig) -> Self {
         let mut driver = Self::backup(instance);
         driver.silence();
         driver.settle();
@@ -90,7 +88,7 @@ impl Driver {
         driver
     }
 
-    pub fn ready(&mut self, instance: InstanceId) {
+    pub(crate) fn ready(&mut self, instance: InstanceId) {
         self.input(Input::Interface {
             instance,
             condition: InterfaceCondition::Ready {
@@ -99,35 +97,35 @@ impl Driver {
         });
     }
 
-    pub fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.engine.handle(input, self.now);
     }
 
-    pub fn after(&mut self, span: Nanos) -> &mut Self {
+    pub(crate) fn after(&mut self, span: Nanos) -> &mut Self {
         self.now = self.now.after(span);
         self
     }
 
-    pub fn take(&mut self) -> Vec<Action> {
+    pub(crate) fn take(&mut self) -> Vec<Action> {
         core::iter::from_fn(|| self.engine.poll_action()).collect()
     }
 
     /// To the next timer, and serves it.
-    pub fn tick(&mut self) -> Vec<Action> {
-        let (due, _) = self.engine.poll_timeout().unwrap();
+    pub(crate) fn tick(&mut self) -> Vec<Action> {
+        let (due, _) = self.engine.poll_timeout().expect("a timer runs");
         self.now = self.now.max(due);
         self.engine.handle_timeout(self.now);
         self.take()
     }
 
     /// Lets the Active_Down_Interval pass.
-    pub fn silence(&mut self) {
+    pub(crate) fn silence(&mut self) {
         let before = self.state();
         for _ in 0..4 {
             if self.state() != before {
                 return;
             }
-            let (due, _) = self.engine.poll_timeout().unwrap();
+            let (due, _) = self.engine.poll_timeout().expect("a timer runs");
             self.now = self.now.max(due);
             self.engine.handle_timeout(self.now);
         }
@@ -135,7 +133,7 @@ impl Driver {
     }
 
     /// Carries out every action with success, and returns them in order.
-    pub fn settle(&mut self) -> Vec<Action> {
+    pub(crate) fn settle(&mut self) -> Vec<Action> {
         let mut done = Vec::new();
         while let Some(action) = self.engine.poll_action() {
             match &action {
@@ -161,15 +159,15 @@ impl Driver {
         done
     }
 
-    pub fn hear(&mut self, sender: u8, priority: u8) {
+    pub(crate) fn hear(&mut self, sender: u8, priority: u8) {
         self.hear_from(ID, sender, priority);
     }
 
-    pub fn hear_from(&mut self, instance: InstanceId, sender: u8, priority: u8) {
+    pub(crate) fn hear_from(&mut self, instance: InstanceId, sender: u8, priority: u8) {
         self.hear_advert(instance, advert(sender, priority));
     }
 
-    pub fn hear_advert(&mut self, instance: InstanceId, advert: Advert) {
+    pub(crate) fn hear_advert(&mut self, instance: InstanceId, advert: Advert) {
         let received_at = self.now;
         self.input(Input::Advert {
             instance,
@@ -178,25 +176,25 @@ impl Driver {
         });
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state_of(ID)
     }
 
-    pub fn state_of(&self, id: InstanceId) -> State {
+    pub(crate) fn state_of(&self, id: InstanceId) -> State {
         self.status_of(id).state
     }
 
-    pub fn status_of(&self, id: InstanceId) -> ha_core::InstanceStatus {
+    pub(crate) fn status_of(&self, id: InstanceId) -> ha_core::InstanceStatus {
         self.engine
             .status(self.now)
             .into_iter()
             .find(|status| status.instance == id)
-            .unwrap()
+            .expect("the instance is configured")
     }
 }
 
 /// An advert of another `had`, every 10 ms.
-pub fn advert(sender: u8, priority: u8) -> Advert {
+pub(crate) fn advert(sender: u8, priority: u8) -> Advert {
     Advert {
         sender: address(sender),
         priority: Priority(priority),
@@ -205,7 +203,7 @@ pub fn advert(sender: u8, priority: u8) -> Advert {
     }
 }
 
-pub fn foreign(sender: u8, priority: u8) -> Advert {
+pub(crate) fn foreign(sender: u8, priority: u8) -> Advert {
     Advert {
         from_had: false,
         ..advert(sender, priority)
@@ -213,7 +211,7 @@ pub fn foreign(sender: u8, priority: u8) -> Advert {
 }
 
 /// The states and causes of the transitions among the actions.
-pub fn transitions(actions: &[Action]) -> Vec<(State, State, Cause)> {
+pub(crate) fn transitions(actions: &[Action]) -> Vec<(State, State, Cause)> {
     actions
         .iter()
         .filter_map(|action| match action {
@@ -226,14 +224,14 @@ pub fn transitions(actions: &[Action]) -> Vec<(State, State, Cause)> {
 }
 
 /// Everything but reports and notes.
-pub fn deeds(actions: Vec<Action>) -> Vec<Action> {
+pub(crate) fn deeds(actions: Vec<Action>) -> Vec<Action> {
     actions
         .into_iter()
         .filter(|action| !matches!(action, Action::Report(_) | Action::Note { .. }))
         .collect()
 }
 
-pub fn notes(actions: &[Action]) -> Vec<&str> {
+pub(crate) fn notes(actions: &[Action]) -> Vec<&str> {
     actions
         .iter()
         .filter_map(|action| match action {
@@ -245,8 +243,8 @@ pub fn notes(actions: &[Action]) -> Vec<&str> {
 
 impl Driver {
     /// To the next timer, serves it, and carries out everything with success.
-    pub fn tick_and_settle(&mut self) -> Vec<Action> {
-        let (due, _) = self.engine.poll_timeout().unwrap();
+    pub(crate) fn tick_and_settle(&mut self) -> Vec<Action> {
+        let (due, _) = self.engine.poll_timeout().expect("a timer runs");
         self.now = self.now.max(due);
         self.engine.handle_timeout(self.now);
         self.settle()

@@ -1,0 +1,9 @@
+//! The engine, driven by hand: exact actions for each step.
+
+mod driver;
+mod election;
+mod groups;
+mod operations;
+mod random;
+mod table;
+mod timing;
