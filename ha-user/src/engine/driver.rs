@@ -10,6 +10,7 @@ use std::{
         mpsc::{Receiver, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use ha_common::{
@@ -50,6 +51,11 @@ const WAKE: u64 = 1;
 const LINKS: u64 = 2;
 const RING: u64 = 3;
 const SOCKET: u64 = 4;
+
+/// From handing over to taking the programs off. They guard until the other node speaks; and taking them
+/// off holds the kernel's RTNL lock for milliseconds and may reset the interface, in which time nobody on
+/// this kernel (another namespace's node among them) can add an address.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// What the thread is given.
 pub struct Parts {
@@ -137,6 +143,8 @@ struct Driver {
     wake: Arc<OwnedFd>,
     epoll: OwnedFd,
     timer: OwnedFd,
+    /// Something was Active when the daemon was told to end.
+    handed_over: bool,
     /// What the timer is set to; `None` = not set.
     armed: Option<MonoNs>,
     /// Received from the ring buffer in this turn.
@@ -202,6 +210,7 @@ impl Driver {
             wake: Arc::clone(wake),
             epoll,
             timer,
+            handed_over: false,
             armed: None,
             events: Vec::with_capacity(64),
             packet: Box::new([0; MAX_PACKET_LEN]),
@@ -479,7 +488,10 @@ impl Driver {
                 Command::Ping(reply) => {
                     let _ = reply.send(());
                 }
-                Command::Shutdown => self.handle(Input::Shutdown),
+                Command::Shutdown => {
+                    self.handed_over = self.shell.seats.iter().any(|seat| speaking(seat.state));
+                    self.handle(Input::Shutdown);
+                }
             }
         }
     }
@@ -547,7 +559,6 @@ impl Driver {
                 ));
             }
         }
-        let speaking = |state: State| matches!(state, State::Active | State::Promoting);
         if !members.iter().any(|seat| speaking(seat.state)) {
             let state = members.first().map_or(State::Initialize, |seat| seat.state);
             let peer = self
@@ -623,20 +634,29 @@ impl Driver {
         Ok(())
     }
 
-    /// Everything is handed over: the programs go.
+    /// Everything is handed over: the programs go, once the other node speaks.
     fn finish(mut self) -> io::Result<()> {
         let mut inputs = Vec::new();
         if self.shell.retry_at.is_some() {
             self.shell.retry(&mut inputs);
         }
         match self.shell.dataplane.take() {
-            Some(dataplane) => dataplane.close().map_err(io::Error::other),
+            Some(dataplane) => {
+                if self.handed_over {
+                    thread::sleep(LINGER);
+                }
+                dataplane.close().map_err(io::Error::other)
+            }
             None => Ok(()),
         }
     }
 }
 
 mod reload;
+
+fn speaking(state: State) -> bool {
+    matches!(state, State::Active | State::Promoting)
+}
 
 fn peers(members: &[&Seat]) -> String {
     let mut peers: Vec<String> = members
