@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, thread};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use ha_core::sim::{self, Mutations};
 
 /// Simulates clusters of two to five nodes under faults, and checks the rules of the gate and of the
@@ -20,8 +20,8 @@ struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Break a rule on purpose.
-    #[arg(long, value_enum)]
-    knob: Option<Knob>,
+    #[arg(long, value_parser = knob)]
+    knob: Option<Mutations>,
     /// After the run, check that breaking each rule is found.
     #[arg(long, conflicts_with_all = ["knob", "seed"])]
     check_knobs: bool,
@@ -30,26 +30,17 @@ struct Args {
     threads: Option<usize>,
 }
 
-/// A rule that can be broken.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Knob {
-    /// The gate's deadline is 20 % longer.
-    GateStretch,
-    /// The gate counts from a time taken after the advert was sent.
-    StampAfterSend,
-    /// A node that is late does not step down.
-    IgnoreLate,
-}
-
-impl Knob {
-    const fn mutations(self) -> Mutations {
-        Mutations::KNOBS[self as usize].1
-    }
+fn knob(name: &str) -> Result<Mutations, String> {
+    let known = Mutations::KNOBS.into_iter().find(|(knob, _)| *knob == name);
+    known.map(|(_, mutations)| mutations).ok_or_else(|| {
+        let names = Mutations::KNOBS.map(|(name, _)| name).join(", ");
+        format!("the knobs are {names}")
+    })
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mutations = args.knob.map(Knob::mutations).unwrap_or_default();
+    let mutations = args.knob.unwrap_or_default();
     if let Some(seed) = args.seed {
         let broken = sim::run_seed(seed, mutations).is_some();
         print!("{}", sim::tell_seed(seed, mutations));

@@ -191,6 +191,12 @@ impl Instance {
     fn believe(&mut self, claim: Claim, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
         let interval = self.active_interval();
         let late = now.since(due);
+        #[cfg(feature = "sim")]
+        let late = if self.mutations.believe_late {
+            Nanos::ZERO
+        } else {
+            late
+        };
         if late > interval && self.doubts < DOUBTS {
             self.doubts += 1;
             self.timers.set(Timer::ActiveDown, now.after(interval));

@@ -63,6 +63,8 @@ impl Instance {
             .map(|speaker| self.outlived(speaker))
             .max()
             .filter(|due| *due > now);
+        #[cfg(feature = "sim")]
+        let due = due.filter(|_| !self.mutations.preempt_at_once);
         self.contested = due.is_some();
         match due {
             Some(due) => self.timers.set(Timer::Rival, due),

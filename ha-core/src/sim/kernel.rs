@@ -6,6 +6,7 @@ use ha_common::{
     gate::{self, Epoch, Lease},
 };
 
+use super::Mutations;
 use crate::{Advert, vrrp::Rank};
 
 /// Where an advert came from, for the checkers.
@@ -77,14 +78,21 @@ impl Kernel {
     }
 
     /// What XDP does with a valid advert.
-    pub(crate) fn receive(&mut self, advert: Advert, origin: Origin, now: MonoNs) -> Receipt {
+    pub(crate) fn receive(
+        &mut self,
+        advert: Advert,
+        origin: Origin,
+        now: MonoNs,
+        mutations: Mutations,
+    ) -> Receipt {
         let open = self.is_open(now);
         let theirs = Rank {
             priority: advert.priority,
             address: advert.sender,
         };
         let outranks = theirs > self.rank;
-        let supersedes = outranks && self.superseded != self.epoch;
+        let heeds = open || !mutations.supersede_when_open;
+        let supersedes = outranks && heeds && self.superseded != self.epoch;
         if supersedes {
             self.superseded = self.epoch;
         }

@@ -1,7 +1,7 @@
 //! The simulator: two to five engines on one virtual clock and network, faults from a seed, and checkers
 //! for the invariants.
 //!
-//! Checked are invariant 1 for adverts alone (the overlap of two open gates, [`ledger`]), 2 (one node
+//! Checked are invariant 1 for adverts alone (the overlap of two open gates), 2 (one node
 //! speaks, in time, and stays), 4 (fewer than three lost adverts never cause a take-over) and 6 (every
 //! state is explained). [`Mutations`] break a rule each: a checker that cannot fail proves nothing.
 
@@ -28,39 +28,47 @@ pub struct Mutations {
     pub stamp_after_send: bool,
     /// A node that is late does not step down.
     pub ignore_late: bool,
+    /// A pre-emption opens without waiting for the loser to close.
+    pub preempt_at_once: bool,
+    /// A node that was held up believes the silence that it slept through.
+    pub believe_late: bool,
+    /// The kernel heeds an outranking advert only while the gate is open, not just before.
+    pub supersede_when_open: bool,
+    /// The shell hands in outcomes without reading what arrived meanwhile.
+    pub outcome_first: bool,
 }
 
 impl Mutations {
+    /// Nothing is broken.
+    pub const NONE: Self = Self {
+        gate_stretch: false,
+        stamp_after_send: false,
+        ignore_late: false,
+        preempt_at_once: false,
+        believe_late: false,
+        supersede_when_open: false,
+        outcome_first: false,
+    };
+
     /// Every one with its name on the command line.
-    pub const KNOBS: [(&'static str, Self); 3] = {
-        let none = Self {
-            gate_stretch: false,
-            stamp_after_send: false,
-            ignore_late: false,
-        };
-        [
-            (
-                "gate-stretch",
-                Self {
-                    gate_stretch: true,
-                    ..none
-                },
-            ),
-            (
-                "stamp-after-send",
-                Self {
-                    stamp_after_send: true,
-                    ..none
-                },
-            ),
-            (
-                "ignore-late",
-                Self {
-                    ignore_late: true,
-                    ..none
-                },
-            ),
-        ]
+    pub const KNOBS: [(&'static str, Self); 7] = {
+        let mut knobs = [
+            ("gate-stretch", Self::NONE),
+            ("stamp-after-send", Self::NONE),
+            ("ignore-late", Self::NONE),
+            ("preempt-at-once", Self::NONE),
+            ("believe-late", Self::NONE),
+            ("supersede-when-open", Self::NONE),
+            ("outcome-first", Self::NONE),
+        ];
+        knobs[0].1.gate_stretch = true;
+        knobs[1].1.stamp_after_send = true;
+        knobs[2].1.ignore_late = true;
+        knobs[3].1.preempt_at_once = true;
+        knobs[4].1.believe_late = true;
+        knobs[5].1.supersede_when_open = true;
+        knobs[6].1.outcome_first = true;
+        knobs
     };
 }
 
@@ -116,7 +124,7 @@ mod tests {
     #[test]
     fn every_broken_rule_is_found() {
         for (name, mutations) in Mutations::KNOBS {
-            let found = (0..3_000).any(|seed| run_seed(seed, mutations).is_some());
+            let found = (0..5_000).any(|seed| run_seed(seed, mutations).is_some());
             assert!(found, "{name}");
         }
     }

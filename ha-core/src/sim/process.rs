@@ -126,7 +126,9 @@ impl World {
                 Step::Turn => self.turn(node),
                 Step::Execute(action) => self.execute(node, action),
                 Step::Report(input) => {
-                    self.read_all(node);
+                    if !self.mutations.outcome_first {
+                        self.read_all(node);
+                    }
                     self.hand_in(node, input);
                     Some(0)
                 }

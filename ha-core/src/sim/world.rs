@@ -95,7 +95,7 @@ pub(crate) struct World {
     pub(crate) stays: Vec<Stay>,
     /// By instance: the last transition at any node.
     moved_at: Vec<u64>,
-    mutations: Mutations,
+    pub(crate) mutations: Mutations,
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: Option<Vec<(u64, String)>>,
 }
@@ -290,7 +290,8 @@ impl World {
         }
         let clock = self.clock(to);
         self.look(to, instance);
-        let receipt = self.nodes[to].kernels[instance].receive(advert, origin, clock);
+        let receipt =
+            self.nodes[to].kernels[instance].receive(advert, origin, clock, self.mutations);
         self.look(to, instance);
         self.say(|| {
             format!(
