@@ -1,2 +1,85 @@
-//! Measurements.
-fn main() {}
+//! Measurements of `had` beside keepalived, in the same run and with the same settings, and the demo.
+
+mod demo;
+mod failover;
+mod figures;
+mod guard;
+mod pair;
+mod plot;
+mod steady;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures `had` beside keepalived.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trials of power-off, SIGSTOP, SIGKILL, SIGTERM and switchover, with a client that probes
+    Failover {
+        /// Trials of each fault for each daemon
+        #[arg(long, default_value_t = 30)]
+        trials: u32,
+        /// Which daemons
+        #[arg(long, value_delimiter = ',', default_values = ["had", "keepalived"])]
+        systems: Vec<pair::System>,
+        /// Which faults
+        #[arg(long, value_delimiter = ',', default_values = ["power-off", "sigstop", "sigkill", "sigterm", "switchover"])]
+        faults: Vec<failover::Fault>,
+        /// Directory for failover.json and failover.svg
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
+    /// What a Backup costs that hears adverts each 10 ms
+    Steady {
+        /// How long to measure
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Which daemons
+        #[arg(long, value_delimiter = ',', default_values = ["had", "keepalived"])]
+        systems: Vec<pair::System>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
+    /// A take-over step by step, with keepalived's beside it
+    Demo {
+        /// Take-overs of each daemon
+        #[arg(long, default_value_t = 1)]
+        trials: u32,
+    },
+}
+
+fn main() -> Result<()> {
+    guard::install()?;
+    match Arguments::parse().command {
+        Command::Failover {
+            trials,
+            systems,
+            faults,
+            out,
+            check,
+        } => failover::run(trials, &systems, &faults, &out, check),
+        Command::Steady {
+            seconds,
+            systems,
+            json,
+            check,
+        } => steady::run(seconds, &systems, json, check),
+        Command::Demo { trials } => demo::run(trials),
+    }
+}

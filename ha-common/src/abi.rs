@@ -3,7 +3,7 @@
 //! Multi-byte values are in host order unless a name says `_be`. Addresses are byte arrays in network
 //! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
 
-use crate::units::MonoNs;
+use crate::{units::MonoNs, wire::vrrp::Rules};
 
 /// Grows with every change of a map's layout; pinned maps of another version are not adopted.
 pub const ABI_VERSION: u32 = 1;
@@ -83,6 +83,19 @@ pub struct InstanceConfig {
     pub _pad2: [u8; 2],
 }
 
+impl InstanceConfig {
+    /// What its adverts must be like.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        Rules {
+            version: self.version,
+            unicast: self.unicast != 0,
+            source: self.source,
+            interval_centis: self.interval_centis,
+        }
+    }
+}
+
 /// Value of `GATES`, one cache line, in a map that user space has mapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
@@ -139,6 +152,7 @@ pub struct AdvertWord(pub u64);
 impl AdvertWord {
     const VALID: u64 = 1 << 63;
     const FROM_HAD: u64 = 1 << 62;
+    const PSEUDO_HEADER: u64 = 1 << 61;
 
     /// Packs what an advert said. `interval_centis` has 12 bits on the wire (v3) or is `seconds × 100`
     /// (v2, 15 bits).
@@ -164,6 +178,19 @@ impl AdvertWord {
     #[must_use]
     pub const fn from_had(self) -> bool {
         self.0 & Self::FROM_HAD != 0
+    }
+
+    /// The same, from a sender whose checksum covers a pseudo-header
+    /// ([`crate::wire::vrrp::Dialect::PseudoHeader`]).
+    #[must_use]
+    pub const fn with_pseudo_header(self) -> Self {
+        Self(self.0 | Self::PSEUDO_HEADER)
+    }
+
+    /// Whether the sender's checksum covers a pseudo-header: `checksum = "auto"` answers alike.
+    #[must_use]
+    pub const fn has_pseudo_header(self) -> bool {
+        self.0 & Self::PSEUDO_HEADER != 0
     }
 
     /// Source address.
@@ -234,6 +261,30 @@ impl Event {
     pub const fn stamp(&self) -> MonoNs {
         MonoNs(self.stamp_ns)
     }
+
+    /// What the advert said.
+    #[must_use]
+    pub const fn advert(&self) -> AdvertWord {
+        AdvertWord(self.word)
+    }
+
+    /// Reads an entry of the ring buffer; `None` if it has another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; size_of::<Self>()] = bytes.try_into().ok()?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let &[first, stamp, word, made] = words else {
+            return None;
+        };
+        let [k0, k1, k2, k3, i0, i1, i2, i3] = first;
+        Some(Self {
+            kind: u32::from_ne_bytes([k0, k1, k2, k3]),
+            instance: u32::from_ne_bytes([i0, i1, i2, i3]),
+            stamp_ns: u64::from_ne_bytes(stamp),
+            word: u64::from_ne_bytes(word),
+            made_ns: u64::from_ne_bytes(made),
+        })
+    }
 }
 
 /// Declares [`Reason`] with its names, so that the counters' index, name and text cannot drift apart.
@@ -273,17 +324,20 @@ reasons! {
     /// XDP passed another node's announcement or request that names a VIP as sender, so that this
     /// node's own neighbour table follows the VIP.
     PassArpFromVip = "pass_arp_from_vip",
-    /// XDP passed an IPv4 packet to a VIP: the gate was open.
+    /// XDP passed an IPv4 packet or an ARP reply to a VIP: the gate was open.
     PassVipOpen = "pass_vip_open",
     /// XDP answered an ARP request for a VIP.
     ArpAnswered = "arp_answered",
-    /// XDP dropped an ARP request for a VIP: the gate was closed.
+    /// XDP dropped an ARP request for a VIP, or a reply to one: the gate was closed.
     DropArpClosed = "drop_arp_closed",
+    /// XDP dropped an ARP request for a VIP that came in by another interface than its instance's, or
+    /// was for another station: the kernel would have answered it.
+    DropArpElsewhere = "drop_arp_elsewhere",
     /// XDP dropped an IPv4 packet to a VIP: the gate was closed.
     DropVipClosed = "drop_vip_closed",
     /// XDP took a valid advert.
     AdvertTaken = "advert_taken",
-    /// XDP took a valid advert that outranks this node and closed the gate.
+    /// XDP took a valid advert that outranks this node, and closed its open gate.
     AdvertOutranks = "advert_outranks",
     /// XDP dropped an advert whose TTL is not 255 (RFC 9568 section 7.1).
     AdvertTtl = "advert_ttl",
@@ -349,6 +403,30 @@ mod tests {
         assert_eq!(word.interval_centis(), 4095);
         assert!(!AdvertWord::new([0; 4], 0, 0, false).from_had());
         assert!(!AdvertWord(0).is_valid());
+        assert!(!word.has_pseudo_header());
+        let word = word.with_pseudo_header();
+        assert!(word.has_pseudo_header());
+        assert_eq!(word.priority(), 254);
+    }
+
+    #[test]
+    fn events_are_read_as_they_lie_in_memory() {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&2_u32.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&11_u64.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&12_u64.to_ne_bytes());
+        bytes[24..].copy_from_slice(&13_u64.to_ne_bytes());
+        let expected = Event {
+            kind: EventKind::Silence as u32,
+            instance: 7,
+            stamp_ns: 11,
+            word: 12,
+            made_ns: 13,
+        };
+        assert_eq!(Event::from_bytes(&bytes), Some(expected));
+        assert_eq!(Event::from_bytes(&bytes[..31]), None);
+        assert_eq!(EventKind::from_u32(expected.kind), Some(EventKind::Silence));
     }
 
     #[test]

@@ -1,3 +1,13 @@
 //! The parts of the daemon `had` and of its control tool `hactl`.
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod dataplane;
+pub mod engine;
+pub mod events;
+pub mod hactl;
+pub mod net;
+pub mod runtime;
+pub mod sys;

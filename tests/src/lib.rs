@@ -1,1 +1,32 @@
-//! The lab: nodes in network namespaces on one bridge.
+//! The lab: nodes and clients in network namespaces on one bridge, the daemons that run on the nodes
+//! (`had`, keepalived), and what watches the wire between them.
+//!
+//! Everything that a [`Lab`] made goes away with it, also when a test panics. What a killed test run
+//! left behind is removed by the next one ([`stale::clean`]).
+
+pub mod capture;
+pub mod clock;
+pub mod daemon;
+pub mod frame;
+pub mod lab;
+pub mod netns;
+pub mod node;
+pub mod prober;
+pub mod scene;
+pub mod sniffer;
+pub mod stale;
+pub mod stray;
+pub mod sys;
+pub mod virtual_router;
+pub mod wait;
+
+pub use clock::now;
+pub use daemon::{Daemon, Kind};
+pub use frame::{Frame, Mac, Payload};
+pub use lab::{Client, Lab, scenario};
+pub use netns::NetNs;
+pub use node::Node;
+pub use prober::{Gap, Prober, Probes};
+pub use sniffer::Sniffer;
+pub use virtual_router::VirtualRouter;
+pub use wait::eventually;

@@ -1,2 +1,58 @@
-//! `had`.
-fn main() {}
+//! `had`: the daemon.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use ha_user::{cli, daemon};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = cli::Had::parse();
+    let result = if arguments.check {
+        check(&arguments)
+    } else {
+        log_to_stderr(arguments.log_level);
+        daemon::run(&arguments.config).map_err(anyhow::Error::from)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Each message says everything, causes included. Nothing is left to tell it to when this fails too.
+            let _ = writeln!(io::stderr().lock(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(arguments: &cli::Had) -> anyhow::Result<()> {
+    let config = daemon::check(&arguments.config)?;
+    writeln!(
+        io::stdout().lock(),
+        "{}: valid, {} instances in {} groups",
+        arguments.config.display(),
+        config.instances.len(),
+        config.groups.len()
+    )?;
+    Ok(())
+}
+
+/// Without colours and time stamps under systemd, whose journal has its own.
+fn log_to_stderr(level: cli::LogLevel) {
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|directives| EnvFilter::try_new(directives).ok())
+        .unwrap_or_else(|| EnvFilter::new(level.directive()));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.without_time().init();
+    } else {
+        builder.init();
+    }
+}

@@ -1,13 +1,47 @@
 //! The dataplane as the daemon sees it: load or adopt the programs, attach them, read and write maps.
+//!
+//! What must outlive the daemon is pinned below `pin_dir`: the maps that hold the gate
+//! (`maps-v<ABI>/<NAME>`) and the links (`links/{xdp,tcx}-<ifindex>`, each of which holds its program).
+//! A new daemon adopts the maps, loads its own programs with them, and puts these under the links that
+//! it finds; it never attaches again where something is attached. Events, timers and their settings are
+//! each daemon's own: nothing stale is read, and the timers of a dead daemon end with it.
+//!
+//! Order at a start: [`Dataplane::open`], [`Dataplane::set_instance`] for each instance,
+//! [`Dataplane::attach`] for each interface, [`Dataplane::forget_leftovers`]: so no VIP is without its
+//! gate for a moment.
 
-use std::{io, net::Ipv4Addr, path::PathBuf};
+mod attach;
+mod error;
+mod interface;
+#[cfg(feature = "lab")]
+mod lab;
+mod loader;
+mod maps;
+mod pins;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+};
 
 use ha_common::{
     MonoNs,
     abi::{Event, InstanceConfig, Reason, Received},
-    gate::{Epoch, Lease},
+    gate::{self, Epoch, Lease, MAX_LEASES},
 };
 use ha_core::InstanceId;
+
+pub use self::error::DataplaneError;
+#[cfg(feature = "lab")]
+pub use self::lab::{PASS_OBJECT, Verdict};
+use self::{
+    attach::{Attached, Modes},
+    loader::Loaded,
+    pins::Pins,
+};
 
 /// What to do about the dataplane, from `dataplane.mode` and `dataplane.pin_dir`.
 #[derive(Clone, Debug)]
@@ -22,7 +56,8 @@ pub struct Options {
 /// `dataplane.mode`, without `off`: then there is no dataplane at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Native, else generic.
+    /// Native, else generic. A bond is always generic: in native mode its program sees the ports'
+    /// interface indices, and broadcasts once for each port.
     Auto,
     /// Native or an error.
     Native,
@@ -41,42 +76,85 @@ pub struct Attachment {
     pub adopted: bool,
 }
 
-/// Why the dataplane could not be used. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DataplaneError {
-    /// The kernel refused.
-    #[error("{what}: {source}")]
-    Kernel {
-        /// What was tried.
-        what: String,
-        /// What it answered.
-        source: io::Error,
-    },
-}
-
 /// The loaded programs and their maps.
-pub struct Dataplane {}
+///
+/// Dropping it leaves pinned links in place, and takes unpinned ones off their interfaces.
+pub struct Dataplane {
+    modes: Modes,
+    pins: Option<Pins>,
+    loaded: Loaded,
+    attached: BTreeMap<u32, Attached>,
+    instances: BTreeMap<InstanceId, InstanceConfig>,
+    /// Slots in use in the adopted maps that this daemon did not set.
+    unclaimed: BTreeSet<InstanceId>,
+}
 
 impl Dataplane {
     /// Loads the programs; adopts the maps that an earlier daemon left pinned.
+    ///
+    /// # Errors
+    ///
+    /// `pin_dir` is not on a bpffs, or the kernel refuses a map or a program (it takes Linux 5.15).
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
-        let _ = options;
-        unimplemented!()
+        let pins = options.pin_dir.as_deref().map(Pins::open).transpose()?;
+        let loaded = loader::load(pins.as_ref())?;
+        let unclaimed = loaded.settings.used()?;
+        Ok(Self {
+            modes: Modes {
+                xdp: options.mode,
+                tcx: true,
+            },
+            pins,
+            loaded,
+            attached: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            unclaimed,
+        })
     }
 
     /// Attaches to an interface, or adopts the pinned links and puts the new programs under them.
+    /// Nothing happens where this daemon has attached already.
+    ///
+    /// # Errors
+    ///
+    /// Another XDP program is attached; the interface cannot do what [`Options::mode`] demands; the
+    /// kernel refuses. Then nothing is left attached.
     pub fn attach(&mut self, name: &str, ifindex: u32) -> Result<Attachment, DataplaneError> {
-        let _ = (name, ifindex);
-        unimplemented!()
+        if let Some(attached) = self.attached.get(&ifindex) {
+            return Ok(attached.attachment());
+        }
+        let attached = attach::attach(
+            &mut self.loaded.programs,
+            self.pins.as_ref(),
+            self.modes,
+            name,
+            ifindex,
+        )?;
+        let attachment = attached.attachment();
+        self.attached.insert(ifindex, attached);
+        Ok(attachment)
     }
 
-    /// Takes the programs off an interface.
+    /// Takes the programs off an interface, which may be gone by now.
+    ///
+    /// # Errors
+    ///
+    /// A pin or the clsact filter could not be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
-        let _ = ifindex;
-        unimplemented!()
+        match self.attached.remove(&ifindex) {
+            Some(attached) => attached.detach(),
+            None => Ok(()),
+        }
     }
 
     /// Writes an instance's configuration, VIPs and allowed unicast senders, replacing earlier ones.
+    ///
+    /// Where the slot held another virtual router (or this one on another interface), its leases and
+    /// what it heard are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// A map is full, or the slot is none.
     pub fn set_instance(
         &mut self,
         id: InstanceId,
@@ -84,74 +162,166 @@ impl Dataplane {
         vips: &[Ipv4Addr],
         senders: &[Ipv4Addr],
     ) -> Result<(), DataplaneError> {
-        let _ = (id, config, vips, senders);
-        unimplemented!()
+        let Loaded {
+            settings, words, ..
+        } = &mut self.loaded;
+        let before = settings.instance(id)?;
+        if (before.ifindex, before.vrid) != (config.ifindex, config.vrid) {
+            settings.remove_vrid(&before)?;
+            words.forget(id);
+        }
+        settings.set(id, config, vips, senders)?;
+        self.instances.insert(id, *config);
+        self.unclaimed.remove(&id);
+        Ok(())
     }
 
-    /// Forgets an instance; closes its gate first.
+    /// Writes the priority with which this node competes ([`InstanceConfig::priority`]).
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the write.
+    pub fn set_priority(&mut self, id: InstanceId, priority: u8) -> Result<(), DataplaneError> {
+        let Some(config) = self.instances.get_mut(&id) else {
+            return Ok(());
+        };
+        config.priority = priority;
+        self.loaded.settings.set_config(id, config)
+    }
+
+    /// Forgets an instance; closes its gate first. Its VIPs are then ordinary addresses, if they are
+    /// still there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses a write.
     pub fn clear_instance(&mut self, id: InstanceId) -> Result<(), DataplaneError> {
-        let _ = id;
-        unimplemented!()
+        self.instances.remove(&id);
+        self.unclaimed.remove(&id);
+        let Loaded {
+            settings, words, ..
+        } = &mut self.loaded;
+        words.set_epoch(id, words.epoch(id).raised());
+        settings.clear(id)?;
+        words.forget(id);
+        Ok(())
+    }
+
+    /// Forgets what an earlier daemon left and this one has not set or attached: instances, links on
+    /// other interfaces. To be called once after a start, when left-over VIPs are removed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses a write, or a pin cannot be removed.
+    pub fn forget_leftovers(&mut self) -> Result<(), DataplaneError> {
+        while let Some(id) = self.unclaimed.first().copied() {
+            self.clear_instance(id)?;
+        }
+        match &self.pins {
+            Some(pins) => pins.remove_links_but(|ifindex| self.attached.contains_key(&ifindex)),
+            None => Ok(()),
+        }
     }
 
     /// Lets the kernel report silence of `down_ns`; 0 = no longer.
+    ///
+    /// The report comes `down_ns` after the last advert, also where that one came before this call
+    /// (at once, if the time is over by less than a second); then none until another advert. Nothing is
+    /// reported while nothing was heard: the engine's own timer covers that.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the write.
     pub fn watch(&mut self, id: InstanceId, down_ns: u64) -> Result<(), DataplaneError> {
-        let _ = (id, down_ns);
-        unimplemented!()
+        self.loaded.settings.set_watch(id, down_ns)?;
+        if down_ns > 0 && self.loaded.has_watch {
+            self.loaded.programs.arm_watch(id.0)?;
+        }
+        Ok(())
     }
 
-    /// Whether [`Self::watch`] works on this kernel.
+    /// Whether [`Self::watch`] works on this kernel: a timer was started when the programs were loaded.
+    #[must_use]
     pub fn has_watch(&self) -> bool {
-        unimplemented!()
+        self.loaded.has_watch
     }
 
     /// The epoch word of an instance, as found or last written.
+    #[must_use]
     pub fn epoch(&self, id: InstanceId) -> Epoch {
-        let _ = id;
-        unimplemented!()
+        self.loaded.words.epoch(id)
     }
 
     /// Writes the epoch word: one store into the mapped map.
     pub fn set_epoch(&self, id: InstanceId, epoch: Epoch) {
-        let _ = (id, epoch);
-        unimplemented!()
+        self.loaded.words.set_epoch(id, epoch);
+    }
+
+    /// The epoch that an outranking advert superseded, if any did.
+    #[must_use]
+    pub fn superseded(&self, id: InstanceId) -> Epoch {
+        self.loaded.words.superseded(id)
     }
 
     /// Writes a lease word: one store into the mapped map.
     pub fn set_lease(&self, id: InstanceId, slot: usize, lease: Lease) {
-        let _ = (id, slot, lease);
-        unimplemented!()
+        self.loaded.words.set_lease(id, slot, lease);
     }
 
     /// Whether the gate is open at `now`, by the words in the maps.
+    #[must_use]
     pub fn gate_open(&self, id: InstanceId, now: MonoNs) -> bool {
-        let _ = (id, now);
-        unimplemented!()
+        let leases = match self.instances.get(&id) {
+            Some(config) => usize::try_from(config.leases).unwrap_or(MAX_LEASES),
+            None => return false,
+        };
+        let words = &self.loaded.words;
+        let (epoch, superseded) = (words.epoch(id), words.superseded(id));
+        leases > 0
+            && (0..leases.min(MAX_LEASES))
+                .all(|slot| gate::is_open(epoch, superseded, words.lease(id, slot), now))
     }
 
     /// What XDP received for an instance.
+    #[must_use]
     pub fn received(&self, id: InstanceId) -> Received {
-        let _ = id;
-        unimplemented!()
+        self.loaded.words.received(id)
     }
 
     /// The ring buffer's descriptor, for epoll.
-    pub fn events_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        unimplemented!()
+    #[must_use]
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.loaded.events.as_fd()
     }
 
     /// The next event, if any.
     pub fn next_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        Event::from_bytes(&self.loaded.events.next()?)
     }
 
     /// Each verdict's counter, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the read.
     pub fn counters(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
-        unimplemented!()
+        self.loaded.counters()
     }
 
     /// Detaches everywhere and removes every pin.
-    pub fn close(self) -> Result<(), DataplaneError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    ///
+    /// The first failure, after everything was tried.
+    pub fn close(mut self) -> Result<(), DataplaneError> {
+        let mut result = Ok(());
+        for (_, attached) in std::mem::take(&mut self.attached) {
+            result = result.and(attached.detach());
+        }
+        if let Some(pins) = &self.pins {
+            result = result.and(pins.remove_links_but(|_| false));
+            result = result.and(pins.remove());
+        }
+        result
     }
 }

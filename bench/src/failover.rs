@@ -1,0 +1,487 @@
+//! `bench failover`: what a client sees of a fault, for `had` and for keepalived by turns.
+
+use std::{fmt, fs, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ha_common::{MonoNs, Nanos};
+use ha_tests::{
+    clock::sleep_until, eventually, lab::VIP, node::PATIENCE, now, prober::DirectProber,
+    stray::Stray,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    figures::{Figures, millis},
+    pair::{ACTIVE_DOWN, INSTANCE, INTERVAL, PRIORITY, Pair, SKEW, System, VRID, silence_proven},
+    plot,
+};
+
+/// How long a stopped daemon stays stopped.
+const STOPPED: Nanos = Nanos::from_secs(1);
+
+/// How long the node is watched after its daemon goes on.
+const RETURNING: Nanos = Nanos::from_millis(500);
+
+/// A gate is open for this long after the last advert (docs/architecture.md, "The gate").
+const GATE: Nanos = Nanos(3 * INTERVAL.0);
+
+/// A power-off must be over for the client after this: three missed adverts, the phase of the fault
+/// within one more, the skew, and what follows the detection.
+const POWER_OFF_BOUND: Nanos = Nanos(4 * INTERVAL.0 + SKEW.0 + 3_000_000);
+
+/// From proven silence to the new node's first answer, median.
+const AFTER_DETECTION_BOUND: Nanos = Nanos::from_micros(1_500);
+
+/// Client silence of an orderly hand-over, median.
+const HAND_OVER_BOUND: Nanos = Nanos::from_millis(3);
+
+/// `had`'s median silence after a power-off, relative to keepalived's.
+const POWER_OFF_RATIO: f64 = 1.05;
+
+/// What happens to the Active node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Fault {
+    /// The switch loses its port
+    PowerOff,
+    /// Its daemon is stopped for a second
+    Sigstop,
+    /// Its daemon is killed, and started again a second later
+    Sigkill,
+    /// Its daemon is ended in order
+    Sigterm,
+    /// An operator moves the service
+    Switchover,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PowerOff => "power-off",
+            Self::Sigstop => "SIGSTOP",
+            Self::Sigkill => "SIGKILL",
+            Self::Sigterm => "SIGTERM",
+            Self::Switchover => "switchover",
+        }
+    }
+
+    /// Whether the node stays on the wire without a daemon that works, and must be silent by itself.
+    const fn leaves_the_node(self) -> bool {
+        matches!(self, Self::Sigstop | Self::Sigkill)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What one trial showed.
+struct Trial {
+    fault: Fault,
+    system: System,
+    /// The longest time between two answers.
+    silence: Nanos,
+    /// From proven silence to the new node's first answer; `had`, power-off.
+    after_detection: Option<Nanos>,
+    /// What the node said whose daemon was stopped or killed.
+    spoken: Option<Spoken>,
+}
+
+/// Frames of a node without a working daemon in which it speaks for the VIP.
+#[derive(Clone, Copy, Default)]
+struct Spoken {
+    /// From the gate's deadline until the daemon goes on.
+    stopped: usize,
+    /// After that, while the other node is Active.
+    returning: usize,
+    /// Packets that a local process sent from the VIP meanwhile, without an error.
+    offered: u64,
+}
+
+/// Runs the trials and writes table, JSON and plot.
+pub(crate) fn run(
+    trials: u32,
+    systems: &[System],
+    faults: &[Fault],
+    out: &Path,
+    check: bool,
+) -> Result<()> {
+    ensure!(trials > 0, "no trials asked for");
+    let mut pairs = Vec::new();
+    for system in systems {
+        eprintln!("starting two nodes with {} ...", system.name());
+        pairs.push(Pair::start(*system)?);
+    }
+    let mut done = Vec::new();
+    let started = now();
+    for round in 0..trials {
+        for fault in faults {
+            // By turns, so that whatever the machine does meets both alike.
+            for pair in &mut pairs {
+                let trial = trial(pair, *fault, round).with_context(|| {
+                    let name = pair.system.name();
+                    format!("{name}, {fault}, round {}", round + 1)
+                });
+                match trial {
+                    Ok(trial) => done.push(trial),
+                    Err(error) => bail!("{error:#}\n{}", pair.log_tails()),
+                }
+            }
+            pairs.reverse();
+        }
+        eprintln!(
+            "round {} of {trials} after {}",
+            round + 1,
+            now().since(started)
+        );
+    }
+    let rows = rows(&done, systems, faults);
+    let table = table(&rows);
+    println!("{table}");
+    fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let json_path = out.join("failover.json");
+    fs::write(&json_path, format!("{:#}\n", report(&rows, &done)))?;
+    let svg_path = out.join("failover.svg");
+    fs::write(&svg_path, plot::cumulative(&panels(&done, systems, faults)))?;
+    println!(
+        "written: {} and {}",
+        json_path.display(),
+        svg_path.display()
+    );
+    let misses = misses(&rows, &done);
+    for miss in &misses {
+        println!("missed: {miss}");
+    }
+    if misses.is_empty() && systems.contains(&System::Had) {
+        println!("had keeps every bound");
+    }
+    ensure!(
+        !check || misses.is_empty(),
+        "{} bounds are missed",
+        misses.len()
+    );
+    Ok(())
+}
+
+fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
+    let old = pair.settle()?;
+    let new = 1 - old;
+    let from = now();
+    // Golden-ratio steps spread the faults evenly over the phase of the adverts, for both alike.
+    let phase = Nanos(u64::from(round) * 6_180_340 % INTERVAL.0);
+    sleep_until(at_phase(pair, old, phase)?);
+    let mut trial = Trial {
+        fault,
+        system: pair.system,
+        silence: Nanos::ZERO,
+        after_detection: None,
+        spoken: None,
+    };
+    if fault.leaves_the_node() {
+        trial.spoken = Some(stop_daemon(pair, fault, old, new)?);
+    } else {
+        match fault {
+            Fault::PowerOff => pair.nodes[old].power_off()?,
+            Fault::Sigterm => pair.nodes[old].daemon()?.terminate()?,
+            _ => pair.nodes[old].hand_over(INSTANCE)?,
+        }
+        pair.wait_served_by(new)?;
+        sleep_until(now().after(INTERVAL.times(2)));
+    }
+    let gap = pair.prober.longest_gap(from, now())?;
+    trial.silence = gap.length();
+    if fault == Fault::PowerOff {
+        ensure!(
+            gap.before.by == pair.nodes[old].mac() && gap.after.by == pair.nodes[new].mac(),
+            "the longest gap is not the take-over's: {gap:?}"
+        );
+        if pair.system == System::Had {
+            let proven = silence_proven(&pair.nodes[new], from)?;
+            trial.after_detection = Some(gap.after.at.since(proven));
+        }
+    }
+    pair.check_observers()?;
+    restore(pair, fault, old)?;
+    Ok(trial)
+}
+
+/// A time soon, `phase` after one of the Active node's adverts.
+fn at_phase(pair: &Pair, active: usize, phase: Nanos) -> Result<MonoNs> {
+    let mut last = MonoNs::ZERO;
+    eventually(PATIENCE, "the Active node advertises", || {
+        last = pair.sniffers[active]
+            .last_live_advert(VRID)
+            .context("no advert yet")?
+            .0;
+        Ok(now().since(last) < Nanos(INTERVAL.0 / 2))
+    })?;
+    Ok(last.after(INTERVAL).after(phase))
+}
+
+/// Stops or kills the Active node's daemon while packets for the VIP go straight to the node and a
+/// process on it sends from the VIP; counts what leaves it.
+fn stop_daemon(pair: &mut Pair, fault: Fault, old: usize, new: usize) -> Result<Spoken> {
+    let stray = Stray::start(&pair.nodes[old], VIP, pair.client.address())?;
+    let direct = DirectProber::start(&pair.client, VIP, pair.nodes[old].mac())?;
+    let sniffer = &pair.sniffers[old];
+    eventually(PATIENCE, "the process on the Active node is heard", || {
+        Ok(sniffer.spoken(MonoNs::ZERO, now()).len() > 100)
+    })?;
+    let offered_before = stray.accepted();
+    if fault == Fault::Sigstop {
+        pair.nodes[old].daemon()?.freeze()?;
+    } else {
+        pair.nodes[old].kill()?;
+    }
+    let stopped_at = now();
+    let other = &pair.sniffers[new];
+    eventually(PATIENCE, "the other node takes over", || {
+        Ok(other.last_live_advert(VRID).is_some())
+    })?;
+    sleep_until(stopped_at.after(STOPPED));
+    let going_on = now();
+    let (last_advert, _) = pair.sniffers[old]
+        .last_advert_before(VRID, going_on)
+        .context("the Active node sent no advert at all")?;
+    ensure!(
+        last_advert < stopped_at.after(INTERVAL),
+        "a stopped daemon advertised"
+    );
+    let stopped = pair.sniffers[old]
+        .spoken(last_advert.after(GATE), going_on)
+        .len();
+    let offered = stray.accepted() - offered_before;
+    if fault == Fault::Sigstop {
+        pair.nodes[old].daemon()?.thaw()?;
+    } else {
+        pair.nodes[old].restart(pair.system.kind())?;
+    }
+    let end = going_on.after(RETURNING);
+    sleep_until(end);
+    drop((stray, direct));
+    let returning = pair.sniffers[old].spoken(going_on, end).len();
+    Ok(Spoken {
+        stopped,
+        returning,
+        offered,
+    })
+}
+
+/// Undoes the fault.
+fn restore(pair: &mut Pair, fault: Fault, old: usize) -> Result<()> {
+    let kind = pair.system.kind();
+    let node = &mut pair.nodes[old];
+    match fault {
+        Fault::PowerOff => node.power_on(),
+        Fault::Sigterm => {
+            node.daemon()?.wait(PATIENCE)?;
+            node.restart(kind)
+        }
+        Fault::Switchover => node.take_part(),
+        Fault::Sigstop | Fault::Sigkill => Ok(()),
+    }
+}
+
+/// A line of the table: one fault, one daemon.
+struct Row {
+    fault: Fault,
+    system: System,
+    silence: Figures,
+    after_detection: Option<Figures>,
+    spoken: Option<Spoken>,
+}
+
+fn rows(trials: &[Trial], systems: &[System], faults: &[Fault]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for fault in faults {
+        for system in systems {
+            let mine: Vec<&Trial> = trials
+                .iter()
+                .filter(|trial| trial.fault == *fault && trial.system == *system)
+                .collect();
+            let silences: Vec<Nanos> = mine.iter().map(|trial| trial.silence).collect();
+            let detected: Vec<Nanos> = mine.iter().filter_map(|t| t.after_detection).collect();
+            let spoken = mine.iter().filter_map(|t| t.spoken).reduce(|a, b| Spoken {
+                stopped: a.stopped + b.stopped,
+                returning: a.returning + b.returning,
+                offered: a.offered + b.offered,
+            });
+            if let Some(silence) = Figures::of(&silences) {
+                rows.push(Row {
+                    fault: *fault,
+                    system: *system,
+                    silence,
+                    after_detection: Figures::of(&detected),
+                    spoken,
+                });
+            }
+        }
+    }
+    rows
+}
+
+/// `had`'s median relative to keepalived's.
+fn ratio(rows: &[Row], fault: Fault) -> Option<f64> {
+    let median = |system| {
+        rows.iter()
+            .find(|row| row.fault == fault && row.system == system)
+            .map(|row| millis(row.silence.median))
+    };
+    Some(median(System::Had)? / median(System::Keepalived)?)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "client silence in ms; adverts each {INTERVAL}, priority {PRIORITY}, Active_Down_Interval {ACTIVE_DOWN}\n\
+         {:<11} {:<10} {:>6} {:>8} {:>8} {:>8} {:>6}  frames for the VIP from a node without its daemon\n",
+        "fault", "daemon", "trials", "median", "p95", "max", "ratio"
+    );
+    for row in rows {
+        let ratio = match row.system {
+            System::Had => ratio(rows, row.fault).map(|ratio| format!("{ratio:.3}")),
+            System::Keepalived => None,
+        };
+        let spoken = row.spoken.map(|spoken| {
+            format!(
+                "{} after the gate's deadline, {} after its return ({} offered)",
+                spoken.stopped, spoken.returning, spoken.offered
+            )
+        });
+        text.push_str(
+            format!(
+                "{:<11} {:<10} {:>6} {:>8.3} {:>8.3} {:>8.3} {:>6}  {}",
+                row.fault,
+                row.system.name(),
+                row.silence.count,
+                millis(row.silence.median),
+                millis(row.silence.p95),
+                millis(row.silence.max),
+                ratio.unwrap_or_default(),
+                spoken.unwrap_or_default(),
+            )
+            .trim_end(),
+        );
+        text.push('\n');
+    }
+    for row in rows {
+        if let Some(figures) = row.after_detection {
+            text.push_str(&format!(
+                "{}, {}: silence proven -> first answer of the new node: median {}, p95 {}, max {}\n",
+                row.fault,
+                row.system.name(),
+                figures.median,
+                figures.p95,
+                figures.max
+            ));
+        }
+    }
+    text
+}
+
+fn report(rows: &[Row], trials: &[Trial]) -> Value {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "fault": row.fault.name(),
+                "system": row.system.name(),
+                "client_silence": row.silence.to_json(),
+                "after_detection": row.after_detection.map(Figures::to_json),
+                "frames_after_gate_deadline": row.spoken.map(|spoken| spoken.stopped),
+                "frames_after_return": row.spoken.map(|spoken| spoken.returning),
+                "packets_offered": row.spoken.map(|spoken| spoken.offered),
+                "ratio_of_medians": match row.system {
+                    System::Had => ratio(rows, row.fault),
+                    System::Keepalived => None,
+                },
+            })
+        })
+        .collect();
+    let trials: Vec<Value> = trials
+        .iter()
+        .map(|trial| {
+            json!({
+                "fault": trial.fault.name(),
+                "system": trial.system.name(),
+                "client_silence_ms": millis(trial.silence),
+                "after_detection_ms": trial.after_detection.map(millis),
+                "frames_after_gate_deadline": trial.spoken.map(|spoken| spoken.stopped),
+            })
+        })
+        .collect();
+    json!({
+        "advert_interval_ms": millis(INTERVAL),
+        "priority": PRIORITY,
+        "active_down_interval_ms": millis(ACTIVE_DOWN),
+        "rows": rows,
+        "trials": trials,
+    })
+}
+
+fn panels(trials: &[Trial], systems: &[System], faults: &[Fault]) -> Vec<plot::Panel> {
+    faults
+        .iter()
+        .map(|fault| plot::Panel {
+            title: fault.name(),
+            curves: systems
+                .iter()
+                .map(|system| plot::Curve {
+                    name: system.name(),
+                    values: trials
+                        .iter()
+                        .filter(|trial| trial.fault == *fault && trial.system == *system)
+                        .map(|trial| millis(trial.silence))
+                        .collect(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// A sentence for each bound that does not hold.
+fn misses(rows: &[Row], trials: &[Trial]) -> Vec<String> {
+    let mut misses = Vec::new();
+    for row in rows.iter().filter(|row| row.system == System::Had) {
+        let hand_over = matches!(row.fault, Fault::Sigterm | Fault::Switchover);
+        if hand_over && row.silence.median > HAND_OVER_BOUND {
+            misses.push(format!(
+                "{}: the median client silence is {}, more than {HAND_OVER_BOUND}",
+                row.fault, row.silence.median
+            ));
+        }
+        if let Some(figures) = row.after_detection
+            && figures.median > AFTER_DETECTION_BOUND
+        {
+            misses.push(format!(
+                "{}: after detection the median is {}, more than {AFTER_DETECTION_BOUND}",
+                row.fault, figures.median
+            ));
+        }
+        if let Some(spoken) = row.spoken
+            && spoken.stopped + spoken.returning > 0
+        {
+            misses.push(format!(
+                "{}: a node without its daemon sent {} frames for the VIP after its gate's deadline, and {} as it returned",
+                row.fault, spoken.stopped, spoken.returning
+            ));
+        }
+    }
+    if let Some(ratio) = ratio(rows, Fault::PowerOff).filter(|ratio| *ratio > POWER_OFF_RATIO) {
+        misses.push(format!(
+            "power-off: the median silence is {ratio:.3} of keepalived's, more than {POWER_OFF_RATIO}"
+        ));
+    }
+    let late = trials.iter().filter(|trial| {
+        trial.system == System::Had
+            && trial.fault == Fault::PowerOff
+            && trial.silence > POWER_OFF_BOUND
+    });
+    for trial in late {
+        misses.push(format!(
+            "power-off: a trial's silence was {}, more than {POWER_OFF_BOUND}",
+            trial.silence
+        ));
+    }
+    misses
+}

@@ -1,0 +1,219 @@
+//! Two nodes with one daemon, a client that probes, and observers on both cables.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use ha_common::{MonoNs, Nanos};
+use ha_tests::{
+    Client, Kind, Lab, Node, Prober, Probes, Sniffer, eventually, lab::VIP, node::PATIENCE, now,
+};
+
+/// Between two adverts; keepalived's floor.
+pub(crate) const INTERVAL: Nanos = Nanos::from_millis(10);
+
+/// Of both nodes: nobody has the better skew, and nobody pre-empts.
+pub(crate) const PRIORITY: u8 = 100;
+
+/// Virtual Router Identifier.
+pub(crate) const VRID: u8 = 51;
+
+/// Name of the instance.
+pub(crate) const INSTANCE: &str = "web";
+
+/// RFC 9568 section 6.1: `((256 - Priority) × Active_Adver_Interval) / 256`.
+pub(crate) const SKEW: Nanos = Nanos((256 - PRIORITY as u64) * INTERVAL.0 / 256);
+
+/// RFC 9568 section 6.1: `3 × Active_Adver_Interval + Skew_Time`.
+pub(crate) const ACTIVE_DOWN: Nanos = Nanos(3 * INTERVAL.0 + SKEW.0);
+
+/// How long everything must have been quiet before a fault.
+const QUIET: Nanos = Nanos::from_millis(150);
+
+/// A daemon that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum System {
+    /// Ours
+    Had,
+    /// Debian's keepalived
+    Keepalived,
+}
+
+impl System {
+    pub(crate) const fn name(self) -> &'static str {
+        self.kind().name()
+    }
+
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Had => Kind::Had,
+            Self::Keepalived => Kind::Keepalived,
+        }
+    }
+}
+
+/// A running pair.
+pub(crate) struct Pair {
+    pub(crate) system: System,
+    pub(crate) nodes: [Node; 2],
+    pub(crate) sniffers: [Sniffer; 2],
+    pub(crate) client: Client,
+    pub(crate) prober: Prober,
+    // Last: it goes when the nodes are gone.
+    lab: Lab,
+}
+
+impl Pair {
+    /// Builds the lab and starts both daemons, the first node's first.
+    pub(crate) fn start(system: System) -> Result<Self> {
+        let lab = Lab::new()?;
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        let client = lab.client("c1")?;
+        let addresses = [nodes[0].address(), nodes[1].address()];
+        let sniffers = [nodes[0].sniff(VIP)?, nodes[1].sniff(VIP)?];
+        let prober = Prober::start(&client, VIP, Probes::Echo)?;
+        for (index, node) in nodes.iter_mut().enumerate() {
+            let router = node
+                .router()
+                .priority(PRIORITY)
+                .interval_ms(10)
+                .peers(&[addresses[1 - index]]);
+            node.start(system.kind(), &[router])?;
+            if index == 0 {
+                let sniffer = &sniffers[0];
+                eventually(PATIENCE, "the first node advertises", || {
+                    Ok(sniffer.last_advert(VRID).is_some())
+                })
+                .with_context(|| lab.log_tails())?;
+            }
+        }
+        Ok(Self {
+            system,
+            nodes,
+            sniffers,
+            client,
+            prober,
+            lab,
+        })
+    }
+
+    /// Waits until one node is Active and answers, and the other one has been listening to it for a
+    /// while. Returns the Active one's index, and forgets what was observed so far.
+    pub(crate) fn settle(&mut self) -> Result<usize> {
+        self.prober.resume();
+        let deadline = PATIENCE.saturating_add(Duration::from_secs(5));
+        let mut active = None;
+        let mut since = now();
+        let outcome = eventually(deadline, "one node is Active and the other Backup", || {
+            let seen = self.active()?;
+            if seen.is_none() || seen != active {
+                active = seen;
+                since = now();
+            }
+            Ok(active.is_some() && now().since(since) > QUIET)
+        });
+        outcome.with_context(|| format!("{}\n{}", self.system.name(), self.lab.log_tails()))?;
+        self.forget();
+        active.context("the condition above")
+    }
+
+    /// The Active node, if the other one is Backup and the client is served.
+    fn active(&mut self) -> Result<Option<usize>> {
+        let lately = now().before(INTERVAL.times(3));
+        let speaks = |sniffer: &Sniffer| {
+            sniffer
+                .last_live_advert(VRID)
+                .is_some_and(|(at, _)| at > lately)
+        };
+        let active = match self.sniffers.each_ref().map(speaks) {
+            [true, false] => 0,
+            [false, true] => 1,
+            _ => return Ok(None),
+        };
+        let served =
+            self.prober.answered_within(INTERVAL.times(3)) == Some(self.nodes[active].mac());
+        Ok((served && self.is_backup(1 - active)?).then_some(active))
+    }
+
+    /// Whether a node's daemon says that it is Backup.
+    pub(crate) fn is_backup(&self, index: usize) -> Result<bool> {
+        let node = &self.nodes[index];
+        match self.system {
+            System::Had => Ok(node.state(INSTANCE)? == "backup"),
+            System::Keepalived => {
+                let log = node.log();
+                let last = log.rfind(") Entering ").map(|at| &log[at..]);
+                Ok(last.is_some_and(|line| line.starts_with(") Entering BACKUP STATE")))
+            }
+        }
+    }
+
+    /// Waits until the client gets its answers from a node.
+    pub(crate) fn wait_served_by(&self, index: usize) -> Result<()> {
+        let mac = self.nodes[index].mac();
+        let what = format!("the client is served by {}", self.nodes[index].name());
+        eventually(PATIENCE, &what, || {
+            Ok(self.prober.answered_within(INTERVAL) == Some(mac))
+        })
+        .with_context(|| format!("{}\n{}", self.system.name(), self.lab.log_tails()))
+    }
+
+    /// Fails when an observer missed frames, for then its counts are worth nothing.
+    pub(crate) fn check_observers(&self) -> Result<()> {
+        let lost = self.prober.lost() + self.sniffers[0].lost() + self.sniffers[1].lost();
+        ensure!(
+            lost == 0,
+            "the observers missed {lost} frames: the machine is too busy to measure"
+        );
+        Ok(())
+    }
+
+    /// Forgets what was observed.
+    pub(crate) fn forget(&self) {
+        self.prober.clear();
+        for sniffer in &self.sniffers {
+            sniffer.clear();
+        }
+    }
+
+    /// The end of the logs.
+    pub(crate) fn log_tails(&self) -> String {
+        self.lab.log_tails()
+    }
+}
+
+/// An event of `had`, as `hactl events` shows it.
+pub(crate) struct Event {
+    pub(crate) at: MonoNs,
+    pub(crate) kind: String,
+    pub(crate) sentence: String,
+}
+
+/// The events of a node since `from`.
+pub(crate) fn events(node: &Node, from: MonoNs) -> Result<Vec<Event>> {
+    let events = node.hactl(&["events"])?;
+    let events = events.as_array().context("hactl events prints a list")?;
+    Ok(events
+        .iter()
+        .filter(|event| event["instance"] == INSTANCE)
+        .filter_map(|event| {
+            Some(Event {
+                at: MonoNs(event["at_ns"].as_u64()?),
+                kind: event["kind"].as_str()?.to_owned(),
+                sentence: event["sentence"].as_str()?.to_owned(),
+            })
+        })
+        .filter(|event| event.at >= from)
+        .collect())
+}
+
+/// When `had` proved the silence that made it take over: the first event of the take-over since `from`,
+/// which is the kernel timer's report or, without that, the change of state.
+pub(crate) fn silence_proven(node: &Node, from: MonoNs) -> Result<MonoNs> {
+    let events = events(node, from)?;
+    let first = events
+        .iter()
+        .find(|event| event.kind == "silence" || event.kind == "transition");
+    Ok(first
+        .with_context(|| format!("{}: no event of a take-over", node.name()))?
+        .at)
+}

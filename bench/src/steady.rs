@@ -1,0 +1,220 @@
+//! `bench steady`: what a Backup costs while it hears adverts all the time.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use ha_common::Nanos;
+use ha_tests::{clock::sleep_until, now};
+use serde_json::{Value, json};
+
+use crate::{
+    figures::millis,
+    pair::{ACTIVE_DOWN, Pair, System},
+};
+
+const TICK: Nanos = Nanos::from_secs(10);
+
+/// One thread's share.
+#[derive(Clone, Debug)]
+struct Thread {
+    name: String,
+    engine: bool,
+    wakeups: u64,
+    cpu: Nanos,
+}
+
+/// Runs the measurement.
+pub(crate) fn run(seconds: u32, systems: &[System], as_json: bool, check: bool) -> Result<()> {
+    ensure!(seconds > 0, "no time to measure");
+    let span = Nanos::from_secs(u64::from(seconds));
+    let mut pairs = Vec::new();
+    for system in systems {
+        eprintln!("starting two nodes with {} ...", system.name());
+        pairs.push(Pair::start(*system)?);
+    }
+    let mut backups = Vec::new();
+    for pair in &mut pairs {
+        backups.push(1 - pair.settle()?);
+        // A client is no part of this.
+        pair.prober.pause();
+    }
+    let before = sample(&mut pairs, &backups)?;
+    let end = now().after(span);
+    while now() < end {
+        let next = now().after(TICK);
+        sleep_until(if next < end { next } else { end });
+        eprintln!("{} to go", end.since(now()));
+    }
+    let after = sample(&mut pairs, &backups)?;
+    for (pair, backup) in pairs.iter().zip(&backups) {
+        ensure!(
+            pair.is_backup(*backup)?,
+            "{}: the Backup did not stay one",
+            pair.system.name()
+        );
+    }
+    let used: Vec<(System, Vec<Thread>)> = systems
+        .iter()
+        .zip(before.iter().zip(&after))
+        .map(|(system, (before, after))| (*system, difference(before, after)))
+        .collect();
+    let expected = span.0 / ACTIVE_DOWN.0;
+    if as_json {
+        println!("{:#}", report(seconds, expected, &used));
+    } else {
+        print!("{}", table(seconds, expected, &used));
+    }
+    let engine = used
+        .iter()
+        .flat_map(|(_, threads)| threads)
+        .find(|thread| thread.engine);
+    if let Some(engine) = engine {
+        let holds = engine.wakeups <= expected;
+        let word = if holds { "at most" } else { "MORE THAN" };
+        eprintln!(
+            "had's engine thread woke {} times in {seconds} s, {word} once per Active_Down_Interval ({expected})",
+            engine.wakeups
+        );
+        ensure!(holds || !check, "the engine thread wakes too often");
+    } else {
+        ensure!(!check, "no engine thread of had was found");
+    }
+    Ok(())
+}
+
+/// The engine thread of `had`, by its own word.
+fn engine_thread(pair: &Pair, backup: usize) -> Result<Option<u64>> {
+    Ok(match pair.system {
+        System::Had => pair.nodes[backup].hactl(&["status"])?["engine"]["thread"].as_u64(),
+        System::Keepalived => None,
+    })
+}
+
+fn sample(pairs: &mut [Pair], backups: &[usize]) -> Result<Vec<Vec<(u32, Thread)>>> {
+    pairs
+        .iter_mut()
+        .zip(backups)
+        .map(|(pair, backup)| {
+            let engine = engine_thread(pair, *backup)?;
+            threads(&pair.nodes[*backup].daemon()?.processes(), engine)
+        })
+        .collect()
+}
+
+fn threads(processes: &[u32], engine: Option<u64>) -> Result<Vec<(u32, Thread)>> {
+    let mut found = Vec::new();
+    for pid in processes {
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = entry?.path();
+            let id = task
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<u32>().ok())
+                .context("a task has a number")?;
+            let status = fs::read_to_string(task.join("status"))?;
+            // Time on a CPU in nanoseconds, time waiting for one, time slices.
+            let schedule = fs::read_to_string(task.join("schedstat"))?;
+            let cpu = schedule
+                .split(' ')
+                .next()
+                .and_then(|text| text.parse().ok());
+            let thread = Thread {
+                name: field(&status, "Name:")?.to_owned(),
+                engine: engine == Some(u64::from(id)),
+                wakeups: field(&status, "voluntary_ctxt_switches:")?.parse::<u64>()?
+                    + field(&status, "nonvoluntary_ctxt_switches:")?.parse::<u64>()?,
+                cpu: Nanos(cpu.context("schedstat starts with a number")?),
+            };
+            found.push((id, thread));
+        }
+    }
+    Ok(found)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Result<&'a str> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+        .with_context(|| format!("a task's status has no {name}"))
+}
+
+fn difference(before: &[(u32, Thread)], after: &[(u32, Thread)]) -> Vec<Thread> {
+    after
+        .iter()
+        .map(|(id, thread)| {
+            let earlier = before.iter().find(|(other, _)| other == id);
+            let (wakeups, cpu) = earlier.map_or((0, Nanos::ZERO), |(_, t)| (t.wakeups, t.cpu));
+            Thread {
+                name: thread.name.clone(),
+                engine: thread.engine,
+                wakeups: thread.wakeups - wakeups,
+                cpu: Nanos(thread.cpu.0 - cpu.0),
+            }
+        })
+        .collect()
+}
+
+fn per_minute(count: u64, seconds: u32) -> u64 {
+    count * 60 / u64::from(seconds)
+}
+
+fn table(seconds: u32, expected: u64, used: &[(System, Vec<Thread>)]) -> String {
+    let mut text = format!(
+        "a Backup that hears an advert each 10 ms, over {seconds} s; per minute: {} adverts, {} Active_Down_Intervals\n\
+         {:<10} {:<16} {:>15} {:>15}\n",
+        60_000 / 10,
+        per_minute(expected, seconds),
+        "daemon",
+        "thread",
+        "wake-ups/min",
+        "CPU ms/min"
+    );
+    for (system, threads) in used {
+        let mut total = Thread {
+            name: "all threads".to_owned(),
+            engine: false,
+            wakeups: 0,
+            cpu: Nanos::ZERO,
+        };
+        for thread in threads {
+            total.wakeups += thread.wakeups;
+            total.cpu = total.cpu.plus(thread.cpu);
+        }
+        for thread in threads.iter().chain([&total]) {
+            text.push_str(&format!(
+                "{:<10} {:<16} {:>15} {:>15.3}\n",
+                system.name(),
+                thread.name,
+                per_minute(thread.wakeups, seconds),
+                millis(thread.cpu) * 60.0 / f64::from(seconds)
+            ));
+        }
+    }
+    text
+}
+
+fn report(seconds: u32, expected: u64, used: &[(System, Vec<Thread>)]) -> Value {
+    let systems: Vec<Value> = used
+        .iter()
+        .map(|(system, threads)| {
+            let threads: Vec<Value> = threads
+                .iter()
+                .map(|thread| {
+                    json!({
+                        "thread": thread.name,
+                        "engine": thread.engine,
+                        "wakeups": thread.wakeups,
+                        "cpu_ms": millis(thread.cpu),
+                    })
+                })
+                .collect();
+            json!({ "system": system.name(), "threads": threads })
+        })
+        .collect();
+    json!({
+        "seconds": seconds,
+        "active_down_interval_ms": millis(ACTIVE_DOWN),
+        "active_down_intervals": expected,
+        "systems": systems,
+    })
+}

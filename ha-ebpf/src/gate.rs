@@ -1,0 +1,56 @@
+//! The gate, as the maps hold it (`ha_common::gate` has the rule).
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use ha_common::{
+    MonoNs,
+    gate::{self, Epoch, Lease, MAX_LEASES},
+};
+
+use crate::maps::{self, GATES, LEASES};
+
+/// CLOCK_MONOTONIC.
+#[inline(always)]
+pub(crate) fn now() -> MonoNs {
+    // SAFETY: the helper has no arguments and no preconditions.
+    MonoNs(unsafe { bpf_ktime_get_ns() })
+}
+
+/// Whether an instance's gate is open at `now`: each of its lease slots must hold. An instance without
+/// any is closed.
+#[inline(always)]
+pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
+    let Some(gate) = GATES.get_ptr(slot) else {
+        return false;
+    };
+    // SAFETY: field addresses within a map value.
+    let (epoch, superseded) = unsafe { (&raw const (*gate).epoch, &raw const (*gate).superseded) };
+    let epoch = Epoch::from_word(maps::load(epoch));
+    let superseded = Epoch::from_word(maps::load(superseded));
+    let mut open = false;
+    for index in 0..MAX_LEASES as u32 {
+        if index >= leases {
+            break;
+        }
+        let Some(cell) = LEASES.get_ptr(slot * MAX_LEASES as u32 + index) else {
+            return false;
+        };
+        // SAFETY: as above.
+        let word = maps::load(unsafe { &raw const (*cell).word });
+        if !gate::is_open(epoch, superseded, Lease::from_word(word), now) {
+            return false;
+        }
+        open = true;
+    }
+    open
+}
+
+/// Closes the gate until the daemon raises the epoch, whether it is open by now or about to be opened.
+#[inline(always)]
+pub(crate) fn supersede(slot: u32) {
+    if let Some(gate) = GATES.get_ptr_mut(slot) {
+        // SAFETY: field addresses within a map value.
+        let (epoch, superseded) =
+            unsafe { (&raw const (*gate).epoch, &raw mut (*gate).superseded) };
+        maps::store(superseded, maps::load(epoch));
+    }
+}

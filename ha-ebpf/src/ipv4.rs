@@ -1,0 +1,37 @@
+//! IPv4: adverts are taken, and only an open gate lets packets to a VIP in.
+
+use ha_common::{
+    abi::Reason,
+    wire::{
+        ethernet,
+        ipv4::{self, Header},
+        vrrp,
+    },
+};
+
+use crate::{gate, maps, packet::Frame};
+
+/// Judges an IPv4 frame. Fragments and packets with options meet the gate as any other.
+#[inline(always)]
+pub(crate) fn judge(frame: &Frame, ifindex: u32) -> Reason {
+    let Some(header) = frame
+        .bytes::<{ ipv4::HEADER_LEN }>(ethernet::HEADER_LEN)
+        .and_then(Header::parse)
+    else {
+        return Reason::PassOther;
+    };
+    let mut otherwise = Reason::PassOther;
+    if header.protocol == vrrp::PROTOCOL {
+        match crate::vrrp::judge(frame, &header, ifindex) {
+            Ok(reason) => return reason,
+            Err(reason) => otherwise = reason,
+        }
+    }
+    match maps::instance_of_vip(header.destination) {
+        None => otherwise,
+        Some((slot, config)) if gate::is_open(slot, config.leases, gate::now()) => {
+            Reason::PassVipOpen
+        }
+        Some(_) => Reason::DropVipClosed,
+    }
+}

@@ -1,0 +1,107 @@
+//! Every map, and counting.
+//!
+//! Words that user space has mapped are read and written volatile, one aligned 64-bit access each: the
+//! target has no atomic loads and stores, and such an access is one instruction.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use ha_common::{
+    abi::{
+        EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
+        MAX_VIPS, Reason, Received, SenderKey, Vip4Key, VridKey, WatchConfig,
+    },
+    gate::MAX_LEASES,
+};
+
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Slot → configuration.
+#[btf_map]
+pub(crate) static INSTANCES: Array<InstanceConfig, { MAX_INSTANCES as usize }> = Array::new();
+
+/// (Interface, VRID) → slot.
+#[btf_map]
+pub(crate) static VRIDS: HashMap<VridKey, u32, { MAX_INSTANCES as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// VIP → slot.
+#[btf_map]
+pub(crate) static VIPS: HashMap<Vip4Key, u32, { MAX_VIPS as usize }, ON_DEMAND> = HashMap::new();
+
+/// Allowed unicast senders.
+#[btf_map]
+pub(crate) static SENDERS: HashMap<SenderKey, u8, { MAX_SENDERS as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// Slot → epochs.
+#[btf_map]
+pub(crate) static GATES: Array<Gate, { MAX_INSTANCES as usize }, MAPPED> = Array::new();
+
+/// Slot × leases → lease.
+#[btf_map]
+pub(crate) static LEASES: Array<LeaseCell, { MAX_INSTANCES as usize * MAX_LEASES }, MAPPED> =
+    Array::new();
+
+/// Slot → what was heard.
+#[btf_map]
+pub(crate) static RECEIVED: Array<Received, { MAX_INSTANCES as usize }, MAPPED> = Array::new();
+
+/// Slot → how long a silence to report.
+#[btf_map]
+pub(crate) static WATCH_CONFIG: Array<WatchConfig, { MAX_INSTANCES as usize }> = Array::new();
+
+/// What changes something, for the daemon.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { EVENT_RING_BYTES as usize }> = RingBuf::new();
+
+/// Reason → how often.
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
+
+/// Counts a reason on this CPU.
+#[inline(always)]
+pub(crate) fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: a map value of this CPU; programs on one CPU do not interrupt each other, but for a
+        // timer's, whose lost count is no harm.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Reports an event, or counts that the ring buffer is full.
+#[inline(always)]
+pub(crate) fn report(event: Event) {
+    match EVENTS.reserve(0) {
+        Some(mut entry) => {
+            entry.write(event);
+            entry.submit(0);
+        }
+        None => count(Reason::EventRingFull),
+    }
+}
+
+/// The instance that a VIP belongs to.
+#[inline(always)]
+pub(crate) fn instance_of_vip(address: Vip4Key) -> Option<(u32, &'static InstanceConfig)> {
+    // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
+    let slot = *unsafe { VIPS.get(address) }?;
+    Some((slot, INSTANCES.get(slot)?))
+}
+
+/// Reads a word that user space or another CPU may write.
+#[inline(always)]
+pub(crate) fn load(word: *const u64) -> u64 {
+    // SAFETY: every caller passes an aligned field of a map value, which lives as long as the map.
+    unsafe { word.read_volatile() }
+}
+
+/// Writes a word that user space or another CPU may read.
+#[inline(always)]
+pub(crate) fn store(word: *mut u64, value: u64) {
+    // SAFETY: as in `load`.
+    unsafe { word.write_volatile(value) };
+}

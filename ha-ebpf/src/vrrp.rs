@@ -1,0 +1,177 @@
+//! VRRP: adverts are checked, stamped and counted; the daemon hears only of what changes something.
+
+use ha_common::{
+    MonoNs,
+    abi::{
+        AdvertWord, EVENT_BUDGET, EVENT_WINDOW_NS, Event, EventKind, InstanceConfig, Reason,
+        Received, SenderKey, VridKey,
+    },
+    wire::{
+        checksum::{self, Sum},
+        ethernet, ipv4,
+        vrrp::{self, Advert, Claim, Reject},
+    },
+};
+
+use crate::{
+    gate,
+    maps::{self, INSTANCES, RECEIVED, SENDERS, VRIDS},
+    packet::Frame,
+    watch,
+};
+
+/// Judges a VRRP packet. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
+#[inline(always)]
+pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header, ifindex: u32) -> Result<Reason, Reason> {
+    if ip.fragment {
+        return Ok(Reason::AdvertFragment);
+    }
+    let start = ethernet::HEADER_LEN + ip.header_len as usize;
+    let Some(head) = frame.bytes::<{ vrrp::HEAD_LEN }>(start) else {
+        return Err(Reason::PassOther);
+    };
+    let key = VridKey {
+        ifindex,
+        vrid: vrrp::vrid(head),
+        family: 4,
+        _pad: [0; 2],
+    };
+    // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
+    let Some(&slot) = (unsafe { VRIDS.get(key) }) else {
+        return Err(Reason::PassUnknownVrid);
+    };
+    let Some(config) = INSTANCES.get(slot) else {
+        return Err(Reason::PassUnknownVrid);
+    };
+    Ok(match check(frame, ip, head, slot, config) {
+        Ok(advert) => take(slot, config, &advert),
+        Err(reject) => reject.reason(),
+    })
+}
+
+/// The checks of `ha_common::wire::vrrp::parse`, in its order.
+#[inline(always)]
+fn check(
+    frame: &Frame,
+    ip: &ipv4::Header,
+    head: &[u8; vrrp::HEAD_LEN],
+    slot: u32,
+    config: &InstanceConfig,
+) -> Result<Advert, Reject> {
+    let rules = config.rules();
+    let claim = Claim::check(ip, head, &rules)?;
+    if rules.unicast {
+        let key = SenderKey {
+            instance: slot,
+            address: ip.source,
+        };
+        // SAFETY: only whether there is a value matters.
+        if unsafe { SENDERS.get(key) }.is_none() {
+            return Err(Reject::Sender);
+        }
+    }
+    let header_len = ip.header_len as usize;
+    match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, ethernet::HEADER_LEN, header_len) {
+        Some(checksum::VALID) => {}
+        Some(_) => return Err(Reject::Checksum),
+        None => return Err(Reject::Length),
+    }
+    let start = ethernet::HEADER_LEN + header_len;
+    let Some(sum) = sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, start, claim.message_len() as usize)
+    else {
+        return Err(Reject::Length);
+    };
+    claim.verify(sum)
+}
+
+/// The folded sum over `len` bytes, a multiple of four and at most `MAX`; `None` if the frame ends
+/// before. Nothing of the loop but the sum is used after it: what is left of each of its many ends looks
+/// alike to the verifier, which then follows one.
+#[inline(always)]
+fn sum<const MAX: usize>(frame: &Frame, start: usize, len: usize) -> Option<u16> {
+    let mut sum = Sum::ZERO;
+    let mut at = 0;
+    while at < MAX {
+        if at + 4 > len {
+            break;
+        }
+        sum = sum.word(*frame.bytes::<4>(start + at)?);
+        at += 4;
+    }
+    Some(sum.folded())
+}
+
+/// Stamps a valid advert. One that outranks this node closes its gate before anybody is told: also one
+/// that is not open yet, since the daemon may be about to open it and not have read this advert.
+#[inline(always)]
+fn take(slot: u32, config: &InstanceConfig, advert: &Advert) -> Reason {
+    let now = gate::now();
+    let open = gate::is_open(slot, config.leases, now);
+    let outranks = advert.outranks(config.priority, config.source);
+    if outranks {
+        gate::supersede(slot);
+    }
+    if let Some(received) = RECEIVED.get_ptr_mut(slot) {
+        record(slot, received, advert, now, open);
+    }
+    if outranks && open {
+        Reason::AdvertOutranks
+    } else {
+        Reason::AdvertTaken
+    }
+}
+
+#[inline(always)]
+fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, open: bool) {
+    // SAFETY: field addresses within a map value.
+    let (last_ns, last_word, adverts) = unsafe {
+        (
+            &raw mut (*received).last_ns,
+            &raw mut (*received).last_word,
+            &raw mut (*received).adverts,
+        )
+    };
+    let word = advert.word();
+    let release = advert.priority == 0;
+    let changed = AdvertWord(maps::load(last_word)) != word;
+    if changed {
+        maps::store(last_word, word.0);
+    }
+    maps::store(adverts, maps::load(adverts) + 1);
+    if !release {
+        maps::store(last_ns, now.0);
+        watch::heard(slot);
+    }
+    if (changed || release || open) && within_budget(received, now) {
+        maps::report(Event {
+            kind: EventKind::Advert as u32,
+            instance: slot,
+            stamp_ns: now.0,
+            word: word.0,
+            made_ns: now.0,
+        });
+    }
+}
+
+/// Whether the instance may report another event in this window.
+#[inline(always)]
+fn within_budget(received: *mut Received, now: MonoNs) -> bool {
+    // SAFETY: field addresses within a map value.
+    let (window_ns, window_events) = unsafe {
+        (
+            &raw mut (*received).window_ns,
+            &raw mut (*received).window_events,
+        )
+    };
+    let mut events = maps::load(window_events);
+    if now.0.wrapping_sub(maps::load(window_ns)) >= EVENT_WINDOW_NS {
+        maps::store(window_ns, now.0);
+        events = 0;
+    }
+    if events >= EVENT_BUDGET {
+        maps::count(Reason::EventBudget);
+        return false;
+    }
+    maps::store(window_events, events + 1);
+    true
+}

@@ -1,0 +1,181 @@
+//! The silence watch: one `bpf_timer` per instance (kernel 5.15).
+//!
+//! An advert only stamps `RECEIVED`; the timer is started by the first one and then by itself: its
+//! callback looks at the stamp, and starts the timer again for what is left, or reports the silence
+//! once and lies down until the next advert. So there is about one callback per watched time, and none
+//! per advert.
+//!
+//! `armed` holds the watched time for which the timer runs, 0 if it does not. Both sides change it by
+//! exchange, a full barrier: an advert stamps first and exchanges then, the callback exchanges first and
+//! reads the stamp then, so that one of the two sees the other.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::{
+    bindings::bpf_timer,
+    btf_maps::Array,
+    helpers::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
+    macros::btf_map,
+};
+use ha_common::{
+    MonoNs, Nanos,
+    abi::{Event, EventKind, MAX_INSTANCES, Reason},
+};
+
+use crate::{
+    gate,
+    maps::{self, RECEIVED, WATCH_CONFIG},
+};
+
+/// `CLOCK_MONOTONIC` of `bpf_timer_init`.
+const CLOCK_MONOTONIC: u64 = 1;
+
+/// A stamp older than the watched time by more than this is history (of an earlier run, say), and not
+/// watched; the engine's own timers cover it.
+const STALE: Nanos = Nanos::from_secs(1);
+
+/// A timer. User space never writes this map: an update would cancel the timer.
+#[repr(C)]
+pub(crate) struct WatchTimer {
+    timer: bpf_timer,
+    armed: u64,
+}
+
+/// Slot → timer; the last one is for the daemon to see at its start whether timers work.
+#[btf_map]
+static WATCH_TIMERS: Array<WatchTimer, { MAX_INSTANCES as usize + 1 }> = Array::new();
+
+/// An advert was stamped: makes sure that its instance's timer runs for the time now configured.
+#[inline(always)]
+pub(crate) fn heard(slot: u32) {
+    let down = watched(slot);
+    if down.0 != 0 {
+        let _ = arm(slot, down, down);
+    }
+}
+
+/// For the daemon: starts the timer for an advert that came before the watch was set, and tries the
+/// timer of the last slot. Whether a timer runs.
+#[inline(always)]
+pub(crate) fn arm_now(slot: u32) -> bool {
+    if slot == MAX_INSTANCES {
+        return arm(slot, Nanos(1), Nanos(1));
+    }
+    let down = watched(slot);
+    let Some(last) = last_heard(slot) else {
+        return false;
+    };
+    let silent = gate::now().since(last);
+    if down.0 == 0 || last == MonoNs::ZERO || silent.0 > down.plus(STALE).0 {
+        return false;
+    }
+    // At least a nanosecond: a timer of 0 is a timer, but not on every kernel.
+    arm(slot, down, Nanos(down.0.saturating_sub(silent.0).max(1)))
+}
+
+/// The configured time; zero = not watched.
+#[inline(always)]
+fn watched(slot: u32) -> Nanos {
+    match WATCH_CONFIG.get_ptr(slot) {
+        // SAFETY: a field's address within a map value.
+        Some(config) => Nanos(maps::load(unsafe { &raw const (*config).down_ns })),
+        None => Nanos::ZERO,
+    }
+}
+
+#[inline(always)]
+fn last_heard(slot: u32) -> Option<MonoNs> {
+    let received = RECEIVED.get_ptr(slot)?;
+    // SAFETY: a field's address within a map value.
+    Some(MonoNs(maps::load(unsafe {
+        &raw const (*received).last_ns
+    })))
+}
+
+/// Starts the timer for `rest`, unless it runs for `down` already.
+#[inline(always)]
+fn arm(slot: u32, down: Nanos, rest: Nanos) -> bool {
+    let Some(cell) = WATCH_TIMERS.get_ptr_mut(slot) else {
+        return false;
+    };
+    if exchange(cell, down.0) == down.0 {
+        return true;
+    }
+    if start(cell, rest) {
+        return true;
+    }
+    exchange(cell, 0);
+    false
+}
+
+#[inline(always)]
+fn start(cell: *mut WatchTimer, rest: Nanos) -> bool {
+    // SAFETY: the timer lies in a value of the map that is named, as the helpers demand; the callback
+    // has the signature that the kernel calls.
+    unsafe {
+        let timer = &raw mut (*cell).timer;
+        // EBUSY: it was initialised before.
+        bpf_timer_init(
+            timer,
+            (&raw const WATCH_TIMERS).cast_mut().cast(),
+            CLOCK_MONOTONIC,
+        );
+        bpf_timer_set_callback(timer, fired as *mut c_void) == 0
+            && bpf_timer_start(timer, rest.0, 0) == 0
+    }
+}
+
+/// The timer's callback.
+extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) -> i64 {
+    // SAFETY: the kernel passes the key of the map value that holds the timer.
+    let slot = unsafe { *slot };
+    exchange(cell, 0);
+    let down = watched(slot);
+    if down.0 == 0 {
+        return 0;
+    }
+    let Some(received) = RECEIVED.get_ptr(slot) else {
+        return 0;
+    };
+    // SAFETY: field addresses within a map value.
+    let (last_ns, last_word) = unsafe {
+        (
+            &raw const (*received).last_ns,
+            &raw const (*received).last_word,
+        )
+    };
+    let last = MonoNs(maps::load(last_ns));
+    let now = gate::now();
+    // Saturating: the stamp may be another CPU's, and later than `now` was read.
+    let silent = now.since(last);
+    if silent < down {
+        if exchange(cell, down.0) == 0 && !start(cell, Nanos(down.0 - silent.0)) {
+            exchange(cell, 0);
+        }
+        return 0;
+    }
+    maps::count(Reason::SilenceReported);
+    maps::report(Event {
+        kind: EventKind::Silence as u32,
+        instance: slot,
+        stamp_ns: last.0,
+        word: maps::load(last_word),
+        made_ns: now.0,
+    });
+    0
+}
+
+/// Exchanges `armed`, with a full barrier. Returns what it was.
+#[inline(always)]
+fn exchange(cell: *mut WatchTimer, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: an aligned word of a map value. `AtomicU64::swap` does not exist on this target.
+    unsafe {
+        asm!(
+            "{value} = xchg_64({word} + 0, {value})",
+            word = in(reg) &raw mut (*cell).armed,
+            value = inout(reg) value,
+        );
+    }
+    value
+}

@@ -1,0 +1,132 @@
+//! The command lines of `had` and `hactl`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Moves virtual IP addresses between nodes in milliseconds, and lets the kernel see to it that a node
+/// that hangs no longer speaks for them.
+///
+/// Runs in the foreground. SIGTERM hands everything over and ends, SIGHUP reads the file again.
+#[derive(Debug, Parser)]
+#[command(name = "had", version, max_term_width = 100)]
+pub struct Had {
+    /// The configuration file (docs/configuration.md).
+    #[arg(long, value_name = "FILE", default_value = "/etc/had/had.toml")]
+    pub config: PathBuf,
+
+    /// Only validate the file: exits 0 when it is valid, else 1 with every mistake, its line and the fix.
+    #[arg(long)]
+    pub check: bool,
+
+    /// How much to log; RUST_LOG, where set, decides instead.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What breaks or endangers service.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// Each transition, with its reason.
+    Info,
+    /// What the daemon does in between.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As a directive of `RUST_LOG`.
+    #[must_use]
+    pub const fn directive(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Shows and controls a running had.
+///
+/// Exits 0 when it did what was asked for, 1 when not, 2 when the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "hactl", version, max_term_width = 100)]
+pub struct Hactl {
+    /// The daemon's control socket (api.control).
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCK",
+        default_value = "/run/had/control.sock"
+    )]
+    pub control: PathBuf,
+
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `hactl` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show this node: dataplane, instances, who is Active.
+    Status,
+    /// Show the last transitions and what led to them.
+    Events {
+        /// Show the latest N events (1000 are kept).
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Say why an instance is in its state, sentence by sentence.
+    Explain {
+        /// The instance's name.
+        instance: String,
+    },
+    /// Hand a group or an instance over to another node.
+    Switchover {
+        /// The name of a group or an instance that is Active here.
+        #[arg(value_name = "GROUP|INSTANCE")]
+        target: String,
+        /// The node that is to take over: the address of the sole configured peer.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+    },
+    /// Read the configuration again; an invalid file changes nothing.
+    Reload,
+    /// Show the dataplane's verdicts, by reason.
+    Counters,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn help(mut command: clap::Command) -> String {
+        command.render_long_help().to_string()
+    }
+
+    #[test]
+    fn help_of_had() {
+        Had::command().debug_assert();
+        insta::assert_snapshot!(help(Had::command()));
+    }
+
+    #[test]
+    fn help_of_hactl() {
+        Hactl::command().debug_assert();
+        insta::assert_snapshot!(help(Hactl::command()));
+    }
+}

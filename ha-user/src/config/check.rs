@@ -1,0 +1,411 @@
+//! What is only wrong in combination: duplicates, networks, intervals, groups, senders.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, os::unix::ffi::OsStrExt as _};
+
+use ha_common::{Nanos, Priority, Vrid, abi};
+use ha_core::Version;
+use ipnet::Ipv4Net;
+
+use super::{
+    Addresses, Config, Instance,
+    parse::{Draft, DraftInstance},
+    reader::{At, Reader},
+};
+
+/// `sun_path` without its closing zero (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Checks the whole and gives the configuration, unless an instance was too broken to check.
+pub(super) fn finish(
+    reader: &Reader<'_>,
+    draft: Draft,
+    addresses: Addresses<'_>,
+) -> Option<Config> {
+    if draft.control.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
+        reader.fail(
+            0,
+            "[api], control",
+            format!("the socket's path is longer than {SOCKET_PATH_MAX} bytes"),
+            "write a shorter path, or a shorter node.runtime_dir",
+        );
+    }
+    if draft.instances.is_empty() {
+        reader.fail(
+            0,
+            "instance",
+            "there is none",
+            "add an [[instance]] with name, interface, vrid and vips",
+        );
+    }
+    if draft.instances.len() > usize::try_from(abi::MAX_INSTANCES).unwrap_or(usize::MAX) {
+        reader.fail(
+            0,
+            "instance",
+            format!("there are more than {}", abi::MAX_INSTANCES),
+            "remove some",
+        );
+    }
+    unique(
+        reader,
+        "name",
+        draft
+            .groups
+            .iter()
+            .map(|group| (&group.place, &group.name))
+            .collect(),
+    );
+    unique(
+        reader,
+        "name",
+        draft
+            .instances
+            .iter()
+            .filter_map(|instance| Some((&instance.place, instance.name.as_ref()?)))
+            .collect(),
+    );
+    vrids(reader, &draft.instances);
+    vips(reader, &draft.instances);
+    groups(reader, &draft);
+    let mut instances = Vec::new();
+    for instance in &draft.instances {
+        let interval = interval(reader, instance);
+        peers(reader, instance);
+        networks(reader, instance, addresses);
+        instances.extend(resolved(instance, interval, &draft));
+    }
+    (instances.len() == draft.instances.len()).then(|| Config {
+        node: draft.node,
+        dataplane: draft.dataplane,
+        control: draft.control,
+        instances,
+        groups: draft
+            .groups
+            .into_iter()
+            .map(|group| group.name.value)
+            .collect(),
+    })
+}
+
+fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) -> Option<Instance> {
+    let vrid = instance.vrid.as_ref()?.value;
+    Some(Instance {
+        name: instance.name.as_ref()?.value.clone(),
+        interface: instance.interface.as_ref()?.value.clone(),
+        vrid: Vrid::new(u8::try_from(vrid).ok()?)?,
+        version: instance.version,
+        priority: Priority(u8::try_from(instance.priority.value).ok()?),
+        preempt: instance.preempt.value,
+        preempt_delay: instance.preempt_delay,
+        advert_interval: interval?,
+        source: instance.source.as_ref().map(|source| source.value),
+        peers: instance.peers.iter().map(|peer| peer.value).collect(),
+        checksum: instance.checksum,
+        vips: instance.vips.iter().map(|vip| vip.value).collect(),
+        group: instance.group.as_ref().and_then(|wanted| {
+            draft
+                .groups
+                .iter()
+                .position(|group| group.name.value == wanted.value)
+        }),
+        announce: instance.announce,
+    })
+}
+
+fn unique(reader: &Reader<'_>, key: &str, names: Vec<(&String, &At<String>)>) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (place, name) in names {
+        if let Some(first) = seen.get(name.value.as_str()) {
+            reader.fail(
+                name.offset,
+                format!("{place}, {key}"),
+                format!("\"{}\" is already used in line {first}", name.value),
+                "give each its own name",
+            );
+        } else {
+            seen.insert(&name.value, reader.line(name.offset));
+        }
+    }
+}
+
+fn vrids(reader: &Reader<'_>, instances: &[DraftInstance]) {
+    let mut seen: BTreeMap<(&str, u32), (usize, &str)> = BTreeMap::new();
+    for instance in instances {
+        let (Some(interface), Some(vrid)) = (&instance.interface, &instance.vrid) else {
+            continue;
+        };
+        let key = (interface.value.as_str(), vrid.value);
+        if let Some((line, place)) = seen.get(&key) {
+            reader.fail(
+                vrid.offset,
+                format!("{}, vrid", instance.place),
+                format!(
+                    "VRID {} on interface \"{}\" is already used by {place} in line {line}",
+                    vrid.value, interface.value
+                ),
+                "give each virtual router on an interface its own VRID",
+            );
+        } else {
+            seen.insert(key, (reader.line(vrid.offset), &instance.place));
+        }
+    }
+}
+
+fn vips(reader: &Reader<'_>, instances: &[DraftInstance]) {
+    let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    for instance in instances {
+        if instance.vips.len() > usize::from(u8::MAX) {
+            reader.fail(
+                instance.offset,
+                format!("{}, vips", instance.place),
+                format!(
+                    "{} addresses do not fit into one advert",
+                    instance.vips.len()
+                ),
+                "spread them over several instances of at most 255, in one group",
+            );
+        }
+        for vip in &instance.vips {
+            if let Some(line) = seen.get(&vip.value.addr()) {
+                reader.fail(
+                    vip.offset,
+                    format!("{}, vips", instance.place),
+                    format!("{} is already a VIP in line {line}", vip.value.addr()),
+                    "name each VIP once",
+                );
+            } else {
+                seen.insert(vip.value.addr(), reader.line(vip.offset));
+            }
+        }
+    }
+}
+
+fn groups(reader: &Reader<'_>, draft: &Draft) {
+    for group in &draft.groups {
+        let members: Vec<&DraftInstance> = draft
+            .instances
+            .iter()
+            .filter(|instance| {
+                instance
+                    .group
+                    .as_ref()
+                    .is_some_and(|wanted| wanted.value == group.name.value)
+            })
+            .collect();
+        let Some((first, rest)) = members.split_first() else {
+            reader.fail(
+                group.name.offset,
+                format!("{}, name", group.place),
+                "no instance is in this group",
+                format!(
+                    "write `group = \"{}\"` in an [[instance]], or remove the group",
+                    group.name.value
+                ),
+            );
+            continue;
+        };
+        for member in rest {
+            if member.priority.value != first.priority.value {
+                reader.fail(
+                    member.priority.offset,
+                    format!("{}, priority", member.place),
+                    format!(
+                        "is {}, but {} of the same group has {}",
+                        member.priority.value, first.place, first.priority.value
+                    ),
+                    "give all instances of a group the same priority: they move together",
+                );
+            }
+            if member.preempt.value != first.preempt.value {
+                reader.fail(
+                    member.preempt.offset,
+                    format!("{}, preempt", member.place),
+                    format!(
+                        "is {}, but {} of the same group has {}",
+                        member.preempt.value, first.place, first.preempt.value
+                    ),
+                    "give all instances of a group the same preempt: they move together",
+                );
+            }
+        }
+    }
+    for instance in &draft.instances {
+        let Some(wanted) = &instance.group else {
+            continue;
+        };
+        if !draft
+            .groups
+            .iter()
+            .any(|group| group.name.value == wanted.value)
+        {
+            reader.fail(
+                wanted.offset,
+                format!("{}, group", instance.place),
+                format!("there is no group \"{}\"", wanted.value),
+                format!("add a [[group]] with `name = \"{}\"`", wanted.value),
+            );
+        }
+    }
+}
+
+/// VRRPv3 carries centiseconds in 12 bits (RFC 9568 section 5.2.7), VRRPv2 seconds in 8 (RFC 3768
+/// section 5.3.7).
+fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
+    let (unit, low, high, default) = match instance.version {
+        Version::V3 => (
+            Nanos::from_millis(10),
+            Nanos::from_millis(10),
+            Nanos::from_millis(40_950),
+            Nanos::from_millis(10),
+        ),
+        Version::V2 => (
+            Nanos::from_secs(1),
+            Nanos::from_secs(1),
+            Nanos::from_secs(255),
+            Nanos::from_secs(1),
+        ),
+    };
+    let Some(interval) = &instance.advert_interval else {
+        return Some(default);
+    };
+    let key = || format!("{}, advert_interval", instance.place);
+    let (range, steps) = match instance.version {
+        Version::V3 => ("10ms to 40.95s", "steps of 10ms"),
+        Version::V2 => ("1s to 255s", "whole seconds"),
+    };
+    if interval.value < low || interval.value > high {
+        reader.fail(
+            interval.offset,
+            key(),
+            format!("{} is out of range", interval.value),
+            match instance.version {
+                Version::V3 => format!("write a time from {range}, in {steps}"),
+                Version::V2 => {
+                    format!("write a time from {range}, in {steps}; shorter ones need version = 3")
+                }
+            },
+        );
+        return None;
+    }
+    if !interval.value.0.is_multiple_of(unit.0) {
+        reader.fail(
+            interval.offset,
+            key(),
+            format!("{} does not fit into an advert", interval.value),
+            format!("write a time in {steps}, from {range}"),
+        );
+        return None;
+    }
+    Some(interval.value)
+}
+
+fn peers(reader: &Reader<'_>, instance: &DraftInstance) {
+    let key = || format!("{}, peers", instance.place);
+    let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    for peer in &instance.peers {
+        if instance
+            .source
+            .as_ref()
+            .is_some_and(|source| source.value == peer.value)
+        {
+            reader.fail(
+                peer.offset,
+                key(),
+                format!("{} is this node itself (source)", peer.value),
+                "name only the other nodes",
+            );
+        }
+        if instance
+            .vips
+            .iter()
+            .any(|vip| vip.value.addr() == peer.value)
+        {
+            reader.fail(
+                peer.offset,
+                key(),
+                format!("{} is a VIP of this instance", peer.value),
+                "name the other node's own address",
+            );
+        }
+        if let Some(line) = seen.insert(peer.value, reader.line(peer.offset)) {
+            reader.fail(
+                peer.offset,
+                key(),
+                format!("{} is already named in line {line}", peer.value),
+                "name each peer once",
+            );
+        }
+    }
+}
+
+/// A VIP belongs to the network of one of the node's own addresses: else nobody on the link would look
+/// for it there. `/32` says that its route is somebody else's business.
+fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<'_>) {
+    let live = instance
+        .interface
+        .as_ref()
+        .and_then(|interface| addresses(&interface.value))
+        .unwrap_or_default();
+    let is_vip = |address: Ipv4Addr| instance.vips.iter().any(|vip| vip.value.addr() == address);
+    let own: Vec<Ipv4Addr> = instance
+        .source
+        .iter()
+        .map(|source| source.value)
+        .chain(
+            live.iter()
+                .map(Ipv4Net::addr)
+                .filter(|address| !is_vip(*address)),
+        )
+        .collect();
+    if let (Some(source), false) = (&instance.source, live.is_empty())
+        && !live.iter().any(|net| net.addr() == source.value)
+    {
+        reader.fail(
+            source.offset,
+            format!("{}, source", instance.place),
+            format!("the interface does not have the address {}", source.value),
+            format!("write one that it has: {}", list(&live)),
+        );
+    }
+    for peer in &instance.peers {
+        if live.iter().any(|net| net.addr() == peer.value) {
+            reader.fail(
+                peer.offset,
+                format!("{}, peers", instance.place),
+                format!("{} is this node itself", peer.value),
+                "name only the other nodes",
+            );
+        }
+    }
+    if own.is_empty() {
+        return;
+    }
+    // The owner of the addresses has them as its own, hence in its own network.
+    if instance.priority.value == u32::from(Priority::OWNER.0) {
+        return;
+    }
+    for vip in &instance.vips {
+        let inside = own.iter().any(|address| vip.value.contains(address));
+        if vip.value.prefix_len() < 32 && !inside {
+            let known: Vec<String> = own.iter().map(ToString::to_string).collect();
+            reader.fail(
+                vip.offset,
+                format!("{}, vips", instance.place),
+                format!(
+                    "{} is outside any network of this node: {} has none of its own addresses ({})",
+                    vip.value,
+                    vip.value.trunc(),
+                    known.join(", ")
+                ),
+                format!(
+                    "correct the address or the prefix length, or write \"{}/32\" if it is routed here",
+                    vip.value.addr()
+                ),
+            );
+        }
+    }
+}
+
+fn list(nets: &[Ipv4Net]) -> String {
+    let addresses: Vec<String> = nets.iter().map(|net| net.addr().to_string()).collect();
+    addresses.join(", ")
+}

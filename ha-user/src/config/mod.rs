@@ -1,0 +1,159 @@
+//! The configuration file: `docs/configuration.md` describes every key.
+//!
+//! Read in two steps. `parse` turns text into values and reports unknown keys, wrong types and ranges;
+//! `check` reports what is only wrong in combination. Every mistake of one step is reported at once,
+//! each with file, line, key and fix; a [`Config`] that exists is valid.
+
+mod check;
+mod diagnostic;
+mod parse;
+mod reader;
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use ha_common::{Nanos, Priority, Vrid};
+use ha_core::{Version, config::AnnounceConfig};
+use ipnet::Ipv4Net;
+
+pub use self::diagnostic::{ConfigError, Diagnostic};
+
+/// Everything that the file says, with defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[node]`.
+    pub node: Node,
+    /// `[dataplane]`.
+    pub dataplane: Dataplane,
+    /// `api.control`: the socket of `hactl`.
+    pub control: PathBuf,
+    /// Each `[[instance]]`.
+    pub instances: Vec<Instance>,
+    /// The name of each `[[group]]`.
+    pub groups: Vec<String>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// This node's name, by default its host name.
+    pub name: String,
+    /// What must outlive a reboot.
+    pub state_dir: PathBuf,
+    /// What must outlive the process, but not a reboot.
+    pub runtime_dir: PathBuf,
+    /// How long to listen after the start before taking part.
+    pub start_delay: Nanos,
+}
+
+/// `[dataplane]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// `mode`.
+    pub mode: Mode,
+    /// SCHED_FIFO priority of the engine thread; 0 = ordinary scheduling.
+    pub realtime_priority: u32,
+    /// Where programs, links and maps are pinned, if that is on a bpffs.
+    pub pin_dir: PathBuf,
+}
+
+/// `dataplane.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Native XDP, else generic, else sockets alone.
+    Auto,
+    /// Native XDP or an error.
+    Native,
+    /// Generic XDP or an error.
+    Generic,
+    /// Sockets alone: no gate.
+    Off,
+}
+
+/// How the checksum of VRRPv3 adverts for IPv4 is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// What most routers in use check: with a pseudo-header.
+    Auto,
+    /// RFC 9568 section 5.2.8: over the VRRP message alone.
+    Rfc9568,
+    /// With a pseudo-header, as keepalived and FRR do by default.
+    PseudoHeader,
+}
+
+/// `[[instance]]`: one virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// The interface's name.
+    pub interface: String,
+    /// Virtual Router Identifier.
+    pub vrid: Vrid,
+    /// VRRP version.
+    pub version: Version,
+    /// 1 to 255.
+    pub priority: Priority,
+    /// Whether to take over from a live router of lower priority.
+    pub preempt: bool,
+    /// How long to hear such a router before that.
+    pub preempt_delay: Nanos,
+    /// Between two adverts.
+    pub advert_interval: Nanos,
+    /// Source of this node's adverts; `None` = the interface's first IPv4 address.
+    pub source: Option<Ipv4Addr>,
+    /// Unicast peers; empty = multicast.
+    pub peers: Vec<Ipv4Addr>,
+    /// Checksum dialect of what is sent; both are accepted.
+    pub checksum: Checksum,
+    /// Virtual addresses with their networks.
+    pub vips: Vec<Ipv4Net>,
+    /// Index into [`Config::groups`].
+    pub group: Option<usize>,
+    /// Gratuitous ARP.
+    pub announce: AnnounceConfig,
+}
+
+/// The addresses of an interface, to check VIPs against; `None` = not known (there is no such interface).
+pub type Addresses<'a> = &'a dyn Fn(&str) -> Option<Vec<Ipv4Net>>;
+
+/// Reads and validates a file.
+///
+/// `addresses` are this node's live ones where the interfaces should be there (`--check`, reload), or
+/// answer `None` (start: an interface may yet come).
+pub fn load(file: &Path, addresses: Addresses<'_>) -> Result<Config, ConfigError> {
+    let failed = |message: String, fix: &str| ConfigError {
+        file: file.to_owned(),
+        diagnostics: vec![Diagnostic {
+            line: None,
+            excerpt: None,
+            key: String::new(),
+            message,
+            fix: fix.to_owned(),
+        }],
+    };
+    let text = fs::read_to_string(file).map_err(|error| {
+        failed(
+            format!("cannot be read: {error}"),
+            "name an existing, readable file: had --config FILE",
+        )
+    })?;
+    parse_and_check(&text, addresses).map_err(|diagnostics| ConfigError {
+        file: file.to_owned(),
+        diagnostics,
+    })
+}
+
+fn parse_and_check(text: &str, addresses: Addresses<'_>) -> Result<Config, Vec<Diagnostic>> {
+    let reader = reader::Reader::new(text);
+    let config = parse::document(&reader, text)
+        .and_then(|draft| check::finish(&reader, draft, addresses))
+        .filter(|_| reader.is_clean());
+    config.ok_or_else(|| reader.into_diagnostics())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,463 @@
+//! From the file's text to values, each with its place: names, types and ranges.
+
+use std::{net::Ipv4Addr, path::PathBuf, str::FromStr as _};
+
+use ha_common::Nanos;
+use ha_core::{Version, config::AnnounceConfig};
+use ipnet::Ipv4Net;
+use toml::de::DeTable;
+
+use super::{
+    Checksum, Dataplane, Mode, Node,
+    reader::{At, Later, Reader, Section, is_host},
+};
+
+/// The file, with values that are still to be checked against each other.
+pub(super) struct Draft {
+    pub(super) node: Node,
+    pub(super) dataplane: Dataplane,
+    pub(super) control: PathBuf,
+    pub(super) instances: Vec<DraftInstance>,
+    pub(super) groups: Vec<DraftGroup>,
+}
+
+/// `[[group]]`.
+pub(super) struct DraftGroup {
+    pub(super) place: String,
+    pub(super) name: At<String>,
+}
+
+/// `[[instance]]`; what was missing or wrong is `None` and has been reported.
+pub(super) struct DraftInstance {
+    pub(super) place: String,
+    pub(super) offset: usize,
+    pub(super) name: Option<At<String>>,
+    pub(super) interface: Option<At<String>>,
+    pub(super) vrid: Option<At<u32>>,
+    pub(super) version: Version,
+    pub(super) priority: At<u32>,
+    pub(super) preempt: At<bool>,
+    pub(super) preempt_delay: Nanos,
+    pub(super) advert_interval: Option<At<Nanos>>,
+    pub(super) source: Option<At<Ipv4Addr>>,
+    pub(super) peers: Vec<At<Ipv4Addr>>,
+    pub(super) checksum: Checksum,
+    pub(super) vips: Vec<At<Ipv4Net>>,
+    pub(super) group: Option<At<String>>,
+    pub(super) announce: AnnounceConfig,
+}
+
+const HOUR: Nanos = Nanos::from_secs(3_600);
+
+const LATER_SECTIONS: &[Later] = &[
+    ("channel", "heartbeat channels come later"),
+    ("check", "checks come later"),
+    ("role", "roles come later"),
+];
+const LATER_INSTANCE: &[Later] = &[
+    ("heartbeat", "leases between had nodes come later"),
+    ("channels", "heartbeat channels come later"),
+    ("track", "checks come later"),
+];
+const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
+
+/// Reads the whole file; `None` when its syntax is broken.
+pub(super) fn document<'a>(reader: &'a Reader<'a>, text: &'a str) -> Option<Draft> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            reader.fail(
+                offset,
+                "",
+                error.message().trim().replace('\n', ", "),
+                "correct the TOML syntax of this line",
+            );
+        }
+        return None;
+    }
+    walk(reader, &document)
+}
+
+fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Draft> {
+    let root = Section::new(
+        reader,
+        String::new(),
+        document.get_ref(),
+        document.span(),
+        &["node", "dataplane", "api", "instance", "group"],
+        LATER_SECTIONS,
+    );
+    let node = node(root.section(
+        "node",
+        "[node]".to_owned(),
+        &["name", "state_dir", "runtime_dir", "start_delay"],
+        &[],
+    ));
+    let dataplane = dataplane(root.section(
+        "dataplane",
+        "[dataplane]".to_owned(),
+        &["mode", "realtime_priority", "pin_dir"],
+        &[],
+    ));
+    let control = root
+        .section("api", "[api]".to_owned(), &["listen", "control"], &[])
+        .and_then(|api| {
+            http_is_off(&api);
+            path(&api, "control")
+        })
+        .unwrap_or_else(|| node.runtime_dir.join("control.sock"));
+    let groups = root
+        .sections("group", &["name"], LATER_GROUP)
+        .iter()
+        .filter_map(|group| {
+            Some(DraftGroup {
+                place: group.place.clone(),
+                name: name(group)?,
+            })
+        })
+        .collect();
+    let instances = root
+        .sections(
+            "instance",
+            &[
+                "name",
+                "interface",
+                "vrid",
+                "version",
+                "priority",
+                "preempt",
+                "preempt_delay",
+                "advert_interval",
+                "source",
+                "peers",
+                "checksum",
+                "vips",
+                "group",
+                "announce",
+            ],
+            LATER_INSTANCE,
+        )
+        .iter()
+        .map(instance)
+        .collect();
+    Some(Draft {
+        node,
+        dataplane,
+        control,
+        instances,
+        groups,
+    })
+}
+
+/// `listen = ""` says that HTTP is not to be served, and it is not.
+fn http_is_off(api: &Section<'_>) {
+    if let Some(listen) = api.string("listen")
+        && !listen.value.is_empty()
+    {
+        api.fail(
+            listen.offset,
+            "listen",
+            "not supported by this version of had: HTTP is not served yet",
+            "write `listen = \"\"`, or remove it",
+        );
+    }
+}
+
+fn node(section: Option<Section<'_>>) -> Node {
+    let host_name = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let default = |path: &str| PathBuf::from(path);
+    let Some(section) = section else {
+        return Node {
+            name: host_name(),
+            state_dir: default("/var/lib/had"),
+            runtime_dir: default("/run/had"),
+            start_delay: Nanos::ZERO,
+        };
+    };
+    Node {
+        name: name_if_any(&section).map_or_else(host_name, |name| name.value),
+        state_dir: path(&section, "state_dir").unwrap_or_else(|| default("/var/lib/had")),
+        runtime_dir: path(&section, "runtime_dir").unwrap_or_else(|| default("/run/had")),
+        start_delay: span(&section, "start_delay", Nanos::ZERO, HOUR).unwrap_or_default(),
+    }
+}
+
+fn dataplane(section: Option<Section<'_>>) -> Dataplane {
+    let mut dataplane = Dataplane {
+        mode: Mode::Auto,
+        realtime_priority: 50,
+        pin_dir: PathBuf::from("/sys/fs/bpf/had"),
+    };
+    let Some(section) = section else {
+        return dataplane;
+    };
+    if let Some(mode) = section.choice(
+        "mode",
+        &[
+            ("auto", Mode::Auto),
+            ("native", Mode::Native),
+            ("generic", Mode::Generic),
+            ("off", Mode::Off),
+        ],
+    ) {
+        dataplane.mode = mode.value;
+    }
+    if let Some(priority) = section.integer("realtime_priority", 0, 99) {
+        dataplane.realtime_priority = priority.value;
+    }
+    if let Some(pin_dir) = path(&section, "pin_dir") {
+        dataplane.pin_dir = pin_dir;
+    }
+    dataplane
+}
+
+fn instance(section: &Section<'_>) -> DraftInstance {
+    let version = section
+        .choice_of_numbers("version", &[(2, Version::V2), (3, Version::V3)])
+        .unwrap_or(Version::V3);
+    let at_section = |value| At {
+        value,
+        offset: section.offset,
+    };
+    DraftInstance {
+        place: section.place.clone(),
+        offset: section.offset,
+        name: section.require("name", name_if_any(section), "\"web\""),
+        interface: section.require("interface", interface(section), "\"eth0\""),
+        vrid: section.require("vrid", section.integer("vrid", 1, 255), "51"),
+        version,
+        priority: section
+            .integer("priority", 1, 255)
+            .unwrap_or_else(|| at_section(100)),
+        preempt: section.boolean("preempt").unwrap_or(At {
+            value: false,
+            offset: section.offset,
+        }),
+        preempt_delay: span(section, "preempt_delay", Nanos::ZERO, HOUR).unwrap_or_default(),
+        advert_interval: section.duration("advert_interval"),
+        source: section.address("source"),
+        peers: peers(section),
+        checksum: section
+            .choice(
+                "checksum",
+                &[
+                    ("auto", Checksum::Auto),
+                    ("rfc9568", Checksum::Rfc9568),
+                    ("pseudo-header", Checksum::PseudoHeader),
+                ],
+            )
+            .map_or(Checksum::Auto, |checksum| checksum.value),
+        vips: vips(section),
+        group: section.string("group"),
+        announce: announce(section),
+    }
+}
+
+fn peers(section: &Section<'_>) -> Vec<At<Ipv4Addr>> {
+    let Some(list) = section.strings("peers") else {
+        return Vec::new();
+    };
+    if list.value.is_empty() {
+        section.fail(
+            list.offset,
+            "peers",
+            "the list is empty",
+            "name the other nodes' addresses, or remove the key for multicast",
+        );
+    }
+    list.value
+        .iter()
+        .filter_map(|text| {
+            Some(At {
+                value: section.parse_address("peers", text)?,
+                offset: text.offset,
+            })
+        })
+        .collect()
+}
+
+fn vips(section: &Section<'_>) -> Vec<At<Ipv4Net>> {
+    let Some(list) = section.require("vips", section.strings("vips"), "[\"192.168.33.100/24\"]")
+    else {
+        return Vec::new();
+    };
+    if list.value.is_empty() {
+        section.fail(
+            list.offset,
+            "vips",
+            "the list is empty",
+            "name at least one address with its prefix length, as \"192.168.33.100/24\"",
+        );
+    }
+    list.value
+        .iter()
+        .filter_map(|text| {
+            Some(At {
+                value: vip(section, text)?,
+                offset: text.offset,
+            })
+        })
+        .collect()
+}
+
+fn vip(section: &Section<'_>, text: &At<String>) -> Option<Ipv4Net> {
+    let fail = |message: String, fix: &str| {
+        section.fail(text.offset, "vips", message, fix);
+    };
+    let Ok(vip) = Ipv4Net::from_str(&text.value) else {
+        let (address, prefix) = match text.value.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text.value.as_str(), None),
+        };
+        match (Ipv4Addr::from_str(address), prefix) {
+            (Ok(address), None) => fail(
+                format!("{address} lacks its prefix length"),
+                &format!(
+                    "write \"{address}/24\" with the network's prefix length, or \"{address}/32\""
+                ),
+            ),
+            (Ok(address), Some(prefix)) => fail(
+                format!("\"/{prefix}\" is no prefix length of an IPv4 network"),
+                &format!("write \"{address}/24\", from /1 to /32"),
+            ),
+            (Err(_), _) if address.contains(':') => fail(
+                format!(
+                    "\"{}\" is no IPv4 address; this version of had has no IPv6",
+                    text.value
+                ),
+                "write an IPv4 address with its prefix length, as \"192.168.33.100/24\"",
+            ),
+            (Err(_), _) => fail(
+                format!("\"{}\" is no IPv4 address with a prefix length", text.value),
+                "write it as \"192.168.33.100/24\"",
+            ),
+        }
+        return None;
+    };
+    if vip.prefix_len() == 0 {
+        fail(
+            "\"/0\" would be every address there is".to_owned(),
+            &format!("write \"{}/24\", from /1 to /32", vip.addr()),
+        );
+        return None;
+    }
+    let edge =
+        vip.prefix_len() < 31 && (vip.addr() == vip.network() || vip.addr() == vip.broadcast());
+    if edge || !is_host(vip.addr()) {
+        fail(
+            format!("{vip} is no address of a host"),
+            "write a unicast address inside the network, not the network's own or its broadcast address",
+        );
+        return None;
+    }
+    Some(vip)
+}
+
+fn announce(section: &Section<'_>) -> AnnounceConfig {
+    let mut announce = AnnounceConfig {
+        count: 5,
+        interval: Nanos::ZERO,
+        repeat_after: Nanos::from_secs(5),
+        refresh: Nanos::from_secs(60),
+    };
+    let Some(table) = section.section(
+        "announce",
+        format!("{}, announce", section.place),
+        &["count", "interval", "repeat_after", "refresh"],
+        &[],
+    ) else {
+        return announce;
+    };
+    if let Some(count) = table.integer("count", 1, 100) {
+        announce.count = count.value;
+    }
+    if let Some(interval) = span(&table, "interval", Nanos::ZERO, Nanos::from_secs(60)) {
+        announce.interval = interval;
+    }
+    if let Some(repeat_after) = span(&table, "repeat_after", Nanos::ZERO, HOUR) {
+        announce.repeat_after = repeat_after;
+    }
+    if let Some(refresh) = span(&table, "refresh", Nanos::ZERO, HOUR.times(24)) {
+        if refresh > Nanos::ZERO && refresh < Nanos::from_secs(1) {
+            table.fail(
+                table.offset,
+                "refresh",
+                format!("{refresh} is too often"),
+                "write \"1s\" or more, or \"0s\" for none",
+            );
+        }
+        announce.refresh = refresh;
+    }
+    announce
+}
+
+/// A duration from `low` to `high`.
+fn span(section: &Section<'_>, key: &str, low: Nanos, high: Nanos) -> Option<Nanos> {
+    let duration = section.duration(key)?;
+    if duration.value < low || duration.value > high {
+        section.fail(
+            duration.offset,
+            key,
+            format!("{} is out of range", duration.value),
+            format!("write a time from {low} to {high}"),
+        );
+        return None;
+    }
+    Some(duration.value)
+}
+
+fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+    let text = section.string(key)?;
+    if !text.value.starts_with('/') {
+        section.fail(
+            text.offset,
+            key,
+            format!("\"{}\" is no absolute path", text.value),
+            "begin it with /",
+        );
+        return None;
+    }
+    Some(PathBuf::from(text.value))
+}
+
+fn name(section: &Section<'_>) -> Option<At<String>> {
+    section.require("name", name_if_any(section), "\"db\"")
+}
+
+fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
+    let name = section.string("name")?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.value.is_empty() || name.value.len() > 63 || !name.value.chars().all(legal) {
+        section.fail(
+            name.offset,
+            "name",
+            format!("\"{}\" cannot be a name", name.value),
+            "use 1 to 63 letters, digits, '-', '_' and '.'",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+/// An interface name that the kernel could have (`dev_valid_name`).
+fn interface(section: &Section<'_>) -> Option<At<String>> {
+    let name = section.string("interface")?;
+    let legal = |c: char| !c.is_whitespace() && c != '/' && c != ':';
+    let reserved = matches!(name.value.as_str(), "" | "." | "..");
+    if reserved || name.value.len() > 15 || !name.value.chars().all(legal) {
+        section.fail(
+            name.offset,
+            "interface",
+            format!("\"{}\" cannot be an interface's name", name.value),
+            "write a name of at most 15 characters, as `ip link` shows it",
+        );
+        return None;
+    }
+    Some(name)
+}

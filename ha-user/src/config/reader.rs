@@ -1,0 +1,507 @@
+//! Walks a parsed TOML document and collects every mistake instead of stopping at the first.
+//!
+//! A walker of our own instead of serde, because serde ends at the first unknown key or wrong type and
+//! knows no line of a value that is only wrong together with another one.
+
+use std::{cell::RefCell, net::Ipv4Addr, ops::Range, str::FromStr as _, time::Duration};
+
+use ha_common::Nanos;
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
+
+use super::diagnostic::Diagnostic;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) offset: usize,
+}
+
+/// The file's text and the mistakes found in it.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            diagnostics: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Records a mistake at a byte offset.
+    pub(super) fn fail(
+        &self,
+        offset: usize,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let line = self.line(offset);
+        self.diagnostics.borrow_mut().push(Diagnostic {
+            line: Some(line),
+            excerpt: self
+                .text
+                .lines()
+                .nth(line - 1)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty()),
+            key: key.into(),
+            message: message.into(),
+            fix: fix.into(),
+        });
+    }
+
+    /// The line of a byte offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        let end = offset.min(self.text.len());
+        1 + self.text.as_bytes()[..end]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+    }
+
+    /// The mistakes, in the order of their lines.
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort_by_key(|diagnostic| diagnostic.line);
+        diagnostics
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.diagnostics.borrow().is_empty()
+    }
+}
+
+/// A key that the configuration contract has, and a later version of `had` will take.
+pub(super) type Later = (&'static str, &'static str);
+
+/// One table of the file.
+pub(super) struct Section<'a> {
+    pub(super) reader: &'a Reader<'a>,
+    /// How messages name it, as `[[instance]] "web"`; empty for the file's top level.
+    pub(super) place: String,
+    table: &'a DeTable<'a>,
+    /// Where it begins.
+    pub(super) offset: usize,
+}
+
+impl<'a> Section<'a> {
+    /// Takes a table and reports each key that is not `known`.
+    pub(super) fn new(
+        reader: &'a Reader<'a>,
+        place: String,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        known: &[&str],
+        later: &[Later],
+    ) -> Self {
+        let section = Self {
+            reader,
+            place,
+            table,
+            offset: span.start,
+        };
+        for (key, _) in table {
+            let name: &str = key.get_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let offset = key.span().start;
+            if let Some((_, why)) = later.iter().find(|(later, _)| *later == name) {
+                section.fail(
+                    offset,
+                    name,
+                    format!("not supported by this version of had: {why}"),
+                    "remove it",
+                );
+                continue;
+            }
+            let fix = match nearest(name, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("remove it; known here: {}", known.join(", ")),
+            };
+            section.fail(offset, name, "unknown key", fix);
+        }
+        section
+    }
+
+    /// Records a mistake in one of this section's keys.
+    pub(super) fn fail(
+        &self,
+        offset: usize,
+        key: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.reader
+            .fail(offset, self.key_in_place(key), message, fix);
+    }
+
+    fn key_in_place(&self, key: &str) -> String {
+        if self.place.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}, {key}", self.place)
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table.get(key)
+    }
+
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+        self.fail(
+            value.span().start,
+            key,
+            format!("is {} but must be {wanted}", article(value.get_ref())),
+            format!("write {wanted}"),
+        );
+    }
+
+    /// Reports a key that must be there and is not.
+    pub(super) fn require<T>(&self, key: &str, value: Option<T>, example: &str) -> Option<T> {
+        if value.is_none() && self.value(key).is_none() {
+            self.fail(
+                self.offset,
+                key,
+                "is missing",
+                format!("add `{key} = {example}`"),
+            );
+        }
+        value
+    }
+
+    pub(super) fn string(&self, key: &str) -> Option<At<String>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(At {
+                value: text.to_string(),
+                offset: value.span().start,
+            }),
+            _ => {
+                self.wrong_type(key, value, "a string in quotes");
+                None
+            }
+        }
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Option<At<bool>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(At {
+                value: *flag,
+                offset: value.span().start,
+            }),
+            _ => {
+                self.wrong_type(key, value, "true or false");
+                None
+            }
+        }
+    }
+
+    /// An integer from `low` to `high`.
+    pub(super) fn integer(&self, key: &str, low: u32, high: u32) -> Option<At<u32>> {
+        let value = self.value(key)?;
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_type(key, value, &format!("a number from {low} to {high}"));
+            return None;
+        };
+        let offset = value.span().start;
+        match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(parsed) if (i64::from(low)..=i64::from(high)).contains(&parsed) => Some(At {
+                value: u32::try_from(parsed).unwrap_or(high),
+                offset,
+            }),
+            _ => {
+                self.fail(
+                    offset,
+                    key,
+                    format!("{number} is out of range"),
+                    format!("write a number from {low} to {high}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A span of time as a string, as `"10ms"`.
+    pub(super) fn duration(&self, key: &str) -> Option<At<Nanos>> {
+        let text = match self.value(key)?.get_ref() {
+            DeValue::String(_) => self.string(key)?,
+            _ => {
+                let value = self.value(key)?;
+                self.wrong_type(key, value, "a time with its unit in quotes, as \"10ms\"");
+                return None;
+            }
+        };
+        let parsed = humantime::parse_duration(&text.value)
+            .ok()
+            .as_ref()
+            .map(Duration::as_nanos)
+            .and_then(|nanos| u64::try_from(nanos).ok());
+        let Some(nanos) = parsed else {
+            self.fail(
+                text.offset,
+                key,
+                format!("\"{}\" is no time", text.value),
+                "write a number with its unit, as \"10ms\", \"1s\" or \"1m 30s\"",
+            );
+            return None;
+        };
+        Some(At {
+            value: Nanos(nanos),
+            offset: text.offset,
+        })
+    }
+
+    /// An IPv4 address as a string.
+    pub(super) fn address(&self, key: &str) -> Option<At<Ipv4Addr>> {
+        let text = self.string(key)?;
+        let address = self.parse_address(key, &text)?;
+        Some(At {
+            value: address,
+            offset: text.offset,
+        })
+    }
+
+    pub(super) fn parse_address(&self, key: &str, text: &At<String>) -> Option<Ipv4Addr> {
+        match Ipv4Addr::from_str(&text.value) {
+            Ok(address) if is_host(address) => Some(address),
+            Ok(address) => {
+                self.fail(
+                    text.offset,
+                    key,
+                    format!("{address} cannot be the address of a host"),
+                    "write a unicast IPv4 address",
+                );
+                None
+            }
+            Err(_) => {
+                let message = if text.value.contains(':') {
+                    format!(
+                        "\"{}\" is no IPv4 address; this version of had has no IPv6",
+                        text.value
+                    )
+                } else {
+                    format!("\"{}\" is no IPv4 address", text.value)
+                };
+                self.fail(
+                    text.offset,
+                    key,
+                    message,
+                    "write it as \"192.168.33.101\", without a prefix length",
+                );
+                None
+            }
+        }
+    }
+
+    /// A list of strings; an item of another type is reported and left out.
+    pub(super) fn strings(&self, key: &str) -> Option<At<Vec<At<String>>>> {
+        let value = self.value(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list in brackets, as [\"…\"]");
+            return None;
+        };
+        let mut strings = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) => strings.push(At {
+                    value: text.to_string(),
+                    offset: item.span().start,
+                }),
+                _ => self.wrong_type(key, item, "a string in quotes"),
+            }
+        }
+        Some(At {
+            value: strings,
+            offset: value.span().start,
+        })
+    }
+
+    /// One of several words.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<At<T>> {
+        let text = self.string(key)?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
+            return Some(At {
+                value: *value,
+                offset: text.offset,
+            });
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let fix = match nearest(&text.value, &words) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("write one of \"{}\"", words.join("\", \"")),
+        };
+        self.fail(
+            text.offset,
+            key,
+            format!("\"{}\" is not possible here", text.value),
+            fix,
+        );
+        None
+    }
+
+    /// One of several numbers.
+    pub(super) fn choice_of_numbers<T: Copy>(&self, key: &str, choices: &[(u32, T)]) -> Option<T> {
+        let low = choices.iter().map(|(number, _)| *number).min()?;
+        let high = choices.iter().map(|(number, _)| *number).max()?;
+        let chosen = self.integer(key, low, high)?;
+        choices
+            .iter()
+            .find(|(number, _)| *number == chosen.value)
+            .map(|(_, value)| *value)
+    }
+
+    /// A table within this one.
+    pub(super) fn section(
+        &self,
+        key: &str,
+        place: String,
+        known: &[&str],
+        later: &[Later],
+    ) -> Option<Section<'a>> {
+        let value = self.value(key)?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(key, value, "a table");
+            return None;
+        };
+        Some(Section::new(
+            self.reader,
+            place,
+            table,
+            value.span(),
+            known,
+            later,
+        ))
+    }
+
+    /// The tables of `[[key]]`.
+    pub(super) fn sections(&self, key: &str, known: &[&str], later: &[Later]) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let items: &DeArray<'a> = match value.get_ref() {
+            DeValue::Array(items) => items,
+            _ => {
+                self.wrong_type(
+                    key,
+                    value,
+                    &format!("a list of tables, each under [[{key}]]"),
+                );
+                return Vec::new();
+            }
+        };
+        let mut sections = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let DeValue::Table(table) = item.get_ref() else {
+                self.wrong_type(key, item, &format!("a table under [[{key}]]"));
+                continue;
+            };
+            let place = match table.get("name").map(Spanned::get_ref) {
+                Some(DeValue::String(name)) => format!("[[{key}]] \"{name}\""),
+                _ => format!("[[{key}]] number {}", index + 1),
+            };
+            sections.push(Section::new(
+                self.reader,
+                place,
+                table,
+                item.span(),
+                known,
+                later,
+            ));
+        }
+        sections
+    }
+}
+
+/// Whether a node can have the address: not a network, loopback, multicast or broadcast address.
+pub(super) fn is_host(address: Ipv4Addr) -> bool {
+    !(address.octets()[0] == 0
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.octets()[0] >= 240)
+}
+
+fn article(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The known word that `word` was probably meant to be.
+fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+    known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edit distance: insertions, deletions, substitutions and swaps of neighbours (optimal string
+/// alignment).
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
+    let right: Vec<char> = right.chars().collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let above = &rows[i - 1];
+            let substituted = above[j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = substituted.min(above[j] + 1).min(row[j - 1] + 1);
+            let swapped =
+                i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1];
+            if swapped {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_known_word_is_suggested() {
+        let known = ["priority", "preempt", "preempt_delay", "vips"];
+        assert_eq!(nearest("prioritty", &known), Some("priority"));
+        assert_eq!(nearest("prempt", &known), Some("preempt"));
+        assert_eq!(nearest("vip", &known), Some("vips"));
+        assert_eq!(nearest("vird", &["vips", "vrid"]), Some("vrid"));
+        assert_eq!(nearest("colour", &known), None);
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("same", "same"), 0);
+        assert_eq!(distance("vird", "vrid"), 1);
+    }
+
+    #[test]
+    fn lines_count_from_one() {
+        let reader = Reader::new("a\nb\n");
+        assert_eq!(reader.line(0), 1);
+        assert_eq!(reader.line(2), 2);
+        assert_eq!(reader.line(99), 3);
+    }
+}

@@ -1,0 +1,317 @@
+use std::{fs, path::Path};
+
+use ha_common::{Nanos, Priority};
+use ha_core::Version;
+use ipnet::Ipv4Net;
+
+use super::{Checksum, Config, ConfigError, Mode, load, parse_and_check};
+
+const GOOD: &str = r#"
+[[instance]]
+name = "web"
+interface = "eth0"
+vrid = 51
+source = "192.168.33.101"
+vips = ["192.168.33.100/24"]
+"#;
+
+fn absent(_interface: &str) -> Option<Vec<Ipv4Net>> {
+    None
+}
+
+fn parse(text: &str) -> Config {
+    parse_and_check(text, &absent).expect("a valid configuration")
+}
+
+fn errors(text: &str) -> String {
+    errors_with(text, &absent)
+}
+
+fn errors_with(text: &str, addresses: super::Addresses<'_>) -> String {
+    let diagnostics = parse_and_check(text, addresses).expect_err("an invalid configuration");
+    assert!(!diagnostics.is_empty());
+    ConfigError {
+        file: "had.toml".into(),
+        diagnostics,
+    }
+    .to_string()
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let config = parse(GOOD);
+    assert_eq!(config.dataplane.mode, Mode::Auto);
+    assert_eq!(config.dataplane.realtime_priority, 50);
+    assert_eq!(config.dataplane.pin_dir, Path::new("/sys/fs/bpf/had"));
+    assert_eq!(config.control, Path::new("/run/had/control.sock"));
+    assert!(!config.node.name.is_empty());
+    let instance = &config.instances[0];
+    assert_eq!(instance.version, Version::V3);
+    assert_eq!(instance.priority, Priority(100));
+    assert!(!instance.preempt);
+    assert_eq!(instance.advert_interval, Nanos::from_millis(10));
+    assert_eq!(instance.checksum, Checksum::Auto);
+    assert_eq!(instance.announce.count, 5);
+    assert_eq!(instance.announce.refresh, Nanos::from_secs(60));
+}
+
+#[test]
+fn the_packaged_file_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.toml");
+    let config = load(&file, &absent).expect("packaging/had.toml");
+    assert_eq!(config.instances.len(), 1);
+}
+
+/// What the packaged file shows as comments is valid too, and every key is shown.
+#[test]
+fn the_packaged_file_shows_every_key_truly() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.toml");
+    let text = fs::read_to_string(&file).expect("packaging/had.toml");
+    let shown: String = text
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_ne!(shown, text);
+    parse(&shown);
+    for key in [
+        "name",
+        "state_dir",
+        "runtime_dir",
+        "start_delay",
+        "mode",
+        "realtime_priority",
+        "pin_dir",
+        "control",
+        "listen",
+        "interface",
+        "vrid",
+        "version",
+        "priority",
+        "preempt",
+        "preempt_delay",
+        "advert_interval",
+        "source",
+        "peers",
+        "checksum",
+        "vips",
+        "group",
+        "announce",
+        "count",
+        "interval",
+        "repeat_after",
+        "refresh",
+    ] {
+        assert!(
+            shown.contains(&format!("{key} = ")),
+            "packaging/had.toml does not show {key}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = load(Path::new("/nowhere/had.toml"), &absent).expect_err("no such file");
+    insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn broken_syntax() {
+    insta::assert_snapshot!(errors("[node\nname = \"n1\"\n"));
+}
+
+#[test]
+fn unknown_keys_and_sections() {
+    let text = format!(
+        "colour = 1\n{GOOD}prioritty = 5\n[nodes]\nname = \"n1\"\n[dataplane]\nmod = \"auto\"\n"
+    );
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn keys_of_later_versions() {
+    let text = format!(
+        "{GOOD}heartbeat = {{ interval = \"3ms\" }}\n[api]\nlisten = \"127.0.0.1:9746\"\n[[channel]]\nname = \"direct\"\n"
+    );
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn wrong_types_and_ranges() {
+    insta::assert_snapshot!(errors(
+        r#"
+[node]
+name = "two words"
+runtime_dir = "run/had"
+start_delay = 5
+[dataplane]
+mode = "tc"
+realtime_priority = 100
+[[instance]]
+name = "web"
+interface = "a-very-long-interface-name"
+vrid = 256
+version = 4
+priority = 0
+preempt = "no"
+preempt_delay = "soon"
+advert_interval = "10ms"
+source = "fe80::1"
+peers = []
+checksum = "rfc5798"
+vips = ["192.168.33.100", "192.168.33.1/33", "192.168.33.0/24", "2001:db8::1/64", 7]
+announce = { count = 0, refresh = "1ms" }
+"#
+    ));
+}
+
+#[test]
+fn missing_keys() {
+    insta::assert_snapshot!(errors("[[instance]]\n"));
+}
+
+#[test]
+fn no_instance() {
+    insta::assert_snapshot!(errors("[node]\nname = \"n1\"\n"));
+}
+
+#[test]
+fn intervals() {
+    let with = |version: u8, interval: &str| {
+        errors(&format!(
+            "{GOOD}version = {version}\nadvert_interval = \"{interval}\"\n"
+        ))
+    };
+    insta::assert_snapshot!(
+        [
+            with(3, "5ms"),
+            with(3, "15ms"),
+            with(3, "41s"),
+            with(2, "100ms"),
+            with(2, "1500ms"),
+            with(2, "256s"),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn legal_intervals() {
+    for (version, interval) in [(3, "10ms"), (3, "40s 950ms"), (2, "1s"), (2, "255s")] {
+        parse(&format!(
+            "{GOOD}version = {version}\nadvert_interval = \"{interval}\"\n"
+        ));
+    }
+}
+
+#[test]
+fn duplicates() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[group]]
+name = "db"
+[[group]]
+name = "db"
+[[instance]]
+name = "web"
+interface = "eth0"
+vrid = 51
+vips = ["192.168.33.100/24"]
+group = "db"
+[[instance]]
+name = "web"
+interface = "eth0"
+vrid = 51
+vips = ["192.168.33.100/32"]
+group = "db"
+"#
+    ));
+}
+
+#[test]
+fn the_same_vrid_on_two_interfaces_is_legal() {
+    parse(
+        r#"
+[[instance]]
+name = "one"
+interface = "eth0"
+vrid = 51
+vips = ["192.168.33.100/24"]
+[[instance]]
+name = "two"
+interface = "eth1"
+vrid = 51
+vips = ["192.168.34.100/24"]
+"#,
+    );
+}
+
+#[test]
+fn groups_that_cannot_move_together() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[group]]
+name = "db"
+[[group]]
+name = "nobody"
+[[instance]]
+name = "one"
+interface = "eth0"
+vrid = 51
+priority = 100
+vips = ["192.168.33.100/24"]
+group = "db"
+[[instance]]
+name = "two"
+interface = "eth1"
+vrid = 51
+priority = 90
+preempt = true
+vips = ["192.168.34.100/24"]
+group = "db"
+[[instance]]
+name = "three"
+interface = "eth2"
+vrid = 51
+vips = ["192.168.35.100/24"]
+group = "bd"
+"#
+    ));
+}
+
+#[test]
+fn peers_that_cannot_be() {
+    let text = format!(
+        "{GOOD}peers = [\"192.168.33.101\", \"192.168.33.102\", \"192.168.33.102\", \"192.168.33.100\", \"224.0.0.18\"]\n"
+    );
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn a_vip_outside_any_network() {
+    insta::assert_snapshot!(errors(&GOOD.replace("33.100/24", "34.100/24")));
+    parse(&GOOD.replace("33.100/24", "34.100/32"));
+    // The owner's VIP is its own address; where it is not, the interface shows.
+    parse(&format!(
+        "{}priority = 255\n",
+        GOOD.replace("33.100/24", "34.100/24")
+    ));
+}
+
+#[test]
+fn live_addresses_are_used_where_the_interface_is_there() {
+    let live = |interface: &str| {
+        (interface == "eth0").then(|| {
+            vec![
+                "10.0.0.1/8".parse().expect("a network"),
+                "192.168.33.101/24".parse().expect("a network"),
+            ]
+        })
+    };
+    parse_and_check(GOOD, &live).expect("inside 192.168.33.0/24");
+    let without_source = GOOD
+        .replace("source = \"192.168.33.101\"\n", "")
+        .replace("33.100/24", "34.100/24");
+    insta::assert_snapshot!(errors_with(&without_source, &live));
+    insta::assert_snapshot!(errors_with(&GOOD.replace("33.101", "33.109"), &live));
+}

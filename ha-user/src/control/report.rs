@@ -1,0 +1,181 @@
+//! What the daemon reports. The JSON of `hactl --json` is exactly this.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The verdicts of the dataplane by reason ([`ha_common::abi::Reason::name`]).
+pub type Counters = BTreeMap<String, u64>;
+
+/// `hactl status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// This node's name.
+    pub node: String,
+    /// The node's mode.
+    pub mode: String,
+    /// The daemon's release.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it was started (RFC 3339).
+    pub started: String,
+    /// The present time (RFC 3339).
+    pub time: String,
+    /// The present time on CLOCK_MONOTONIC, to be compared with every `*_ns` here.
+    pub now_ns: u64,
+    /// How packets are handled.
+    pub dataplane: DataplaneReport,
+    /// The engine thread.
+    pub engine: EngineReport,
+    /// Every instance.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// How packets are handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataplaneReport {
+    /// `native`, `generic`, `mixed`, `off` (sockets alone: no gate), or `none` (not attached yet).
+    pub mode: String,
+    /// Where programs and maps are pinned; `None` = nowhere: no gate after SIGKILL.
+    pub pin_dir: Option<PathBuf>,
+    /// Whether the kernel's own timer reports silence.
+    pub kernel_watch: bool,
+    /// Every interface that an instance names.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Verdicts by reason.
+    pub counters: Counters,
+}
+
+/// An interface that an instance names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// Its index, if it is there.
+    pub ifindex: Option<u32>,
+    /// `native`, `generic`, `off`, or `none` (not attached).
+    pub mode: String,
+    /// The egress guard: `tcx` or `clsact`; `None` where there is none.
+    pub egress: Option<String>,
+    /// Whether an earlier daemon's programs were adopted.
+    pub adopted: bool,
+    /// Why nothing is attached.
+    pub error: Option<String>,
+}
+
+/// The engine thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// How often it was woken.
+    pub wakeups: u64,
+    /// How many of these found a timer due.
+    pub timeouts: u64,
+    /// Adverts taken from the dataplane or a socket.
+    pub adverts: u64,
+    /// Its SCHED_FIFO priority; 0 = ordinary scheduling.
+    pub realtime_priority: u32,
+    /// Whether the daemon's memory is locked.
+    pub memory_locked: bool,
+    /// Its process' thread, as in `/proc/PID/task`.
+    pub thread: u32,
+    /// Events and log lines that were lost because the rest of the daemon was behind.
+    pub lost_messages: u64,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its group, if it is in one.
+    pub group: Option<String>,
+    /// Virtual Router Identifier.
+    pub vrid: u8,
+    /// VRRP version.
+    pub vrrp_version: u8,
+    /// `initialize`, `backup`, `promoting`, `active`, `demoting` or `fault`.
+    pub state: String,
+    /// keepalived's word for it: MASTER, BACKUP or FAULT.
+    pub keepalived_state: String,
+    /// Configured priority.
+    pub priority: u8,
+    /// Priority in use.
+    pub effective_priority: u8,
+    /// Virtual addresses with prefix length.
+    pub vips: Vec<String>,
+    /// Whether the VIPs are on the interface by this daemon's doing.
+    pub vips_present: bool,
+    /// Whether the kernel lets this node speak for the VIPs; without a dataplane: whether it is Active.
+    pub gate_open: bool,
+    /// Since when it is Active (RFC 3339).
+    pub active_since: Option<String>,
+    /// Since when it is in its state (RFC 3339).
+    pub since: String,
+    /// The same on CLOCK_MONOTONIC.
+    pub since_ns: u64,
+    /// Why it is in its state.
+    pub cause: String,
+    /// The node that is Active, if another one was heard.
+    pub active_peer: Option<IpAddr>,
+    /// Source of this node's adverts, once known.
+    pub source: Option<Ipv4Addr>,
+    /// Unicast peers; empty = multicast.
+    pub peers: Vec<Ipv4Addr>,
+    /// Adverts sent.
+    pub adverts_sent: u64,
+    /// Valid adverts received.
+    pub adverts_received: u64,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventReport {
+    /// When it happened, on CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// The same as wall-clock time (RFC 3339).
+    pub time: String,
+    /// Whom it concerns.
+    pub instance: String,
+    /// See [`crate::events::Kind`].
+    pub kind: String,
+    /// State before, of a transition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// State after, of a transition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// What happened and why.
+    pub sentence: String,
+}
+
+/// `hactl explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainReport {
+    /// The instance.
+    pub name: String,
+    /// Its state.
+    pub state: String,
+    /// State, cause and time, what is waited for, what would change it.
+    pub sentences: Vec<String>,
+}
+
+/// `hactl switchover`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchoverReport {
+    /// The instances that were handed over.
+    pub released: Vec<String>,
+}
+
+/// `hactl reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What changed, sentence by sentence; empty = nothing.
+    pub changes: Vec<String>,
+}

@@ -1,0 +1,291 @@
+//! Puts the parts together: start, the main task, reload, the end.
+//!
+//! Threads: the engine thread ([`crate::engine`]) and tokio with two workers for everything that may wait:
+//! the control socket, signals, logging, systemd. The main task is the only one that receives the engine's
+//! messages and that reloads; cancelling it is never done: it ends when the engine thread has ended.
+
+mod reload;
+mod start;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    config::{self, Config, ConfigError},
+    control::server::{self, Context, ReloadRequest},
+    dataplane::DataplaneError,
+    engine::{self, Command, Handle, Level, Message},
+    events::{Event, History, Kind},
+    net::links::Table,
+    runtime::{lock::LockError, memory::Memory},
+};
+
+/// Events and log lines that may wait for the main task.
+const MESSAGES: usize = 4_096;
+/// Reload requests that may wait.
+const RELOADS: usize = 8;
+/// How long the engine thread may take to hand everything over.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the daemon did not start, or ended. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Another daemon is running.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A directory or file cannot be used.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was to be done.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The configured dataplane mode is impossible.
+    #[error(
+        "{0}. Choose dataplane.mode = \"auto\" to do without what this system lacks, or \"off\" for sockets alone"
+    )]
+    Dataplane(#[from] DataplaneError),
+    /// Something that every system has failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine thread did not end.
+    #[error("the engine thread did not hand over within {} s", SHUTDOWN_LIMIT.as_secs())]
+    Hung,
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
+    move |source| DaemonError::System { what, source }
+}
+
+/// Reads and validates a file, against the addresses that this node's interfaces have at present.
+///
+/// # Errors
+/// Every mistake.
+pub fn check(file: &Path) -> Result<Config, ConfigError> {
+    let table = Table::read().unwrap_or_default();
+    config::load(file, &|interface| {
+        table.by_name(interface).map(|link| link.addresses.clone())
+    })
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`DaemonError`].
+pub fn run(file: &Path) -> Result<(), DaemonError> {
+    let started = start::prepare(file)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("tokio cannot be started"))?;
+    runtime.block_on(Daemon::begin(file, started))
+}
+
+struct Daemon {
+    file: PathBuf,
+    config: Config,
+    memory: Memory,
+    engine: Handle,
+    history: Arc<Mutex<History>>,
+}
+
+impl Daemon {
+    async fn begin(file: &Path, started: start::Started) -> Result<(), DaemonError> {
+        let start::Started {
+            config,
+            memory,
+            plan,
+            dataplane,
+            pins,
+            memory_locked,
+            locks,
+        } = started;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(system("SIGTERM cannot be handled"))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(system("SIGINT cannot be handled"))?;
+        let mut hangup =
+            signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be handled"))?;
+        let listener = server::listen(&config.control).map_err(|source| DaemonError::File {
+            what: "the control socket cannot be opened at",
+            path: config.control.clone(),
+            source,
+        })?;
+
+        let (sender, mut messages) = mpsc::channel(MESSAGES);
+        let (ready, is_ready) = oneshot::channel();
+        let (ended, mut has_ended) = oneshot::channel();
+        let parts = engine::Parts {
+            dataplane,
+            messages: sender,
+            realtime_priority: config.dataplane.realtime_priority,
+            memory_locked,
+            pin_dir: pins.as_ref().map(|pins| pins.path.clone()),
+            ready,
+            ended,
+        };
+        let (engine, thread) =
+            engine::spawn(parts, plan).map_err(system("the engine thread cannot be started"))?;
+        let history = Arc::new(Mutex::new(History::default()));
+        let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS);
+        tokio::spawn(server::serve(
+            listener,
+            Arc::new(Context {
+                engine: engine.clone(),
+                history: Arc::clone(&history),
+                reload,
+            }),
+        ));
+        let mut daemon = Self {
+            file: file.to_owned(),
+            config,
+            memory,
+            engine,
+            history,
+        };
+        // An error means that the thread ended first; its result comes below.
+        if is_ready.await.is_ok() {
+            info!(
+                node = daemon.config.node.name,
+                instances = daemon.config.instances.len(),
+                "had is running"
+            );
+            notify(&[NotifyState::Ready]);
+            feed_watchdog(daemon.engine.clone());
+        }
+
+        let result = loop {
+            tokio::select! {
+                Some(message) = messages.recv() => daemon.take(&message),
+                result = &mut has_ended => break result,
+                Some(reply) = reloads.recv() => {
+                    let _ = reply.send(daemon.reload().await);
+                }
+                Some(()) = hangup.recv() => {
+                    // The log says what came of it.
+                    let _ = daemon.reload().await;
+                }
+                Some(()) = terminate.recv() => break daemon.end(&mut messages, &mut has_ended).await?,
+                Some(()) = interrupt.recv() => break daemon.end(&mut messages, &mut has_ended).await?,
+            }
+        };
+        while let Ok(message) = messages.try_recv() {
+            daemon.take(&message);
+        }
+        result
+            .unwrap_or_else(|_| Err(io::Error::other("it left no result")))
+            .map_err(system("the engine thread failed"))?;
+        // It has told its result: there is nothing left that it could wait for.
+        let _ = thread.join();
+        start::clean_up(&daemon.config, pins.as_ref());
+        drop(locks);
+        info!("had has ended");
+        Ok(())
+    }
+
+    /// Hands everything over.
+    async fn end(
+        &mut self,
+        messages: &mut mpsc::Receiver<Message>,
+        has_ended: &mut oneshot::Receiver<io::Result<()>>,
+    ) -> Result<Result<io::Result<()>, oneshot::error::RecvError>, DaemonError> {
+        info!("handing over and ending");
+        notify(&[NotifyState::Stopping]);
+        if let Err(error) = self.engine.send(Command::Shutdown) {
+            warn!(%error, "the engine thread cannot be told to end");
+        }
+        timeout(SHUTDOWN_LIMIT, async {
+            loop {
+                tokio::select! {
+                    Some(message) = messages.recv() => self.take(&message),
+                    result = &mut *has_ended => return result,
+                }
+            }
+        })
+        .await
+        .map_err(|_| DaemonError::Hung)
+    }
+
+    /// Logs and remembers what the engine thread tells.
+    fn take(&self, message: &Message) {
+        match message {
+            Message::Event(event) => {
+                log_event(event);
+                self.history
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .record(event);
+            }
+            Message::Log { level, text } => match level {
+                Level::Info => info!("{text}"),
+                Level::Warn => warn!("{text}"),
+                Level::Error => error!("{text}"),
+            },
+        }
+    }
+}
+
+fn log_event(event: &Event) {
+    let instance = &*event.instance;
+    let at_ns = event.at.0;
+    let sentence = &event.sentence;
+    match (event.kind, event.states) {
+        (Kind::Transition, Some((from, to @ "fault"))) => {
+            warn!(instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Transition, Some((from, to))) => {
+            info!(instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
+        (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// Tells systemd's watchdog that the engine thread lives, after each full turn that it was asked for.
+fn feed_watchdog(engine: Handle) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(limit / 2);
+        loop {
+            ticks.tick().await;
+            match timeout(limit / 2, engine.ask(Command::Ping)).await {
+                Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
+                Ok(Err(error)) => warn!(%error, "the watchdog is not fed"),
+                Err(_) => warn!("the watchdog is not fed: the engine thread does not answer"),
+            }
+        }
+    });
+}

@@ -1,0 +1,123 @@
+//! Why the dataplane could not be used.
+
+use std::{error::Error, io, path::PathBuf};
+
+use aya::{
+    EbpfError,
+    maps::MapError,
+    programs::{ProgramError, links::LinkError},
+    sys::SyscallError,
+};
+
+/// Why the dataplane could not be used. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// The kernel refused.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// `pin_dir` is on another kind of file system.
+    #[error(
+        "{path} is not on a bpffs, so nothing can be pinned there: mount one \
+         (`mount -t bpf bpf <directory>`) and name it in dataplane.pin_dir"
+    )]
+    NotBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody else's program is attached.
+    #[error(
+        "{interface} has an XDP program of somebody else ({} mode, id {program_id}), which had does \
+         not replace: see whose it is with `bpftool prog show id {program_id}` and take it off, or set \
+         dataplane.mode = \"off\"",
+        if *.native { "native" } else { "generic" }
+    )]
+    ForeignXdp {
+        /// The interface.
+        interface: String,
+        /// Of the program, 0 if the kernel does not tell (several programs).
+        program_id: u32,
+        /// In the driver.
+        native: bool,
+    },
+    /// A bond in native mode.
+    #[error(
+        "{interface} is a bond, where native XDP sees the ports instead of the bond: set \
+         dataplane.mode = \"auto\" or \"generic\""
+    )]
+    NativeBond {
+        /// The interface.
+        interface: String,
+    },
+    /// No such slot.
+    #[error("instance slot {slot} does not exist: there are {slots}")]
+    NoSlot {
+        /// The slot.
+        slot: u32,
+        /// How many there are.
+        slots: u32,
+    },
+    /// The programs that were built in are not what this code expects.
+    #[error("the built-in eBPF object has no {what}; the build is broken, build again")]
+    Object {
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+impl DataplaneError {
+    /// A refusal, with aya's wrapping taken off where the kernel's own answer is inside.
+    pub(super) fn kernel(
+        what: impl Into<String>,
+        error: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Kernel {
+            what: what.into(),
+            source: answer(error),
+        }
+    }
+
+    /// The kernel's error number, if it was the kernel.
+    pub(super) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Kernel { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// The innermost `io::Error` with a number, else the whole error as text.
+fn answer(error: impl Error + Send + Sync + 'static) -> io::Error {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        let found = inner
+            .downcast_ref::<io::Error>()
+            .or_else(|| syscall(inner).map(|syscall| &syscall.io_error));
+        if let Some(number) = found.and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(number);
+        }
+        cause = inner.source();
+    }
+    io::Error::other(error)
+}
+
+/// aya's transparent errors do not name their inner error as a source.
+fn syscall<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SyscallError> {
+    if let Some(ProgramError::SyscallError(syscall)) = error.downcast_ref() {
+        return Some(syscall);
+    }
+    if let Some(MapError::SyscallError(syscall)) = error.downcast_ref() {
+        return Some(syscall);
+    }
+    if let Some(EbpfError::MapError(MapError::SyscallError(syscall))) = error.downcast_ref() {
+        return Some(syscall);
+    }
+    if let Some(LinkError::SyscallError(syscall)) = error.downcast_ref() {
+        return Some(syscall);
+    }
+    error.downcast_ref()
+}

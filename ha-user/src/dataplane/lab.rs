@@ -1,0 +1,62 @@
+//! For the lab: the programs run on a frame of one's choice, without an interface.
+
+use aya::{TestRun, TestRunOptions};
+
+use super::{Dataplane, DataplaneError};
+
+/// The object with a program named `pass` that passes everything.
+pub const PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));
+
+/// What a program made of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// `XDP_*`, or `TC_ACT_*` as an unsigned number.
+    pub code: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+impl Dataplane {
+    /// From now on attaches as on a kernel without tcx (before 6.6).
+    pub fn without_tcx(&mut self) {
+        self.modes.tcx = false;
+    }
+
+    /// Runs the ingress program on a frame that came in by the loopback interface (index 1). A frame
+    /// has 14 bytes at least.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the frame.
+    pub fn run_ingress(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
+        run(self.loaded.programs.ingress()?, frame)
+    }
+
+    /// Runs the egress program on a frame that goes out by the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the frame.
+    pub fn run_egress(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
+        run(self.loaded.programs.egress()?, frame)
+    }
+}
+
+fn run<P>(program: &P, frame: &[u8]) -> Result<Verdict, DataplaneError>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = aya::TestRunResult>,
+{
+    let mut out = vec![0; frame.len() + 64];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        })
+        .map_err(|error| DataplaneError::kernel("running a program", error))?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Verdict {
+        code: result.return_value,
+        frame: out,
+    })
+}

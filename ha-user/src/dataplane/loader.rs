@@ -1,0 +1,151 @@
+//! Loading: the built-in object, its programs and its maps.
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
+    maps::{Map, MapData, PerCpuArray, RingBuf},
+    programs::{ProgramError, SchedClassifier, Xdp},
+};
+use ha_common::abi::{MAX_INSTANCES, Reason};
+
+use super::{DataplaneError, maps::Settings, pins::PINNED_MAPS, pins::Pins, words::Words};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-dataplane"));
+
+/// Bytes of the shortest frame that `BPF_PROG_TEST_RUN` takes.
+const FRAME_LEN: usize = 64;
+
+/// Everything that the kernel holds for a daemon.
+pub(super) struct Loaded {
+    pub(super) programs: Programs,
+    pub(super) settings: Settings,
+    pub(super) words: Words,
+    pub(super) events: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    /// Whether a silence timer could be started.
+    pub(super) has_watch: bool,
+}
+
+impl Loaded {
+    pub(super) fn counters(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
+        (0..)
+            .zip(Reason::ALL)
+            .map(|(index, reason)| {
+                let values = self
+                    .counters
+                    .get(&index, 0)
+                    .map_err(|error| DataplaneError::kernel("reading COUNTERS", error))?;
+                Ok((*reason, values.iter().sum()))
+            })
+            .collect()
+    }
+}
+
+/// The loaded programs.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+}
+
+impl Programs {
+    pub(super) fn ingress(&mut self) -> Result<&mut Xdp, DataplaneError> {
+        self.program("had_ingress")
+    }
+
+    pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
+        self.program("had_egress")
+    }
+
+    /// Starts the silence timer of a slot. Whether one runs.
+    pub(super) fn arm_watch(&mut self, slot: u32) -> Result<bool, DataplaneError> {
+        let mut frame = [0; FRAME_LEN];
+        frame[..4].copy_from_slice(&slot.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program::<Xdp>("had_watch")?
+            .test_run(options)
+            .map_err(|error| DataplaneError::kernel("starting a silence timer", error))?;
+        Ok(result.return_value == 1)
+    }
+
+    fn program<'p, P>(&'p mut self, name: &'static str) -> Result<&'p mut P, DataplaneError>
+    where
+        &'p mut P: TryFrom<&'p mut aya::programs::Program, Error = ProgramError>,
+    {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object { what: name })
+    }
+}
+
+/// Loads the programs with pinned maps where there are any, and with new ones, pinned at once, where not.
+pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
+    let mut loader = EbpfLoader::new();
+    // No relocation against the kernel's types, so that theirs need not be read.
+    loader.btf(None);
+    if let Some(pins) = pins {
+        for map in PINNED_MAPS {
+            loader.map_pin_path(map.name, pins.map(map.name));
+        }
+    }
+    let ebpf = loader
+        .load(OBJECT)
+        .map_err(|error| DataplaneError::kernel("creating the dataplane's maps", error))?;
+    // The programs first: they name the maps by descriptors that are closed when a map was mapped.
+    let mut programs = Programs { ebpf };
+    verify("had_ingress", programs.ingress()?.load())?;
+    verify("had_egress", programs.egress()?.load())?;
+    verify("had_watch", programs.program::<Xdp>("had_watch")?.load())?;
+    let ebpf = &mut programs.ebpf;
+    let settings = Settings::take(ebpf)?;
+    let words = Words::map(
+        map_data(ebpf, "GATES")?.fd(),
+        map_data(ebpf, "LEASES")?.fd(),
+        map_data(ebpf, "RECEIVED")?.fd(),
+    )?;
+    let events = take(ebpf, "EVENTS")?;
+    let counters = take(ebpf, "COUNTERS")?;
+    let has_watch = programs.arm_watch(MAX_INSTANCES)?;
+    Ok(Loaded {
+        programs,
+        settings,
+        words,
+        events,
+        counters,
+        has_watch,
+    })
+}
+
+fn verify(name: &str, result: Result<(), ProgramError>) -> Result<(), DataplaneError> {
+    result.map_err(|error| {
+        let what = format!("loading {name} (it takes Linux 5.15 and CAP_BPF with CAP_NET_ADMIN)");
+        match error {
+            // The number alone would hide what the verifier said.
+            ProgramError::LoadError { .. } => DataplaneError::Kernel {
+                what,
+                source: std::io::Error::other(error),
+            },
+            error => DataplaneError::kernel(what, error),
+        }
+    })
+}
+
+/// Takes a map out of the object, as what it is.
+pub(super) fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, DataplaneError>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or(DataplaneError::Object { what: name })?;
+    M::try_from(map).map_err(|error| DataplaneError::kernel(format!("opening {name}"), error))
+}
+
+fn map_data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, DataplaneError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(DataplaneError::Object { what: name }),
+    }
+}

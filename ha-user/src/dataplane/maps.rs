@@ -1,0 +1,196 @@
+//! The maps that hold settings: written by the daemon only, by map updates.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, MapData, MapError},
+};
+use ha_common::abi::{InstanceConfig, MAX_INSTANCES, SenderKey, Vip4Key, VridKey, WatchConfig};
+use ha_core::InstanceId;
+
+use super::{DataplaneError, loader};
+
+/// Instances, their VRIDs, VIPs and senders, and the silence to watch for.
+pub(super) struct Settings {
+    instances: Array<MapData, InstanceConfig>,
+    vrids: HashMap<MapData, VridKey, u32>,
+    vips: HashMap<MapData, Vip4Key, u32>,
+    senders: HashMap<MapData, SenderKey, u8>,
+    watch: Array<MapData, WatchConfig>,
+}
+
+impl Settings {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            instances: loader::take(ebpf, "INSTANCES")?,
+            vrids: loader::take(ebpf, "VRIDS")?,
+            vips: loader::take(ebpf, "VIPS")?,
+            senders: loader::take(ebpf, "SENDERS")?,
+            watch: loader::take(ebpf, "WATCH_CONFIG")?,
+        })
+    }
+
+    /// The slots that hold an instance.
+    pub(super) fn used(&self) -> Result<BTreeSet<InstanceId>, DataplaneError> {
+        let mut used = BTreeSet::new();
+        for slot in 0..MAX_INSTANCES {
+            let id = InstanceId(slot);
+            if self.instance(id)?.ifindex != 0 {
+                used.insert(id);
+            }
+        }
+        Ok(used)
+    }
+
+    pub(super) fn instance(&self, id: InstanceId) -> Result<InstanceConfig, DataplaneError> {
+        let id = checked(id)?;
+        self.instances
+            .get(&id.0, 0)
+            .map_err(|error| DataplaneError::kernel("reading INSTANCES", error))
+    }
+
+    pub(super) fn set_config(
+        &mut self,
+        id: InstanceId,
+        config: &InstanceConfig,
+    ) -> Result<(), DataplaneError> {
+        let id = checked(id)?;
+        self.instances
+            .set(id.0, config, 0)
+            .map_err(|error| DataplaneError::kernel("writing INSTANCES", error))
+    }
+
+    /// Writes the configuration first and then what leads to it, and removes what is no longer there
+    /// last: at no time does a VIP of both the old and the new set have no gate.
+    pub(super) fn set(
+        &mut self,
+        id: InstanceId,
+        config: &InstanceConfig,
+        vips: &[Ipv4Addr],
+        senders: &[Ipv4Addr],
+    ) -> Result<(), DataplaneError> {
+        self.set_config(id, config)?;
+        for vip in vips {
+            insert(&mut self.vips, "VIPS", vip.octets(), id.0)?;
+        }
+        for sender in senders {
+            insert(&mut self.senders, "SENDERS", sender_key(id, sender), 1)?;
+        }
+        insert(&mut self.vrids, "VRIDS", vrid_key(config), id.0)?;
+        self.retain(id, vips, senders)
+    }
+
+    /// Removes an instance's VIPs and senders that are not in the lists.
+    fn retain(
+        &mut self,
+        id: InstanceId,
+        vips: &[Ipv4Addr],
+        senders: &[Ipv4Addr],
+    ) -> Result<(), DataplaneError> {
+        let stale = entries(&self.vips, "VIPS")?
+            .into_iter()
+            .filter(|(vip, slot)| *slot == id.0 && !vips.contains(&Ipv4Addr::from(*vip)));
+        for (vip, _) in stale {
+            remove(&mut self.vips, "VIPS", &vip)?;
+        }
+        let stale = entries(&self.senders, "SENDERS")?
+            .into_iter()
+            .filter(|(key, _)| {
+                key.instance == id.0 && !senders.contains(&Ipv4Addr::from(key.address))
+            });
+        for (key, _) in stale {
+            remove(&mut self.senders, "SENDERS", &key)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the way from a (former) configuration's interface and VRID to its slot.
+    pub(super) fn remove_vrid(&mut self, config: &InstanceConfig) -> Result<(), DataplaneError> {
+        if config.ifindex == 0 {
+            return Ok(());
+        }
+        remove(&mut self.vrids, "VRIDS", &vrid_key(config))
+    }
+
+    /// Empties a slot.
+    pub(super) fn clear(&mut self, id: InstanceId) -> Result<(), DataplaneError> {
+        let config = self.instance(id)?;
+        self.set_watch(id, 0)?;
+        self.remove_vrid(&config)?;
+        self.retain(id, &[], &[])?;
+        self.set_config(id, &InstanceConfig::default())
+    }
+
+    pub(super) fn set_watch(&mut self, id: InstanceId, down_ns: u64) -> Result<(), DataplaneError> {
+        let id = checked(id)?;
+        self.watch
+            .set(id.0, WatchConfig { down_ns }, 0)
+            .map_err(|error| DataplaneError::kernel("writing WATCH_CONFIG", error))
+    }
+}
+
+fn checked(id: InstanceId) -> Result<InstanceId, DataplaneError> {
+    if id.0 < MAX_INSTANCES {
+        Ok(id)
+    } else {
+        Err(DataplaneError::NoSlot {
+            slot: id.0,
+            slots: MAX_INSTANCES,
+        })
+    }
+}
+
+fn vrid_key(config: &InstanceConfig) -> VridKey {
+    VridKey {
+        ifindex: config.ifindex,
+        vrid: config.vrid,
+        family: 4,
+        _pad: [0; 2],
+    }
+}
+
+fn sender_key(id: InstanceId, address: &Ipv4Addr) -> SenderKey {
+    SenderKey {
+        instance: id.0,
+        address: address.octets(),
+    }
+}
+
+fn entries<K: Pod, V: Pod>(
+    map: &HashMap<MapData, K, V>,
+    name: &str,
+) -> Result<Vec<(K, V)>, DataplaneError> {
+    map.iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| DataplaneError::kernel(format!("reading {name}"), error))
+}
+
+fn insert<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &str,
+    key: K,
+    value: V,
+) -> Result<(), DataplaneError> {
+    map.insert(key, value, 0)
+        .map_err(|error| DataplaneError::kernel(format!("writing {name}"), error))
+}
+
+/// A key that is not there is as good as removed.
+fn remove<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &str,
+    key: &K,
+) -> Result<(), DataplaneError> {
+    match map.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => {
+            let error = DataplaneError::kernel(format!("removing from {name}"), error);
+            if error.errno() == Some(libc::ENOENT) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The words that kernel and daemon share through mapped maps: epochs, leases, what was received.
+//!
+//! The one file of the dataplane with `unsafe`.
+
+#![expect(unsafe_code, reason = "memory that the kernel shares")]
+
+use std::{
+    mem::offset_of,
+    os::fd::AsFd,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use ha_common::{
+    abi::{Gate, LeaseCell, MAX_INSTANCES, Received},
+    gate::{Epoch, Lease, MAX_LEASES},
+};
+use ha_core::InstanceId;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::DataplaneError;
+
+/// Bytes of a cell: each of the three maps' values is one cache line.
+const CELL: usize = 64;
+const WORD: usize = size_of::<u64>();
+
+const _: () = {
+    assert!(size_of::<Gate>() == CELL);
+    assert!(size_of::<LeaseCell>() == CELL);
+    assert!(size_of::<Received>() == CELL);
+};
+
+/// A mapped array map of cells.
+struct Cells {
+    start: NonNull<AtomicU64>,
+    cells: usize,
+}
+
+// SAFETY: the mapping is owned, stays where it is, and is only read and written as atomics.
+unsafe impl Send for Cells {}
+// SAFETY: as above.
+unsafe impl Sync for Cells {}
+
+impl Cells {
+    fn map(what: &str, map: impl AsFd, cells: usize) -> Result<Self, DataplaneError> {
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                cells * CELL,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                map,
+                0,
+            )
+        }
+        .map_err(|error| DataplaneError::kernel(format!("mapping {what}"), error))?;
+        let start = NonNull::new(start.cast()).ok_or(DataplaneError::Object { what: "mapping" })?;
+        Ok(Self { start, cells })
+    }
+
+    /// The word at a byte offset within a cell; `None` for a cell that does not exist.
+    fn word(&self, cell: usize, offset: usize) -> Option<&AtomicU64> {
+        if cell >= self.cells || offset >= CELL {
+            return None;
+        }
+        let index = cell * (CELL / WORD) + offset / WORD;
+        // SAFETY: within the mapping, which lives as long as `self`; a page boundary is aligned for
+        // words; the other writers (programs, one instruction each) write whole words.
+        Some(unsafe { self.start.add(index).as_ref() })
+    }
+
+    fn load(&self, cell: usize, offset: usize) -> u64 {
+        self.word(cell, offset)
+            .map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn store(&self, cell: usize, offset: usize, value: u64) {
+        if let Some(word) = self.word(cell, offset) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and nothing borrows from it any longer. It fails only for arguments
+        // that were never mapped.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.cells * CELL) };
+    }
+}
+
+/// The three maps. A slot that does not exist reads as zero and swallows what is written.
+pub(super) struct Words {
+    gates: Cells,
+    leases: Cells,
+    received: Cells,
+}
+
+impl Words {
+    pub(super) fn map(
+        gates: impl AsFd,
+        leases: impl AsFd,
+        received: impl AsFd,
+    ) -> Result<Self, DataplaneError> {
+        let instances = MAX_INSTANCES as usize;
+        Ok(Self {
+            gates: Cells::map("GATES", gates, instances)?,
+            leases: Cells::map("LEASES", leases, instances * MAX_LEASES)?,
+            received: Cells::map("RECEIVED", received, instances)?,
+        })
+    }
+
+    pub(super) fn epoch(&self, id: InstanceId) -> Epoch {
+        Epoch::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, epoch)))
+    }
+
+    pub(super) fn set_epoch(&self, id: InstanceId, epoch: Epoch) {
+        let offset = offset_of!(Gate, epoch);
+        self.gates.store(id.0 as usize, offset, epoch.to_word());
+    }
+
+    pub(super) fn superseded(&self, id: InstanceId) -> Epoch {
+        Epoch::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, superseded)))
+    }
+
+    pub(super) fn lease(&self, id: InstanceId, slot: usize) -> Lease {
+        let cell = lease_cell(id, slot);
+        Lease::from_word(self.leases.load(cell, offset_of!(LeaseCell, word)))
+    }
+
+    pub(super) fn set_lease(&self, id: InstanceId, slot: usize, lease: Lease) {
+        let cell = lease_cell(id, slot);
+        let offset = offset_of!(LeaseCell, word);
+        self.leases.store(cell, offset, lease.to_word());
+    }
+
+    pub(super) fn received(&self, id: InstanceId) -> Received {
+        let load = |offset| self.received.load(id.0 as usize, offset);
+        Received {
+            last_ns: load(offset_of!(Received, last_ns)),
+            last_word: load(offset_of!(Received, last_word)),
+            adverts: load(offset_of!(Received, adverts)),
+            window_ns: load(offset_of!(Received, window_ns)),
+            window_events: load(offset_of!(Received, window_events)),
+            ..Received::default()
+        }
+    }
+
+    /// Clears an instance's leases and what it received. The epoch stays: it only ever rises.
+    pub(super) fn forget(&self, id: InstanceId) {
+        for slot in 0..MAX_LEASES {
+            self.set_lease(id, slot, Lease::default());
+        }
+        for offset in (0..CELL).step_by(WORD) {
+            self.received.store(id.0 as usize, offset, 0);
+        }
+    }
+}
+
+/// No cell at all for a slot that is none.
+fn lease_cell(id: InstanceId, slot: usize) -> usize {
+    if slot < MAX_LEASES {
+        id.0 as usize * MAX_LEASES + slot
+    } else {
+        usize::MAX
+    }
+}

@@ -1,0 +1,199 @@
+//! A new configuration, applied as a difference.
+
+use ha_common::gate::Epoch;
+use ha_core::{Input, InstanceId};
+use ipnet::Ipv4Net;
+
+use super::Driver;
+use crate::{
+    config::Instance,
+    control::report::ReloadReport,
+    dataplane::Dataplane,
+    engine::{
+        outbox::Level,
+        plan::{Plan, SeatPlan},
+        seat::{Seat, in_words},
+    },
+    events::Kind,
+    sys::clock,
+};
+
+impl Driver {
+    /// Applies a plan. Instances that stay the same virtual router (the same slot) keep their state; others
+    /// are handed over and begin anew.
+    pub(super) fn reload(&mut self, plan: &Plan) -> ReloadReport {
+        let mut changes = Vec::new();
+        let known = |id: InstanceId, seats: &[Seat]| seats.iter().any(|seat| seat.id == id);
+        for new in &plan.seats {
+            if !known(new.id, &self.shell.seats) {
+                changes.push(format!("{}: begins", new.instance.name));
+                self.shell.seats.push(Seat::new(new));
+            }
+        }
+        // New interfaces are attached before the engine learns of them; it is told of all below.
+        let mut ignored = Vec::new();
+        self.shell.match_interfaces();
+        self.shell.follow_links(&mut ignored);
+
+        let kernel_watch = self
+            .shell
+            .dataplane
+            .as_ref()
+            .is_some_and(Dataplane::has_watch);
+        let config = plan.engine_config(kernel_watch, |id| {
+            self.shell
+                .dataplane
+                .as_ref()
+                .map_or(Epoch::NONE, |dataplane| dataplane.epoch(id))
+        });
+        self.vitals.node.clone_from(&plan.node);
+        self.vitals.groups.clone_from(&plan.groups);
+        self.handle(Input::Reconfigure(config));
+
+        self.drop_missing(plan, &mut changes);
+        for new in &plan.seats {
+            self.apply(new, &mut changes);
+        }
+        self.shell
+            .seats
+            .sort_by_key(|seat| plan.seats.iter().position(|new| new.id == seat.id));
+        self.shell.match_interfaces();
+        for seat in &mut self.shell.seats {
+            seat.condition = None;
+        }
+        let mut inputs = Vec::new();
+        self.shell.follow_links(&mut inputs);
+        for input in inputs {
+            self.handle(input);
+        }
+        ReloadReport { changes }
+    }
+
+    /// Forgets the instances that the plan does not have; the engine has handed them over.
+    fn drop_missing(&mut self, plan: &Plan, changes: &mut Vec<String>) {
+        let is_kept = |seat: &Seat| plan.seats.iter().any(|new| new.id == seat.id);
+        for index in 0..self.shell.seats.len() {
+            let seat = &self.shell.seats[index];
+            if is_kept(seat) {
+                continue;
+            }
+            let (id, owes, vips) = (seat.id, seat.owes_removal, seat.removable());
+            changes.push(format!("{}: ends", seat.name));
+            if owes && let Err(error) = self.shell.take_vips(index, &vips) {
+                let text = format!("VIPs of a removed instance stay on its interface: {error}");
+                self.shell.out.log(Level::Error, text);
+            }
+            if let Some(dataplane) = &mut self.shell.dataplane
+                && let Err(error) = dataplane.clear_instance(id)
+            {
+                let text = format!("a removed instance stays in the dataplane's maps: {error}");
+                self.shell.out.log(Level::Error, text);
+            }
+        }
+        self.shell.seats.retain(is_kept);
+    }
+
+    /// Brings one instance up to date in place.
+    fn apply(&mut self, new: &SeatPlan, changes: &mut Vec<String>) {
+        let Some(index) = self.shell.seats.iter().position(|seat| seat.id == new.id) else {
+            return;
+        };
+        let seat = &mut self.shell.seats[index];
+        let old = std::mem::replace(&mut seat.config, new.instance.clone());
+        if old == new.instance {
+            return;
+        }
+        seat.name = new.instance.name.as_str().into();
+        changes.push(format!(
+            "{}: {}",
+            new.instance.name,
+            difference(&old, &new.instance)
+        ));
+        let without = |vips: &[Ipv4Net], others: &[Ipv4Net]| -> Vec<Ipv4Net> {
+            vips.iter()
+                .filter(|vip| !others.contains(vip))
+                .copied()
+                .collect()
+        };
+        let mut gone = without(&old.vips, &new.instance.vips);
+        gone.retain(|vip| !seat.own.contains(vip));
+        let added = without(&new.instance.vips, &old.vips);
+        let (id, holds) = (seat.id, seat.holds_vips);
+        // What goes leaves the interface before the dataplane stops guarding it; what comes is guarded
+        // before it is there.
+        if holds && !gone.is_empty() {
+            let result = self.shell.take_vips(index, &gone);
+            self.tell(
+                index,
+                Kind::VipsRemoved,
+                &gone,
+                "taken off",
+                result.map_err(|error| error.to_string()),
+            );
+        }
+        self.shell.configure(id);
+        if holds && !(gone.is_empty() && added.is_empty()) {
+            // All of them: the kernel may have removed more than was asked for (secondary addresses).
+            let result = self.shell.put_vips(index);
+            if !added.is_empty() {
+                self.tell(index, Kind::VipsAdded, &added, "put on", result);
+                if let Some(Err(error)) = self.shell.announce(id, Some(&added)) {
+                    self.shell
+                        .out
+                        .log(Level::Error, format!("{}: {error}", new.instance.name));
+                }
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        vips: &[Ipv4Net],
+        what: &str,
+        result: Result<(), String>,
+    ) {
+        let seat = &self.shell.seats[index];
+        let vips = in_words(vips);
+        match result {
+            Ok(()) => self.shell.out.event(
+                clock::now(),
+                &seat.name,
+                kind,
+                format!("{vips} {what} {} by a reload", seat.config.interface),
+            ),
+            Err(error) => {
+                let text = format!(
+                    "{}: {vips} could not be {what} its interface: {error}",
+                    seat.name
+                );
+                self.shell.out.log(Level::Error, text);
+            }
+        }
+    }
+}
+
+/// Which keys differ.
+fn difference(old: &Instance, new: &Instance) -> String {
+    let keys = [
+        ("priority", old.priority != new.priority),
+        ("preempt", old.preempt != new.preempt),
+        ("preempt_delay", old.preempt_delay != new.preempt_delay),
+        (
+            "advert_interval",
+            old.advert_interval != new.advert_interval,
+        ),
+        ("source", old.source != new.source),
+        ("peers", old.peers != new.peers),
+        ("checksum", old.checksum != new.checksum),
+        ("vips", old.vips != new.vips),
+        ("group", old.group != new.group),
+        ("announce", old.announce != new.announce),
+    ];
+    let changed: Vec<&str> = keys
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect();
+    format!("{} changed", changed.join(", "))
+}

@@ -1,0 +1,136 @@
+//! The engine thread: everything that must happen on time happens here.
+//!
+//! One thread, SCHED_FIFO, memory locked. It waits in one epoll for the dataplane's ring buffer (or, in
+//! mode `off`, the receiving sockets), a timerfd with absolute CLOCK_MONOTONIC times, netlink, and an
+//! eventfd by which the rest of the daemon (tokio) announces a [`Command`].
+//!
+//! Each turn takes in everything that was received, then looks at the clock (never at the timer's
+//! event), and only then lets [`ha_core::Engine`] serve its timers: nothing is believed silent because
+//! this thread was late. Each action is carried out here, at once and in order, and its outcome handed
+//! back before the next one.
+//!
+//! Nothing here waits for anybody: sockets do not block, events and log lines leave by a bounded channel
+//! (what does not fit is counted and dropped), answers to commands by one-shot channels. What can take
+//! long is attaching to an interface that appears later than the daemon: a native attach may reset the
+//! interface's rings. The engine notices that it was late, as always.
+
+mod advert;
+mod driver;
+mod outbox;
+mod plan;
+mod seat;
+mod shell;
+mod status;
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError},
+    },
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::oneshot;
+
+pub use self::{
+    driver::{Parts, spawn},
+    outbox::{Level, Message},
+    plan::{Plan, SeatPlan},
+};
+use crate::control::report::{
+    Counters, ExplainReport, ReloadReport, StatusReport, SwitchoverReport,
+};
+
+/// Commands that may wait for the engine thread; more are refused.
+const COMMANDS: usize = 64;
+
+/// What the rest of the daemon asks of the engine thread. An answer nobody waits for is dropped.
+#[derive(Debug)]
+pub enum Command {
+    /// The present status.
+    Status(oneshot::Sender<StatusReport>),
+    /// Why an instance is in its state.
+    Explain {
+        /// Its name.
+        instance: String,
+        /// The answer, or why there is none.
+        reply: oneshot::Sender<Result<ExplainReport, String>>,
+    },
+    /// Another node is to become Active.
+    Switchover {
+        /// A group or an instance.
+        target: String,
+        /// The node that is to take over.
+        to: Option<String>,
+        /// What was handed over, or why nothing was.
+        reply: oneshot::Sender<Result<SwitchoverReport, String>>,
+    },
+    /// The dataplane's verdicts by reason.
+    Counters(oneshot::Sender<Result<Counters, String>>),
+    /// A new configuration.
+    Reload {
+        /// Validated.
+        plan: Plan,
+        /// What changed.
+        reply: oneshot::Sender<ReloadReport>,
+    },
+    /// Answered after a full turn: the thread lives.
+    Ping(oneshot::Sender<()>),
+    /// Hand everything over, and end.
+    Shutdown,
+}
+
+/// How the rest of the daemon reaches the engine thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: SyncSender<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+/// The engine thread cannot take the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// It has ended.
+    #[error("the engine thread has ended")]
+    Ended,
+    /// It has not taken up the earlier ones.
+    #[error("the engine thread does not take up commands: it is stopped or starved")]
+    Busy,
+}
+
+impl Handle {
+    /// Hands a command over, without waiting.
+    ///
+    /// # Errors
+    /// See [`Unreachable`].
+    pub fn send(&self, command: Command) -> Result<(), Unreachable> {
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Unreachable::Busy,
+                TrySendError::Disconnected(_) => Unreachable::Ended,
+            })?;
+        // The counter of an eventfd overflows only after 2^64 unread commands.
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+
+    /// Hands a command over and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`Unreachable`].
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Unreachable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.await.map_err(|_| Unreachable::Ended)
+    }
+}
+
+fn wake_fd() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}

@@ -1,0 +1,65 @@
+//! A validated configuration, with every instance's slot in the dataplane's maps.
+
+use ha_common::{Nanos, gate::Epoch};
+use ha_core::{EngineConfig, GroupConfig, InstanceConfig, InstanceId};
+
+use crate::config::Instance;
+
+/// What the engine thread is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// This node's name.
+    pub node: String,
+    /// How long to listen after the start.
+    pub start_delay: Nanos,
+    /// The names of the groups.
+    pub groups: Vec<String>,
+    /// The instances.
+    pub seats: Vec<SeatPlan>,
+}
+
+/// An instance and its slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatPlan {
+    /// The slot; an instance keeps it as long as it is the same virtual router.
+    pub id: InstanceId,
+    /// The instance.
+    pub instance: Instance,
+}
+
+impl Plan {
+    /// For the engine. `adopted` gives the epoch that the maps hold for a slot.
+    pub(super) fn engine_config(
+        &self,
+        kernel_watch: bool,
+        adopted: impl Fn(InstanceId) -> Epoch,
+    ) -> EngineConfig {
+        EngineConfig {
+            start_delay: self.start_delay,
+            instances: self
+                .seats
+                .iter()
+                .map(|seat| InstanceConfig {
+                    id: seat.id,
+                    name: seat.instance.name.clone(),
+                    group: seat.instance.group,
+                    version: seat.instance.version,
+                    vrid: seat.instance.vrid,
+                    priority: seat.instance.priority,
+                    preempt: seat.instance.preempt,
+                    preempt_delay: seat.instance.preempt_delay,
+                    advert_interval: seat.instance.advert_interval,
+                    sole_peer: seat.instance.peers.len() == 1,
+                    announce: seat.instance.announce,
+                    adopted_epoch: adopted(seat.id),
+                })
+                .collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|name| GroupConfig { name: name.clone() })
+                .collect(),
+            kernel_watch,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One instance as the engine thread carries it: what the engine decided, and what was done about it.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use ha_common::{MonoNs, Priority, abi, abi::AdvertWord, gate::Lease};
+use ha_core::{InstanceId, InterfaceCondition, State, Version};
+use ipnet::Ipv4Net;
+
+use super::plan::SeatPlan;
+use crate::config::Instance;
+
+/// One instance.
+pub(super) struct Seat {
+    pub(super) id: InstanceId,
+    pub(super) name: Arc<str>,
+    pub(super) config: Instance,
+    /// The priority with which the dataplane compares.
+    pub(super) rank: Priority,
+    pub(super) state: State,
+    /// What the engine was told of its interface last.
+    pub(super) condition: Option<InterfaceCondition>,
+    pub(super) source: Option<Ipv4Addr>,
+    /// The dataplane did not take its configuration.
+    pub(super) refused: bool,
+    /// Whether the VIPs are to be on the interface.
+    pub(super) holds_vips: bool,
+    /// VIPs that could not be removed so far.
+    pub(super) owes_removal: bool,
+    /// VIPs that are the node's own addresses (priority 255): never removed.
+    pub(super) own: Vec<Ipv4Net>,
+    /// The lease that opened the gate.
+    pub(super) gate: Option<Lease>,
+    /// Whether this take-over was announced already.
+    pub(super) announced: bool,
+    /// The latest stamp that the engine knows.
+    pub(super) heard: MonoNs,
+    /// What the last advert said (mode `off`).
+    pub(super) word: AdvertWord,
+    pub(super) adverts_sent: u64,
+    /// Valid adverts received (mode `off`).
+    pub(super) adverts_received: u64,
+    pub(super) active_since: Option<MonoNs>,
+}
+
+impl Seat {
+    pub(super) fn new(plan: &SeatPlan) -> Self {
+        Self {
+            id: plan.id,
+            name: plan.instance.name.as_str().into(),
+            config: plan.instance.clone(),
+            rank: plan.instance.priority,
+            state: State::Initialize,
+            condition: None,
+            source: None,
+            refused: false,
+            holds_vips: false,
+            owes_removal: false,
+            own: Vec::new(),
+            gate: None,
+            announced: false,
+            heard: MonoNs::ZERO,
+            word: AdvertWord(0),
+            adverts_sent: 0,
+            adverts_received: 0,
+            active_since: None,
+        }
+    }
+
+    pub(super) fn is_owner(&self) -> bool {
+        self.config.priority == Priority::OWNER
+    }
+
+    /// The VIPs that this daemon may take off the interface.
+    pub(super) fn removable(&self) -> Vec<Ipv4Net> {
+        let mut vips = self.config.vips.clone();
+        vips.retain(|vip| !self.own.contains(vip));
+        vips
+    }
+
+    /// For the dataplane.
+    pub(super) fn map_config(&self, ifindex: u32, mac: [u8; 6]) -> abi::InstanceConfig {
+        abi::InstanceConfig {
+            ifindex,
+            leases: 1,
+            vrid: self.config.vrid.get(),
+            version: match self.config.version {
+                Version::V2 => 2,
+                Version::V3 => 3,
+            },
+            priority: self.rank.0,
+            unicast: u8::from(!self.config.peers.is_empty()),
+            mac,
+            source: self.source.map_or([0; 4], |source| source.octets()),
+            interval_centis: centis(self.config.advert_interval.0),
+            ..abi::InstanceConfig::default()
+        }
+    }
+
+    /// What it is about, as a sentence.
+    pub(super) fn in_words(&self) -> String {
+        let source = match (self.source, self.config.source) {
+            (Some(source), _) | (None, Some(source)) => format!("address {source}"),
+            (None, None) => "its first address".to_owned(),
+        };
+        format!(
+            "It is about {} on interface {} with {source}, VRID {}.",
+            self.vips_in_words(),
+            self.config.interface,
+            self.config.vrid
+        )
+    }
+
+    /// The VIPs in words.
+    pub(super) fn vips_in_words(&self) -> String {
+        in_words(&self.config.vips)
+    }
+}
+
+/// Addresses in words.
+pub(super) fn in_words(vips: &[Ipv4Net]) -> String {
+    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+    vips.join(", ")
+}
+
+/// Nanoseconds as centiseconds; the configuration holds only what fits.
+pub(super) fn centis(nanos: u64) -> u16 {
+    u16::try_from(nanos / 10_000_000).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,606 @@
+//! Carries out what the engine decides, and tells it what became of the interfaces.
+
+use std::{collections::BTreeMap, io, net::Ipv4Addr};
+
+use ha_common::{
+    MonoNs, Nanos,
+    abi::AdvertWord,
+    gate::{Epoch, Lease},
+    wire::{arp, vrrp::MAX_PACKET_LEN},
+};
+use ha_core::{Action, Input, InstanceId, InterfaceCondition, State, Transition};
+use ipnet::Ipv4Net;
+
+use super::{
+    advert,
+    outbox::{Level, Outbox},
+    seat::{Seat, in_words},
+};
+use crate::{
+    dataplane::{Attachment, Dataplane},
+    events::Kind,
+    net::{
+        links::{Link, Links},
+        netlink::AddressLane,
+        port::Port,
+    },
+    sys::clock,
+};
+
+/// How long until a failed attach, or a failed removal of VIPs, is tried again.
+const RETRY: Nanos = Nanos::from_secs(1);
+
+/// An interface that an instance names.
+#[derive(Default)]
+pub(super) struct Interface {
+    /// 0 while it is not there.
+    pub(super) ifindex: u32,
+    pub(super) mac: [u8; 6],
+    pub(super) port: Option<Port>,
+    pub(super) attachment: Option<Attachment>,
+    /// Why nothing is attached.
+    pub(super) error: Option<String>,
+}
+
+/// Everything that the engine thread acts with.
+pub(super) struct Shell {
+    pub(super) dataplane: Option<Dataplane>,
+    pub(super) lane: AddressLane,
+    pub(super) links: Links,
+    pub(super) interfaces: BTreeMap<String, Interface>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) out: Outbox,
+    /// When to try again what failed.
+    pub(super) retry_at: Option<MonoNs>,
+    /// The engine has handed everything over.
+    pub(super) finished: bool,
+    /// Sockets to be watched were opened or closed (mode `off`).
+    pub(super) ports_changed: bool,
+    pub(super) buffer: Box<[u8; MAX_PACKET_LEN]>,
+}
+
+impl Shell {
+    /// Carries out one action; the outcome, where the engine asks for one.
+    pub(super) fn execute(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::SetEpoch { instance, epoch } => self.set_epoch(instance, epoch),
+            Action::SetLease {
+                instance,
+                slot,
+                lease,
+            } => self.set_lease(instance, slot, lease),
+            Action::SetRank { instance, priority } => {
+                if let Some(seat) = self.seat_mut(instance) {
+                    seat.rank = priority;
+                }
+                if let Some(dataplane) = &mut self.dataplane
+                    && let Err(error) = dataplane.set_priority(instance, priority.0)
+                {
+                    self.out.log(
+                        Level::Error,
+                        format!("the dataplane did not take the priority: {error}"),
+                    );
+                }
+            }
+            Action::Watch { instance, down } => self.watch(instance, down),
+            Action::SendAdvert {
+                instance,
+                priority,
+                interval,
+                round,
+            } => {
+                let heard = self.last_word(instance);
+                let index = self.index(instance)?;
+                let seat = &mut self.seats[index];
+                let port = self
+                    .interfaces
+                    .get(&seat.config.interface)
+                    .and_then(|interface| interface.port.as_ref());
+                let result = match port {
+                    Some(port) => {
+                        advert::send(seat, port, heard, priority, interval, &mut self.buffer)
+                    }
+                    None => Err(format!("{} has no socket", seat.config.interface)),
+                };
+                seat.adverts_sent += u64::from(result.is_ok());
+                return Some(Input::AdvertSent {
+                    instance,
+                    round,
+                    result,
+                });
+            }
+            Action::AddVips { instance } => {
+                let result = self.add_vips(instance)?;
+                return Some(Input::VipsAdded { instance, result });
+            }
+            Action::RemoveVips { instance } => self.remove_vips(instance),
+            Action::Announce { instance } => {
+                let result = self.announce(instance, None)?;
+                return Some(Input::Announced { instance, result });
+            }
+            Action::Report(transition) => self.report(&transition),
+            Action::Note { instance, sentence } => {
+                if let Some(index) = self.index(instance) {
+                    let name = &self.seats[index].name;
+                    self.out.event(clock::now(), name, Kind::Note, sentence);
+                }
+            }
+            Action::Finished => self.finished = true,
+        }
+        None
+    }
+
+    fn index(&self, id: InstanceId) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.id == id)
+    }
+
+    pub(super) fn seat_mut(&mut self, id: InstanceId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.id == id)
+    }
+
+    /// What the last advert said.
+    fn last_word(&self, id: InstanceId) -> AdvertWord {
+        match &self.dataplane {
+            Some(dataplane) => AdvertWord(dataplane.received(id).last_word),
+            None => self
+                .index(id)
+                .map_or(AdvertWord(0), |index| self.seats[index].word),
+        }
+    }
+
+    fn set_epoch(&mut self, id: InstanceId, epoch: Epoch) {
+        if let Some(dataplane) = &self.dataplane {
+            dataplane.set_epoch(id, epoch);
+        }
+        let now = clock::now();
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        let seat = &mut self.seats[index];
+        seat.announced = false;
+        // A gate that ran out while this thread was held up closed at its deadline, not now.
+        if let Some(lease) = seat.gate.take() {
+            let (at, how) = if lease.deadline() <= now {
+                (lease.deadline(), "closed by itself: its lease ran out")
+            } else {
+                (now, "was closed")
+            };
+            let sentence = format!(
+                "the gate {how}; this node no longer speaks for {}",
+                seat.vips_in_words()
+            );
+            self.out.event(at, &seat.name, Kind::GateClosed, sentence);
+        }
+    }
+
+    fn set_lease(&mut self, id: InstanceId, slot: usize, lease: Lease) {
+        if let Some(dataplane) = &self.dataplane {
+            dataplane.set_lease(id, slot, lease);
+        }
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        let seat = &mut self.seats[index];
+        if seat.gate.replace(lease).is_none() {
+            let sentence = format!(
+                "the gate opened; this node speaks for {}",
+                seat.vips_in_words()
+            );
+            self.out
+                .event(clock::now(), &seat.name, Kind::GateOpen, sentence);
+        }
+    }
+
+    fn watch(&mut self, id: InstanceId, down: Option<Nanos>) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        if let Err(error) = dataplane.watch(id, down.map_or(0, |down| down.0)) {
+            self.out.log(
+                Level::Error,
+                format!("the kernel's silence timer could not be set; this node relies on its backstop: {error}"),
+            );
+        }
+    }
+
+    fn add_vips(&mut self, id: InstanceId) -> Option<Result<(), String>> {
+        let index = self.index(id)?;
+        let result = self.put_vips(index);
+        let seat = &mut self.seats[index];
+        let vips = seat.removable();
+        if result.is_ok() && !seat.holds_vips && !vips.is_empty() {
+            let sentence = format!("{} put on {}", in_words(&vips), seat.config.interface);
+            self.out
+                .event(clock::now(), &seat.name, Kind::VipsAdded, sentence);
+        }
+        seat.holds_vips = true;
+        seat.owes_removal = false;
+        Some(result)
+    }
+
+    /// Puts a seat's VIPs on its interface; those that are there stay.
+    pub(super) fn put_vips(&mut self, index: usize) -> Result<(), String> {
+        let seat = &self.seats[index];
+        let Some(link) = self.links.table().by_name(&seat.config.interface) else {
+            return Err(format!("there is no interface {}", seat.config.interface));
+        };
+        let others: Vec<Ipv4Net> = link
+            .addresses
+            .iter()
+            .filter(|net| !self.is_vip(net.addr()))
+            .copied()
+            .collect();
+        let ifindex = link.ifindex;
+        self.lane
+            .add(ifindex, &self.seats[index].config.vips, &others)
+            .map_err(|error| error.to_string())
+    }
+
+    fn is_vip(&self, address: Ipv4Addr) -> bool {
+        self.seats
+            .iter()
+            .flat_map(|seat| &seat.config.vips)
+            .any(|vip| vip.addr() == address)
+    }
+
+    fn remove_vips(&mut self, id: InstanceId) {
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        let vips = self.seats[index].removable();
+        let result = self.take_vips(index, &vips);
+        let seat = &mut self.seats[index];
+        let held = std::mem::take(&mut seat.holds_vips);
+        seat.owes_removal = result.is_err();
+        match result {
+            Ok(()) if held && !vips.is_empty() => {
+                let sentence = format!("{} taken off {}", in_words(&vips), seat.config.interface);
+                self.out
+                    .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let text = format!(
+                    "{}: the VIPs could not be taken off {}, to be tried again; the gate is closed: {error}",
+                    seat.name, seat.config.interface
+                );
+                self.out.log(Level::Error, text);
+                self.retry_soon();
+            }
+        }
+    }
+
+    /// Takes addresses off a seat's interface; an interface that is gone took them along.
+    pub(super) fn take_vips(&mut self, index: usize, vips: &[Ipv4Net]) -> io::Result<()> {
+        let seat = &self.seats[index];
+        match self.links.table().by_name(&seat.config.interface) {
+            Some(link) => self.lane.remove(link.ifindex, vips),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one gratuitous ARP for each VIP, or for each of `only`.
+    pub(super) fn announce(
+        &mut self,
+        id: InstanceId,
+        only: Option<&[Ipv4Net]>,
+    ) -> Option<Result<(), String>> {
+        let index = self.index(id)?;
+        let seat = &mut self.seats[index];
+        let Some(interface) = self.interfaces.get(&seat.config.interface) else {
+            return Some(Err(format!(
+                "there is no interface {}",
+                seat.config.interface
+            )));
+        };
+        let Some(port) = &interface.port else {
+            return Some(Err(format!("{} has no socket", seat.config.interface)));
+        };
+        let mut result = Ok(());
+        for vip in only.unwrap_or(&seat.config.vips) {
+            let frame = arp::announcement(vip.addr().octets(), interface.mac);
+            if let Err(error) = port.send_arp(&frame) {
+                result = Err(format!("{}: {error}", vip.addr()));
+            }
+        }
+        if result.is_ok() && !std::mem::replace(&mut seat.announced, true) {
+            let sentence = format!("{} announced by gratuitous ARP", seat.vips_in_words());
+            self.out
+                .event(clock::now(), &seat.name, Kind::Announced, sentence);
+        }
+        Some(result)
+    }
+
+    fn report(&mut self, transition: &Transition) {
+        if let Some(seat) = self.seat_mut(transition.instance) {
+            seat.state = transition.to;
+            seat.active_since = (transition.to == State::Active).then_some(transition.at);
+        }
+        let sentence = format!(
+            "{} is {}: {}",
+            transition.name, transition.to, transition.cause
+        );
+        self.out.transition(
+            transition.at,
+            &transition.name.as_str().into(),
+            (transition.from.name(), transition.to.name()),
+            sentence,
+        );
+    }
+
+    /// Tells the dataplane what an instance is, once its interface is there.
+    pub(super) fn configure(&mut self, id: InstanceId) {
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        let seat = &self.seats[index];
+        let (Some(dataplane), Some(interface)) = (
+            &mut self.dataplane,
+            self.interfaces.get(&seat.config.interface),
+        ) else {
+            return;
+        };
+        if interface.ifindex == 0 {
+            return;
+        }
+        let vips: Vec<Ipv4Addr> = seat.config.vips.iter().map(Ipv4Net::addr).collect();
+        let config = seat.map_config(interface.ifindex, interface.mac);
+        let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
+        self.seats[index].refused = result.is_err();
+        if let Err(error) = result {
+            let text = format!(
+                "{}: the dataplane refused its configuration: {error}",
+                self.seats[index].name
+            );
+            self.out.log(Level::Error, text);
+            self.retry_soon();
+        }
+    }
+
+    /// Compares the interfaces with what is attached, and tells what changed for the engine.
+    pub(super) fn follow_links(&mut self, inputs: &mut Vec<Input>) {
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            self.follow_link(&name);
+        }
+        for index in 0..self.seats.len() {
+            self.follow_seat(index, inputs);
+        }
+    }
+
+    fn follow_link(&mut self, name: &str) {
+        let link = self.links.table().by_name(name).cloned();
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        let found = link.as_ref().map_or(0, |link| link.ifindex);
+        let gone = interface.ifindex;
+        if gone != 0 && gone != found {
+            *interface = Interface::default();
+            self.ports_changed = true;
+            if let Some(dataplane) = &mut self.dataplane {
+                // The interface took its programs along; what is left are pins.
+                if let Err(error) = dataplane.detach(gone) {
+                    self.out
+                        .log(Level::Info, format!("{name} is gone: {error}"));
+                }
+            }
+            self.out
+                .log(Level::Warn, format!("interface {name} is gone"));
+        }
+        let Some(link) = link else {
+            return;
+        };
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        // What guards the VIPs is in place before the programs are, so that no VIP is without its gate.
+        if (interface.ifindex, interface.mac) != (link.ifindex, link.mac) {
+            interface.ifindex = link.ifindex;
+            interface.mac = link.mac;
+            self.configure_all(name);
+        }
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        if interface.port.is_some() {
+            return;
+        }
+        match open(&mut self.dataplane, &link) {
+            Ok((port, attachment)) => {
+                self.out
+                    .log(Level::Info, attached(name, attachment.as_ref()));
+                interface.port = Some(port);
+                interface.attachment = attachment;
+                interface.error = None;
+                self.ports_changed = true;
+            }
+            Err(error) => {
+                if interface.error.as_ref() != Some(&error) {
+                    self.out.log(Level::Error, format!("{name}: {error}"));
+                }
+                interface.error = Some(error);
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn configure_all(&mut self, interface: &str) {
+        let ids: Vec<InstanceId> = self
+            .seats
+            .iter()
+            .filter(|seat| seat.config.interface == interface)
+            .map(|seat| seat.id)
+            .collect();
+        for id in ids {
+            self.configure(id);
+        }
+    }
+
+    fn follow_seat(&mut self, index: usize, inputs: &mut Vec<Input>) {
+        let seat = &self.seats[index];
+        let id = seat.id;
+        let name = &seat.config.interface;
+        let failed = seat.refused
+            || self
+                .interfaces
+                .get(name)
+                .is_none_or(|interface| interface.port.is_none());
+        // Another owner's VIPs, and our own ones, are no host's first address; an owner's are.
+        let vips: Vec<Ipv4Net> = self
+            .seats
+            .iter()
+            .filter(|seat| !seat.is_owner())
+            .flat_map(|seat| seat.config.vips.iter().copied())
+            .collect();
+        let link = self.links.table().by_name(name);
+        let condition = match link {
+            None => InterfaceCondition::Absent,
+            Some(link) => match link.condition(seat.config.source, &vips) {
+                InterfaceCondition::Ready { .. } if failed => InterfaceCondition::NoDataplane,
+                condition => condition,
+            },
+        };
+        let lost = seat.holds_vips
+            && link.is_some_and(|link| seat.config.vips.iter().any(|vip| !link.has(vip.addr())));
+        let own: Vec<Ipv4Net> = match link {
+            Some(link) if seat.is_owner() && !seat.holds_vips => seat
+                .config
+                .vips
+                .iter()
+                .filter(|vip| link.addresses.contains(vip))
+                .copied()
+                .collect(),
+            _ => seat.own.clone(),
+        };
+        let seat = &mut self.seats[index];
+        seat.own = own;
+        if seat.condition.as_ref() != Some(&condition) {
+            seat.condition = Some(condition);
+            if let InterfaceCondition::Ready {
+                source: std::net::IpAddr::V4(source),
+            } = condition
+                && seat.source.replace(source) != Some(source)
+            {
+                self.configure(id);
+            }
+            let seat = &self.seats[index];
+            if !matches!(condition, InterfaceCondition::Ready { .. }) {
+                let sentence = format!("waits for {}: {condition}", seat.config.interface);
+                self.out
+                    .event(clock::now(), &seat.name, Kind::Note, sentence);
+            }
+            inputs.push(Input::Interface {
+                instance: id,
+                condition,
+            });
+        }
+        if lost {
+            let seat = &self.seats[index];
+            let sentence = format!(
+                "somebody else took {} off {}",
+                seat.vips_in_words(),
+                seat.config.interface
+            );
+            self.out
+                .log(Level::Warn, format!("{}: {sentence}", seat.name));
+            inputs.push(Input::VipLost { instance: id });
+        }
+    }
+
+    fn retry_soon(&mut self) {
+        let at = clock::now().after(RETRY);
+        self.retry_at = Some(self.retry_at.map_or(at, |set| set.min(at)));
+    }
+
+    /// Tries again what failed: attaching, and removing VIPs.
+    pub(super) fn retry(&mut self, inputs: &mut Vec<Input>) {
+        self.retry_at = None;
+        let owing: Vec<InstanceId> = self
+            .seats
+            .iter()
+            .filter(|seat| seat.owes_removal)
+            .map(|seat| seat.id)
+            .collect();
+        for id in owing {
+            self.remove_vips(id);
+        }
+        let refused: Vec<InstanceId> = self
+            .seats
+            .iter()
+            .filter(|seat| seat.refused)
+            .map(|seat| seat.id)
+            .collect();
+        for id in refused {
+            self.configure(id);
+        }
+        self.follow_links(inputs);
+    }
+
+    /// Drops the interfaces that no instance names any more, and takes in new ones.
+    pub(super) fn match_interfaces(&mut self) {
+        let wanted: Vec<String> = self
+            .seats
+            .iter()
+            .map(|seat| seat.config.interface.clone())
+            .collect();
+        let unused: Vec<String> = self
+            .interfaces
+            .keys()
+            .filter(|name| !wanted.contains(name))
+            .cloned()
+            .collect();
+        for name in unused {
+            let gone = self.interfaces.remove(&name).unwrap_or_default();
+            self.ports_changed = true;
+            if let Some(dataplane) = &mut self.dataplane
+                && let Err(error) = dataplane.detach(gone.ifindex)
+            {
+                self.out.log(
+                    Level::Warn,
+                    format!("{name}: the dataplane could not be detached: {error}"),
+                );
+            }
+        }
+        for name in wanted {
+            self.interfaces.entry(name).or_default();
+        }
+    }
+}
+
+fn open(
+    dataplane: &mut Option<Dataplane>,
+    link: &Link,
+) -> Result<(Port, Option<Attachment>), String> {
+    let attachment = match dataplane {
+        Some(dataplane) => Some(
+            dataplane
+                .attach(&link.name, link.ifindex)
+                .map_err(|error| format!("the dataplane could not be attached: {error}"))?,
+        ),
+        None => None,
+    };
+    let port = Port::open(link.ifindex, dataplane.is_none())
+        .map_err(|error| format!("the sockets could not be opened: {error}"))?;
+    Ok((port, attachment))
+}
+
+fn attached(name: &str, attachment: Option<&Attachment>) -> String {
+    match attachment {
+        None => format!("{name}: adverts by sockets alone, no gate"),
+        Some(attachment) => format!(
+            "{name}: XDP {} in {} mode, egress guard by {}",
+            if attachment.adopted {
+                "adopted"
+            } else {
+                "attached"
+            },
+            if attachment.native {
+                "native"
+            } else {
+                "generic"
+            },
+            if attachment.tcx { "tcx" } else { "clsact" },
+        ),
+    }
+}

@@ -1,0 +1,151 @@
+//! What the engine thread reports about itself.
+
+use ha_common::{MonoNs, abi::Reason};
+use ha_core::{Engine, InstanceStatus, State, Version};
+
+use super::{seat::Seat, shell::Shell};
+use crate::{
+    control::report::{
+        Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, StatusReport,
+    },
+    dataplane::Dataplane,
+    sys::clock,
+};
+
+/// What does not change while the daemon runs, and what is counted.
+#[derive(Clone, Debug)]
+pub(super) struct Vitals {
+    pub(super) node: String,
+    pub(super) started: MonoNs,
+    pub(super) groups: Vec<String>,
+    pub(super) pin_dir: Option<std::path::PathBuf>,
+    pub(super) engine: EngineReport,
+}
+
+/// The whole status.
+pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoNs) -> StatusReport {
+    let interfaces: Vec<InterfaceReport> = shell
+        .interfaces
+        .iter()
+        .map(|(name, interface)| InterfaceReport {
+            name: name.clone(),
+            ifindex: (interface.ifindex != 0).then_some(interface.ifindex),
+            mode: match (&interface.port, interface.attachment) {
+                (None, _) => "none",
+                (Some(_), None) => "off",
+                (Some(_), Some(attachment)) if attachment.native => "native",
+                (Some(_), Some(_)) => "generic",
+            }
+            .to_owned(),
+            egress: interface
+                .attachment
+                .map(|attachment| if attachment.tcx { "tcx" } else { "clsact" }.to_owned()),
+            adopted: interface
+                .attachment
+                .is_some_and(|attachment| attachment.adopted),
+            error: interface.error.clone(),
+        })
+        .collect();
+    StatusReport {
+        node: vitals.node.clone(),
+        mode: "active-standby".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: clock::rfc3339(vitals.started),
+        time: clock::rfc3339(now),
+        now_ns: now.0,
+        dataplane: DataplaneReport {
+            mode: overall_mode(shell.dataplane.is_some(), &interfaces).to_owned(),
+            pin_dir: vitals.pin_dir.clone(),
+            kernel_watch: shell.dataplane.as_ref().is_some_and(Dataplane::has_watch),
+            interfaces,
+            counters: counters(shell).unwrap_or_default(),
+        },
+        engine: EngineReport {
+            lost_messages: shell.out.lost(),
+            ..vitals.engine.clone()
+        },
+        instances: engine
+            .status(now)
+            .iter()
+            .filter_map(|status| {
+                let seat = shell.seats.iter().find(|seat| seat.id == status.instance)?;
+                Some(instance(shell, seat, status, &vitals.groups, now))
+            })
+            .collect(),
+    }
+}
+
+/// One word for all interfaces.
+fn overall_mode(has_dataplane: bool, interfaces: &[InterfaceReport]) -> &str {
+    if !has_dataplane {
+        return "off";
+    }
+    let mut modes = interfaces
+        .iter()
+        .map(|interface| interface.mode.as_str())
+        .filter(|mode| *mode != "none");
+    match modes.next() {
+        None => "none",
+        Some(first) if modes.all(|mode| mode == first) => first,
+        Some(_) => "mixed",
+    }
+}
+
+fn instance(
+    shell: &Shell,
+    seat: &Seat,
+    status: &InstanceStatus,
+    groups: &[String],
+    now: MonoNs,
+) -> InstanceReport {
+    let (gate_open, adverts_received) = match &shell.dataplane {
+        Some(dataplane) => (
+            dataplane.gate_open(seat.id, now),
+            dataplane.received(seat.id).adverts,
+        ),
+        None => (status.state == State::Active, seat.adverts_received),
+    };
+    InstanceReport {
+        name: status.name.clone(),
+        interface: seat.config.interface.clone(),
+        group: seat
+            .config
+            .group
+            .and_then(|group| groups.get(group))
+            .cloned(),
+        vrid: status.vrid.get(),
+        vrrp_version: match seat.config.version {
+            Version::V2 => 2,
+            Version::V3 => 3,
+        },
+        state: status.state.name().to_owned(),
+        keepalived_state: status.state.keepalived_name().to_owned(),
+        priority: status.priority.0,
+        effective_priority: status.effective_priority.0,
+        vips: seat.config.vips.iter().map(ToString::to_string).collect(),
+        vips_present: seat.holds_vips,
+        gate_open,
+        active_since: seat.active_since.map(clock::rfc3339),
+        since: clock::rfc3339(status.since),
+        since_ns: status.since.0,
+        cause: status.cause.to_string(),
+        active_peer: status.active_peer,
+        source: seat.source,
+        peers: seat.config.peers.clone(),
+        adverts_sent: seat.adverts_sent,
+        adverts_received,
+    }
+}
+
+/// The verdicts by reason; none without a dataplane.
+pub(super) fn counters(shell: &Shell) -> Result<Counters, String> {
+    let Some(dataplane) = &shell.dataplane else {
+        return Ok(Counters::new());
+    };
+    let counters = dataplane.counters().map_err(|error| error.to_string())?;
+    Ok(counters
+        .into_iter()
+        .map(|(reason, count): (Reason, u64)| (reason.name().to_owned(), count))
+        .collect())
+}

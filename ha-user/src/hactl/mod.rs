@@ -1,0 +1,159 @@
+//! The control tool: asks, and prints for people or for programs.
+
+mod render;
+mod table;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::Path,
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use self::render::Style;
+use crate::{
+    cli::{Command, Hactl},
+    control::{
+        client::{ClientError, ask},
+        protocol::Request,
+        report::{
+            Counters, EventReport, ExplainReport, ReloadReport, StatusReport, SwitchoverReport,
+        },
+    },
+};
+
+/// How long `switchover` watches for the new Active router, and how often it looks.
+const TAKEOVER_LIMIT: u32 = 300;
+const TAKEOVER_STEP: Duration = Duration::from_millis(10);
+
+/// Why `hactl` did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the answer cannot be printed: {0}")]
+    Output(#[from] io::Error),
+    #[error("the answer cannot be printed: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    NobodyTookOver(String),
+}
+
+/// Runs one command.
+#[must_use]
+pub fn run(arguments: &Hactl) -> ExitCode {
+    let out = io::stdout();
+    let style = Style {
+        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    match carry_out(arguments, style, &mut out.lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // Nothing is left to tell it to when this fails too.
+            let _ = writeln!(io::stderr().lock(), "hactl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<(), Failure> {
+    let socket = &arguments.control;
+    let json = arguments.json;
+    match &arguments.command {
+        Command::Status => {
+            let report: StatusReport = ask(socket, Request::Status)?;
+            print(out, json, &report, |report| render::status(report, style))
+        }
+        Command::Events { limit } => {
+            let request = Request::Events {
+                limit: Some(*limit),
+            };
+            let report: Vec<EventReport> = ask(socket, request)?;
+            print(out, json, &report, |report| render::events(report, style))
+        }
+        Command::Explain { instance } => {
+            let request = Request::Explain {
+                instance: instance.clone(),
+            };
+            let report: ExplainReport = ask(socket, request)?;
+            print(out, json, &report, render::explain)
+        }
+        Command::Switchover { target, to } => {
+            let request = Request::Switchover {
+                target: target.clone(),
+                to: to.clone(),
+            };
+            let report: SwitchoverReport = ask(socket, request)?;
+            print(out, json, &report, render::switchover)?;
+            watch_takeover(socket, &report, json, out)
+        }
+        Command::Reload => {
+            let report: ReloadReport = ask(socket, Request::Reload)?;
+            print(out, json, &report, render::reload)
+        }
+        Command::Counters => {
+            let report: Counters = ask(socket, Request::Counters)?;
+            print(out, json, &report, render::counters)
+        }
+    }
+}
+
+fn print<T: Serialize>(
+    out: &mut impl Write,
+    json: bool,
+    report: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    if json {
+        let value: Value = serde_json::to_value(report)?;
+        writeln!(out, "{value:#}")?;
+    } else {
+        write!(out, "{}", text(report))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Waits until another node is Active for everything that was released.
+fn watch_takeover(
+    socket: &Path,
+    released: &SwitchoverReport,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    for _ in 0..TAKEOVER_LIMIT {
+        let status: StatusReport = ask(socket, Request::Status)?;
+        let mut moved: Vec<&crate::control::report::InstanceReport> = status
+            .instances
+            .iter()
+            .filter(|instance| released.released.contains(&instance.name))
+            .collect();
+        if moved.iter().all(|instance| instance.active_peer.is_some()) {
+            moved.sort_by(|left, right| left.name.cmp(&right.name));
+            if !json {
+                write!(out, "{}", render::taken_over(&moved))?;
+                out.flush()?;
+            }
+            return Ok(());
+        }
+        if let Some(back) = moved.iter().find(|instance| instance.state == "active") {
+            return Err(Failure::NobodyTookOver(format!(
+                "no other node took {} over, so this one is Active again: see `hactl status` there",
+                back.name
+            )));
+        }
+        thread::sleep(TAKEOVER_STEP);
+    }
+    Err(Failure::NobodyTookOver(format!(
+        "{} was released, but no other node was heard to be Active: see `hactl status` there",
+        released.released.join(", ")
+    )))
+}

@@ -1,0 +1,335 @@
+//! Reports as text for people.
+
+use std::fmt::Write as _;
+
+use super::table::Table;
+use crate::control::report::{
+    Counters, EventReport, ExplainReport, InstanceReport, ReloadReport, StatusReport,
+    SwitchoverReport,
+};
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    /// Whether the terminal takes colours.
+    pub(super) colour: bool,
+}
+
+impl Style {
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn state(self, text: &str) -> String {
+        match text {
+            "active" => self.paint("1;32", text),
+            "fault" => self.paint("1;31", text),
+            "promoting" | "demoting" => self.paint("33", text),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// `hactl status`.
+pub(super) fn status(report: &StatusReport, style: Style) -> String {
+    let mut text = String::new();
+    let dataplane = &report.dataplane;
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "{}  {}  had {} (process {}) since {}",
+        style.paint("1", &report.node),
+        report.mode,
+        report.version,
+        report.pid,
+        report.started
+    );
+    let _ = writeln!(text, "dataplane: {}", mode_in_words(&dataplane.mode));
+    for interface in &dataplane.interfaces {
+        let _ = write!(text, "  {}: {}", interface.name, interface.mode);
+        if let Some(egress) = &interface.egress {
+            let _ = write!(text, ", egress guard {egress}");
+        }
+        if interface.adopted {
+            let _ = write!(text, ", adopted");
+        }
+        if let Some(error) = &interface.error {
+            let _ = write!(text, ", {}", style.paint("1;31", error));
+        } else if interface.ifindex.is_none() {
+            let _ = write!(text, ", there is no such interface yet");
+        }
+        let _ = writeln!(text);
+    }
+    if dataplane.mode != "off" && dataplane.pin_dir.is_none() {
+        let _ = writeln!(
+            text,
+            "  {}",
+            style.paint("1;33", "nothing is pinned: no gate after SIGKILL")
+        );
+    }
+    if report.engine.realtime_priority == 0 {
+        let _ = writeln!(text, "  the engine thread has no real-time priority");
+    }
+    let _ = writeln!(text);
+    let mut table = Table::new(&[
+        "INSTANCE",
+        "INTERFACE",
+        "VRID",
+        "STATE",
+        "PRIORITY",
+        "GATE",
+        "ACTIVE NODE",
+        "SINCE",
+        "VIPS",
+    ]);
+    for instance in &report.instances {
+        table.row(row(instance));
+    }
+    text.push_str(&table.render(|row, column, cell| match (row, column) {
+        (0, _) => style.paint("2", cell),
+        (_, 3) => style.state(cell),
+        _ => cell.to_owned(),
+    }));
+    text
+}
+
+fn mode_in_words(mode: &str) -> &str {
+    match mode {
+        "native" => "XDP in native mode",
+        "generic" => "XDP in generic mode",
+        "mixed" => "XDP, native and generic",
+        "none" => "XDP, not attached to any interface yet",
+        "off" => "off: sockets alone, NO GATE",
+        other => other,
+    }
+}
+
+fn row(instance: &InstanceReport) -> Vec<String> {
+    let priority = if instance.priority == instance.effective_priority {
+        instance.priority.to_string()
+    } else {
+        format!("{} ({})", instance.effective_priority, instance.priority)
+    };
+    let active = match (&instance.active_peer, instance.state.as_str()) {
+        (_, "active") => "this one".to_owned(),
+        (Some(peer), _) => peer.to_string(),
+        (None, _) => "-".to_owned(),
+    };
+    let name = match &instance.group {
+        Some(group) => format!("{} ({group})", instance.name),
+        None => instance.name.clone(),
+    };
+    vec![
+        name,
+        instance.interface.clone(),
+        instance.vrid.to_string(),
+        instance.state.clone(),
+        priority,
+        if instance.gate_open { "open" } else { "closed" }.to_owned(),
+        active,
+        instance.since.clone(),
+        instance.vips.join(" "),
+    ]
+}
+
+/// `hactl events`.
+pub(super) fn events(events: &[EventReport], style: Style) -> String {
+    let mut table = Table::new(&["TIME", "INSTANCE", "KIND", "WHAT"]);
+    for event in events {
+        let what = match (&event.from, &event.to) {
+            (Some(from), Some(to)) => format!("{from} -> {to}: {}", event.sentence),
+            _ => event.sentence.clone(),
+        };
+        table.row(vec![
+            event.time.clone(),
+            event.instance.clone(),
+            event.kind.clone(),
+            what,
+        ]);
+    }
+    table.render(|row, column, cell| match (row, column) {
+        (0, _) => style.paint("2", cell),
+        (_, 2) if cell == "transition" => style.paint("1", cell),
+        _ => cell.to_owned(),
+    })
+}
+
+/// `hactl explain`.
+pub(super) fn explain(report: &ExplainReport) -> String {
+    let mut text = String::new();
+    for sentence in &report.sentences {
+        let _ = writeln!(text, "{sentence}");
+    }
+    text
+}
+
+/// `hactl switchover`, as soon as everything is released.
+pub(super) fn switchover(report: &SwitchoverReport) -> String {
+    format!("released: {}\n", report.released.join(", "))
+}
+
+/// `hactl switchover`, once another node is Active.
+pub(super) fn taken_over(moved: &[&InstanceReport]) -> String {
+    let mut text = String::new();
+    for instance in moved {
+        if let Some(peer) = &instance.active_peer {
+            let _ = writeln!(text, "{}: {peer} is Active", instance.name);
+        }
+    }
+    text
+}
+
+/// `hactl reload`.
+pub(super) fn reload(report: &ReloadReport) -> String {
+    if report.changes.is_empty() {
+        return "nothing changed\n".to_owned();
+    }
+    let mut text = String::new();
+    for change in &report.changes {
+        let _ = writeln!(text, "{change}");
+    }
+    text
+}
+
+/// `hactl counters`.
+pub(super) fn counters(counters: &Counters) -> String {
+    let mut table = Table::new(&["REASON", "COUNT"]);
+    for (reason, count) in counters {
+        table.row(vec![reason.clone(), count.to_string()]);
+    }
+    table.render(|_, _, cell| cell.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::report::{DataplaneReport, EngineReport, InterfaceReport};
+
+    fn report() -> StatusReport {
+        let instance = InstanceReport {
+            name: "web".to_owned(),
+            interface: "eth0".to_owned(),
+            group: Some("db".to_owned()),
+            vrid: 51,
+            vrrp_version: 3,
+            state: "active".to_owned(),
+            keepalived_state: "MASTER".to_owned(),
+            priority: 100,
+            effective_priority: 100,
+            vips: vec!["192.168.33.100/24".to_owned()],
+            vips_present: true,
+            gate_open: true,
+            active_since: Some("2026-11-21T01:00:00.000000Z".to_owned()),
+            since: "2026-11-21T01:00:00.000000Z".to_owned(),
+            since_ns: 1,
+            cause: "nothing was heard for 36 ms".to_owned(),
+            active_peer: None,
+            source: Some([192, 168, 33, 101].into()),
+            peers: vec![],
+            adverts_sent: 10,
+            adverts_received: 20,
+        };
+        StatusReport {
+            node: "node1".to_owned(),
+            mode: "active-standby".to_owned(),
+            version: "0.1.0".to_owned(),
+            pid: 42,
+            started: "2026-11-21T00:59:00.000000Z".to_owned(),
+            time: "2026-11-21T01:02:00.000000Z".to_owned(),
+            now_ns: 2,
+            dataplane: DataplaneReport {
+                mode: "native".to_owned(),
+                pin_dir: None,
+                kernel_watch: true,
+                interfaces: vec![
+                    InterfaceReport {
+                        name: "eth0".to_owned(),
+                        ifindex: Some(2),
+                        mode: "native".to_owned(),
+                        egress: Some("tcx".to_owned()),
+                        adopted: true,
+                        error: None,
+                    },
+                    InterfaceReport {
+                        name: "eth1".to_owned(),
+                        ifindex: None,
+                        mode: "none".to_owned(),
+                        egress: None,
+                        adopted: false,
+                        error: None,
+                    },
+                ],
+                counters: Counters::new(),
+            },
+            engine: EngineReport {
+                wakeups: 7,
+                timeouts: 3,
+                adverts: 2,
+                realtime_priority: 0,
+                memory_locked: true,
+                thread: 43,
+                lost_messages: 0,
+            },
+            instances: vec![
+                instance.clone(),
+                InstanceReport {
+                    name: "mail".to_owned(),
+                    interface: "eth1".to_owned(),
+                    group: None,
+                    vrid: 7,
+                    state: "backup".to_owned(),
+                    effective_priority: 80,
+                    gate_open: false,
+                    active_since: None,
+                    active_peer: Some([192, 168, 34, 102].into()),
+                    vips: vec![
+                        "192.168.34.100/24".to_owned(),
+                        "192.168.34.99/32".to_owned(),
+                    ],
+                    ..instance
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn status_for_people() {
+        let plain = status(&report(), Style { colour: false });
+        insta::assert_snapshot!(plain);
+        let coloured = status(&report(), Style { colour: true });
+        assert_ne!(coloured, plain);
+        assert!(!plain.contains('\u{1b}') && coloured.contains("\u{1b}[1;32mactive\u{1b}[0m"));
+    }
+
+    /// The contract with programs: keys may be added, not changed.
+    #[test]
+    fn status_for_programs() {
+        let value = serde_json::to_value(report()).unwrap();
+        insta::assert_snapshot!(format!("{value:#}"));
+    }
+
+    #[test]
+    fn events_for_people() {
+        let transition = EventReport {
+            at_ns: 1,
+            time: "2026-11-21T01:00:00.000000Z".to_owned(),
+            instance: "web".to_owned(),
+            kind: "transition".to_owned(),
+            from: Some("backup".to_owned()),
+            to: Some("promoting".to_owned()),
+            sentence: "nothing was heard for 36 ms".to_owned(),
+        };
+        let gate = EventReport {
+            kind: "gate_open".to_owned(),
+            from: None,
+            to: None,
+            sentence: "the gate opened".to_owned(),
+            ..transition.clone()
+        };
+        insta::assert_snapshot!(events(&[transition, gate], Style { colour: false }));
+    }
+}

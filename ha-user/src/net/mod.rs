@@ -1,0 +1,5 @@
+//! The network as the engine thread uses it: netlink, raw sockets, gratuitous ARP.
+
+pub mod links;
+pub mod netlink;
+pub mod port;

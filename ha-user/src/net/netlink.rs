@@ -1,0 +1,266 @@
+//! rtnetlink(7), synchronously: adding and removing addresses, and reading the whole table.
+//!
+//! The kernel handles an address request within `sendto`, so that the answer waits in the socket when
+//! the call returns: a VIP is in place some microseconds after the decision, without another thread.
+//!
+//! **Routes.** A VIP is added as it is configured, so that `ip address` shows what the file says. Where
+//! another address of the interface already lies in the VIP's network, it is added with
+//! `IFA_F_NOPREFIXROUTE`: the network's route belongs to that other address, and neither adding nor
+//! removing the VIP touches it. Where the VIP brings its network along (no other address in it), the
+//! kernel makes the network's route with the VIP and removes it with the VIP.
+//!
+//! **Secondary addresses.** The kernel removes the later addresses of a network together with the first
+//! one (unless `promote_secondaries` is set). Several VIPs of a network that they bring along stand in
+//! that relation: whoever removes one puts the others back ([`crate::engine`] does on reload).
+
+use std::{io, os::fd::AsFd as _, time::Duration};
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    link::LinkMessage,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::{
+    io::Errno,
+    net::{
+        RecvFlags,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+};
+
+/// `nlmsg_type` of an answer: error or acknowledgement.
+const NLMSG_ERROR: u16 = 2;
+/// `nlmsg_type` of the end of a dump.
+const NLMSG_DONE: u16 = 3;
+/// Bytes of a netlink message header.
+const HEADER_LEN: usize = 16;
+/// Requests in one system call: their answers must fit into the socket's receive buffer.
+const BATCH: usize = 64;
+/// A dump that takes longer has failed.
+const DUMP_LIMIT: Duration = Duration::from_secs(2);
+
+/// One netlink message: type and payload.
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    sequence: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// The messages of one datagram. A malformed length ends it.
+pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let header: &[u8; HEADER_LEN] = datagram.first_chunk()?;
+        let (words, _) = header.as_chunks::<4>();
+        let length = usize::try_from(u32::from_ne_bytes(words[0])).ok()?;
+        let payload = datagram.get(HEADER_LEN..length)?;
+        let message = Message {
+            kind: u16::from_ne_bytes([header[4], header[5]]),
+            sequence: u32::from_ne_bytes(words[2]),
+            payload,
+        };
+        let next = length.next_multiple_of(4).min(datagram.len());
+        datagram = &datagram[next..];
+        Some(message)
+    })
+}
+
+/// Adds and removes addresses.
+pub struct AddressLane {
+    socket: Socket,
+    sequence: u32,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+impl AddressLane {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// As socket(2).
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            requests: Vec::with_capacity(BATCH * 64),
+            answers: vec![0; 8192],
+        })
+    }
+
+    /// Puts addresses on an interface; one that is there already is a success. `others` are the
+    /// interface's addresses that are no VIPs.
+    ///
+    /// # Errors
+    /// The first address's that the kernel refused; the others have been tried.
+    pub fn add(&mut self, ifindex: u32, vips: &[Ipv4Net], others: &[Ipv4Net]) -> io::Result<()> {
+        self.each(vips, &[Errno::EXIST], |vip| {
+            let mut message = address(ifindex, vip);
+            if others.iter().any(|other| vip.contains(&other.addr())) {
+                message
+                    .attributes
+                    .push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+            }
+            (
+                NLM_F_CREATE | NLM_F_EXCL,
+                RouteNetlinkMessage::NewAddress(message),
+            )
+        })
+    }
+
+    /// Takes addresses off an interface; one that is not there is a success, and so is an interface
+    /// that is not there.
+    ///
+    /// # Errors
+    /// The first address's that the kernel refused; the others have been tried.
+    pub fn remove(&mut self, ifindex: u32, vips: &[Ipv4Net]) -> io::Result<()> {
+        self.each(vips, &[Errno::ADDRNOTAVAIL, Errno::NODEV], |vip| {
+            (0, RouteNetlinkMessage::DelAddress(address(ifindex, vip)))
+        })
+    }
+
+    fn each(
+        &mut self,
+        vips: &[Ipv4Net],
+        harmless: &[Errno],
+        request: impl Fn(Ipv4Net) -> (u16, RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        let mut result = Ok(());
+        for batch in vips.chunks(BATCH) {
+            self.requests.clear();
+            for vip in batch {
+                let (flags, payload) = request(*vip);
+                self.sequence = self.sequence.wrapping_add(1);
+                push(
+                    &mut self.requests,
+                    flags | NLM_F_REQUEST | NLM_F_ACK,
+                    self.sequence,
+                    payload,
+                );
+            }
+            self.socket
+                .send_to(&self.requests, &SocketAddr::new(0, 0), 0)?;
+            let first = self
+                .sequence
+                .wrapping_sub(u32::try_from(batch.len()).unwrap_or(0));
+            if let Err(error) = self.acknowledged(first, batch, harmless) {
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+
+    /// Reads the answers to the requests that follow `first`; `harmless` are errors that say that what
+    /// was asked for holds anyway.
+    fn acknowledged(
+        &mut self,
+        first: u32,
+        batch: &[Ipv4Net],
+        harmless: &[Errno],
+    ) -> io::Result<()> {
+        let mut left = batch.len();
+        let mut result = Ok(());
+        while left > 0 {
+            let (length, _) = rustix::net::recv(
+                self.socket.as_fd(),
+                self.answers.as_mut_slice(),
+                RecvFlags::DONTWAIT,
+            )
+            .map_err(|errno| match errno {
+                Errno::AGAIN => io::Error::other("the kernel did not acknowledge the request"),
+                errno => errno.into(),
+            })?;
+            for message in messages(self.answers.get(..length).unwrap_or_default()) {
+                let index = message.sequence.wrapping_sub(first).wrapping_sub(1);
+                let Some(vip) = usize::try_from(index)
+                    .ok()
+                    .and_then(|index| batch.get(index))
+                else {
+                    // An answer to a request that was given up earlier.
+                    continue;
+                };
+                if message.kind != NLMSG_ERROR {
+                    continue;
+                }
+                left -= 1;
+                if let Some(errno) = refusal(message.payload)
+                    && !harmless.contains(&errno)
+                {
+                    let error = io::Error::from(errno);
+                    result =
+                        result.and(Err(io::Error::new(error.kind(), format!("{vip}: {error}"))));
+                }
+            }
+        }
+        result
+    }
+}
+
+/// The error of an answer; `None` for an acknowledgement.
+fn refusal(payload: &[u8]) -> Option<Errno> {
+    let code = i32::from_ne_bytes(*payload.first_chunk()?);
+    (code != 0).then(|| Errno::from_raw_os_error(code.saturating_neg()))
+}
+
+fn address(ifindex: u32, vip: Ipv4Net) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = vip.prefix_len();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = ifindex;
+    message.attributes = vec![
+        AddressAttribute::Local(vip.addr().into()),
+        AddressAttribute::Address(vip.addr().into()),
+    ];
+    message
+}
+
+fn push(buffer: &mut Vec<u8>, flags: u16, sequence: u32, payload: RouteNetlinkMessage) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(payload));
+    message.finalize();
+    let start = buffer.len();
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut buffer[start..]);
+}
+
+/// Reads all links and IPv4 addresses; `each` gets every message.
+pub(super) fn dump(mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(DUMP_LIMIT))?;
+    let mut addresses = AddressMessage::default();
+    addresses.header.family = AddressFamily::Inet;
+    let mut buffer = vec![0; 64 * 1024];
+    for request in [
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        RouteNetlinkMessage::GetAddress(addresses),
+    ] {
+        let mut bytes = Vec::new();
+        push(&mut bytes, NLM_F_REQUEST | NLM_F_DUMP, 1, request);
+        socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        'dump: loop {
+            let (length, _) =
+                rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+            for message in messages(buffer.get(..length).unwrap_or_default()) {
+                match message.kind {
+                    NLMSG_DONE => break 'dump,
+                    NLMSG_ERROR => {
+                        let errno = refusal(message.payload).unwrap_or(Errno::IO);
+                        return Err(errno.into());
+                    }
+                    _ => each(&message),
+                }
+            }
+        }
+    }
+    Ok(())
+}

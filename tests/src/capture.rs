@@ -1,0 +1,124 @@
+//! Everything that an interface receives, parsed, with the kernel's time stamps.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use ha_common::MonoNs;
+
+use crate::{Frame, NetNs, clock, sys};
+
+/// How long the reader sleeps at most before it looks whether it is to end.
+const TURN: Duration = Duration::from_millis(20);
+
+/// A thread that reads an interface until it is dropped.
+pub struct Capture {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    frames: Mutex<Vec<(MonoNs, Frame)>>,
+    stop: AtomicBool,
+    lost: AtomicU64,
+}
+
+impl Capture {
+    /// Starts to read. Of the frames that parse, those are kept for which `keep` holds.
+    pub fn start(
+        namespace: &NetNs,
+        interface: &str,
+        keep: impl Fn(&Frame) -> bool + Send + 'static,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let socket = namespace
+            .enter(|| sys::packet_socket(interface))?
+            .with_context(|| format!("opening a packet socket on {interface}"))?;
+        socket.set_read_timeout(Some(TURN))?;
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 256];
+            while !for_thread.stop.load(Ordering::Relaxed) {
+                match sys::receive_stamped(&socket, &mut buffer) {
+                    Ok((length, stamp)) => {
+                        let at = stamp.map_or_else(clock::now, clock::from_realtime);
+                        let bytes = buffer.get(..length).unwrap_or(&buffer);
+                        if let Some(frame) = Frame::parse(bytes).filter(|frame| keep(frame)) {
+                            lock(&for_thread.frames).push((at, frame));
+                        }
+                    }
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+                        ) =>
+                    {
+                        let lost = u64::from(sys::lost_frames(&socket)?);
+                        for_thread.lost.fetch_add(lost, Ordering::Relaxed);
+                    }
+                    // The interface went down: it may come up again.
+                    Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                    Err(error) => return Err(error).context("reading frames"),
+                }
+            }
+            let lost = u64::from(sys::lost_frames(&socket)?);
+            for_thread.lost.fetch_add(lost, Ordering::Relaxed);
+            Ok(())
+        });
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// What was kept from `from` (inclusive) to `to` (exclusive), in order of arrival.
+    #[must_use]
+    pub fn between(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Frame)> {
+        lock(&self.shared.frames)
+            .iter()
+            .filter(|(at, _)| (from..to).contains(at))
+            .copied()
+            .collect()
+    }
+
+    /// The last frame for which `wanted` holds.
+    #[must_use]
+    pub fn last(&self, wanted: impl Fn(&Frame) -> bool) -> Option<(MonoNs, Frame)> {
+        lock(&self.shared.frames)
+            .iter()
+            .rfind(|(_, frame)| wanted(frame))
+            .copied()
+    }
+
+    /// Forgets what was kept.
+    pub fn clear(&self) {
+        lock(&self.shared.frames).clear();
+    }
+
+    /// Frames that did not fit into the socket's buffer: with any of them, counts are too low.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A reader that failed has already lost its frames; whoever looks for them fails.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,316 @@
+//! A switch, and the nodes and clients that are plugged into it.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, Once, PoisonError,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf,
+    programs::{Xdp, XdpMode},
+};
+use ha_user::dataplane::PASS_OBJECT;
+
+use crate::{Mac, NetNs, Node, node, stale, sys};
+
+/// The address that the nodes contend for.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
+
+/// A second one.
+pub const VIP_2: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+
+const BRIDGE: &str = "br0";
+const FIRST_NODE: u8 = 1;
+const FIRST_CLIENT: u8 = 200;
+const LOG_TAIL_LINES: usize = 60;
+
+/// Counts the labs of this process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// What a killed run left is removed once per process.
+static CLEAN: Once = Once::new();
+
+/// A lab: what it made goes away with it, and nodes and clients take themselves away.
+pub struct Lab {
+    id: String,
+    switch: Arc<Switch>,
+    nodes: AtomicU8,
+    clients: AtomicU8,
+}
+
+/// An interface in its namespace, and its port at the switch.
+pub(crate) struct Cable {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: Mac,
+    pub(crate) port: String,
+}
+
+/// The bridge; it goes when the last of its nodes and clients and the lab itself are gone.
+pub(crate) struct Switch {
+    pub(crate) ns: NetNs,
+    /// One per port: dropped, the program leaves the port.
+    passes: Mutex<Vec<Ebpf>>,
+    dir: PathBuf,
+}
+
+/// A client: a namespace with one interface.
+pub struct Client {
+    ns: NetNs,
+    cable: Cable,
+    _switch: Arc<Switch>,
+}
+
+impl Lab {
+    /// Makes the switch.
+    pub fn new() -> Result<Self> {
+        let mut cleaned = Ok(());
+        CLEAN.call_once(|| cleaned = stale::clean());
+        cleaned.context("removing what an earlier run left")?;
+        let id = format!(
+            "{}x{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let dir = stale::make_dir(&id)?;
+        let ns = NetNs::new(stale::namespace(&id, "sw"))?;
+        let bridge = [
+            "link",
+            "add",
+            BRIDGE,
+            "type",
+            "bridge",
+            "stp_state",
+            "0",
+            "forward_delay",
+            "0",
+            "mcast_snooping",
+            "0",
+        ];
+        ns.ip(&bridge)?;
+        ns.ip(&["link", "set", BRIDGE, "up"])?;
+        ns.sysctl("net/bridge/bridge-nf-call-iptables", "0")?;
+        ns.sysctl("net/bridge/bridge-nf-call-arptables", "0")?;
+        ns.run("nft", &["add", "table", "bridge", "lab"])?;
+        let chain = "add chain bridge lab wire { type filter hook forward priority 0; }";
+        ns.run("nft", &[chain])?;
+        Ok(Self {
+            id,
+            switch: Arc::new(Switch {
+                ns,
+                passes: Mutex::default(),
+                dir,
+            }),
+            nodes: AtomicU8::new(FIRST_NODE),
+            clients: AtomicU8::new(FIRST_CLIENT),
+        })
+    }
+
+    /// Plugs in a node; the first is 10.77.0.1.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let ns = NetNs::new(stale::namespace(&self.id, name))?;
+        let cable = self.cable(&ns, name, &self.nodes)?;
+        let dir = self.switch.dir.join(name);
+        Node::new(name, ns, cable, Arc::clone(&self.switch), dir)
+    }
+
+    /// Plugs in a client.
+    pub fn client(&self, name: &str) -> Result<Client> {
+        let ns = NetNs::new(stale::namespace(&self.id, name))?;
+        let cable = self.cable(&ns, name, &self.clients)?;
+        Ok(Client {
+            ns,
+            cable,
+            _switch: Arc::clone(&self.switch),
+        })
+    }
+
+    fn cable(&self, ns: &NetNs, name: &str, counter: &AtomicU8) -> Result<Cable> {
+        let number = counter.fetch_add(1, Ordering::Relaxed);
+        let cable = Cable {
+            address: Ipv4Addr::new(10, 77, 0, number),
+            mac: Mac([2, 0, 0, 0, 0, number]),
+            port: format!("{name}-eth0"),
+        };
+        self.switch.plug(ns, "eth0", &cable.port, Some(cable.mac))?;
+        ns.ip(&[
+            "addr",
+            "add",
+            &format!("{}/24", cable.address),
+            "dev",
+            "eth0",
+        ])?;
+        Ok(cable)
+    }
+
+    /// From now on nothing passes between two nodes, while both still reach everybody else.
+    pub fn cut(&self, one: &Node, other: &Node) -> Result<()> {
+        for (from, to) in [(one, other), (other, one)] {
+            self.cut_one_way(from, to)?;
+        }
+        Ok(())
+    }
+
+    /// From now on nothing passes from one node to another.
+    pub fn cut_one_way(&self, from: &Node, to: &Node) -> Result<()> {
+        self.forbid(&format!(
+            "iifname \"{}-eth0\" oifname \"{}-eth0\" drop",
+            from.name(),
+            to.name()
+        ))
+    }
+
+    /// From now on gratuitous ARPs for `vip` are lost.
+    pub fn lose_announcements(&self, vip: Ipv4Addr) -> Result<()> {
+        self.forbid(&format!("arp saddr ip {vip} arp daddr ip {vip} drop"))
+    }
+
+    fn forbid(&self, rule: &str) -> Result<()> {
+        let rule = format!("add rule bridge lab wire {rule}");
+        self.switch.ns.run("nft", &[&rule]).map(drop)
+    }
+
+    /// Everything passes again.
+    pub fn heal(&self) -> Result<()> {
+        self.switch
+            .ns
+            .run("nft", &["flush", "chain", "bridge", "lab", "wire"])
+            .map(drop)
+    }
+
+    /// The ends of the logs of all nodes, also of those that are gone.
+    #[must_use]
+    pub fn log_tails(&self) -> String {
+        let mut text = String::new();
+        let entries = fs::read_dir(&self.switch.dir)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        dirs.sort();
+        for dir in dirs {
+            let Ok(log) = fs::read_to_string(dir.join(node::LOG)) else {
+                continue;
+            };
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.len().saturating_sub(LOG_TAIL_LINES);
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            text.push_str(&format!("--- end of the log of {name}:\n"));
+            for line in lines.get(tail..).unwrap_or_default() {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+impl Switch {
+    /// Joins an interface of `ns` with a new port of the bridge, both up.
+    pub(crate) fn plug(
+        &self,
+        ns: &NetNs,
+        interface: &str,
+        port: &str,
+        mac: Option<Mac>,
+    ) -> Result<()> {
+        let mac = mac.map(|mac| mac.to_string());
+        let mut add = vec![
+            "link", "add", port, "type", "veth", "peer", "name", interface,
+        ];
+        if let Some(mac) = &mac {
+            add.extend(["address", mac]);
+        }
+        add.extend(["netns", ns.name()]);
+        self.ns.ip(&add)?;
+        self.ns.ip(&["link", "set", port, "master", BRIDGE])?;
+        // veth delivers frames that XDP transmits only to an end that runs XDP as well.
+        let mut pass = Ebpf::load(PASS_OBJECT).context("loading the XDP program of the ports")?;
+        self.ns.enter(|| -> Result<()> {
+            let program: &mut Xdp = pass
+                .program_mut("pass")
+                .ok_or_else(|| anyhow!("the object has no program `pass`"))?
+                .try_into()?;
+            program.load()?;
+            program.attach(port, XdpMode::Driver)?;
+            Ok(())
+        })??;
+        self.passes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pass);
+        self.ns.ip(&["link", "set", port, "up"])?;
+        ns.ip(&["link", "set", interface, "up"])?;
+        Ok(())
+    }
+
+    pub(crate) fn set_port(&self, port: &str, up: bool) -> Result<()> {
+        self.ns
+            .enter(|| sys::set_link(port, up))?
+            .with_context(|| format!("switching {port}"))
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here; the next run removes what is left.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Client {
+    /// Its namespace.
+    #[must_use]
+    pub fn ns(&self) -> &NetNs {
+        &self.ns
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.cable.address
+    }
+
+    /// Its Ethernet address.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.cable.mac
+    }
+
+    /// Which station its kernel believes to be at `address`.
+    pub fn neighbour(&self, address: Ipv4Addr) -> Result<Option<String>> {
+        let text = self
+            .ns
+            .ip(&["-j", "neigh", "show", "to", &address.to_string()])?;
+        let entries: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(entries[0]["lladdr"].as_str().map(str::to_owned))
+    }
+}
+
+/// Runs a test in a lab of its own. When it fails, the ends of the nodes' logs are printed.
+pub fn scenario(body: impl FnOnce(&Lab) -> Result<()>) {
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        Err(error) => panic!("no lab: {error:#}"),
+    };
+    match catch_unwind(AssertUnwindSafe(|| body(&lab))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic!("{error:#}\n{}", lab.log_tails()),
+        Err(panic) => {
+            eprintln!("{}", lab.log_tails());
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Where a lab keeps its files.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new("/tmp")
+}

@@ -1,0 +1,342 @@
+//! A node: a namespace, its cable to the switch, its files, and the daemon on it.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::Value;
+
+use crate::{
+    Daemon, Kind, Mac, NetNs, Sniffer, VirtualRouter,
+    daemon::program,
+    eventually,
+    lab::{Cable, Switch},
+    netns,
+    virtual_router::{had_config, keepalived_config},
+};
+
+/// How long any single thing that a daemon is asked for may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A node of the lab.
+pub struct Node {
+    // Before the namespace, so that it ends first.
+    daemon: Option<Daemon>,
+    name: String,
+    cable: Cable,
+    switch: Arc<Switch>,
+    ns: NetNs,
+    dir: PathBuf,
+    bpffs: PathBuf,
+}
+
+impl Node {
+    /// For [`crate::Lab::node`].
+    pub(crate) fn new(
+        name: &str,
+        ns: NetNs,
+        cable: Cable,
+        switch: Arc<Switch>,
+        dir: PathBuf,
+    ) -> Result<Self> {
+        let bpffs = dir.join("bpf");
+        for path in [&dir, &bpffs, &dir.join("run"), &dir.join("state")] {
+            fs::create_dir(path).with_context(|| format!("making {}", path.display()))?;
+        }
+        // Mounted out here, not by the daemon: `ip netns exec` gives it a mount namespace of its own,
+        // and what is pinned must survive it.
+        mount("bpf", &bpffs, "bpf", MountFlags::empty(), None)
+            .with_context(|| format!("mounting a bpffs at {}", bpffs.display()))?;
+        Ok(Self {
+            daemon: None,
+            name: name.to_owned(),
+            cable,
+            switch,
+            ns,
+            dir,
+            bpffs,
+        })
+    }
+
+    /// Its name in the lab.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn ns(&self) -> &NetNs {
+        &self.ns
+    }
+
+    /// The address of its eth0.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.cable.address
+    }
+
+    /// The Ethernet address of its eth0.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.cable.mac
+    }
+
+    /// Its files: configuration, log, runtime and state directories.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The daemon on it.
+    pub fn daemon(&mut self) -> Result<&mut Daemon> {
+        self.daemon
+            .as_mut()
+            .with_context(|| format!("no daemon runs on {}", self.name))
+    }
+
+    /// A virtual router with this node's address as the source.
+    #[must_use]
+    pub fn router(&self) -> VirtualRouter {
+        VirtualRouter::new(self.cable.address)
+    }
+
+    /// The path of the configuration that [`Self::start`] and [`Self::reload`] write.
+    #[must_use]
+    pub fn config_path(&self, kind: Kind) -> PathBuf {
+        self.dir.join(format!("{}.conf", kind.name()))
+    }
+
+    /// Writes a configuration.
+    pub fn configure(&self, kind: Kind, routers: &[VirtualRouter]) -> Result<()> {
+        let text = match kind {
+            Kind::Had => had_config(&self.name, &self.dir, routers),
+            Kind::Keepalived => {
+                fs::write(self.handover_file(), "0\n")?;
+                keepalived_config(&self.name, &self.dir, routers)
+            }
+        };
+        self.write_config(kind, &text)
+    }
+
+    /// Writes the text of a configuration.
+    pub fn write_config(&self, kind: Kind, text: &str) -> Result<()> {
+        let path = self.config_path(kind);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Writes a configuration and starts the daemon with it.
+    pub fn start(&mut self, kind: Kind, routers: &[VirtualRouter]) -> Result<()> {
+        self.configure(kind, routers)?;
+        self.restart(kind)
+    }
+
+    /// Starts the daemon with the configuration that is there. One that is still running is killed.
+    pub fn restart(&mut self, kind: Kind) -> Result<()> {
+        self.daemon = None;
+        let log = self.log_path();
+        let config = self.config_path(kind);
+        self.daemon = Some(Daemon::start(kind, &self.ns, &self.dir, &config, &log)?);
+        Ok(())
+    }
+
+    /// Writes a configuration and lets the daemon read it (SIGHUP).
+    pub fn reload(&mut self, routers: &[VirtualRouter]) -> Result<()> {
+        let kind = self.daemon()?.kind();
+        self.configure(kind, routers)?;
+        self.daemon()?.hang_up()
+    }
+
+    /// Sends SIGTERM and waits until the daemon has ended well.
+    pub fn stop(&mut self) -> Result<()> {
+        let daemon = self.daemon()?;
+        daemon.terminate()?;
+        let status = daemon.wait(PATIENCE)?;
+        self.daemon = None;
+        if !status.success() {
+            bail!(
+                "{}: after SIGTERM the daemon ended with {status}",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Kills the daemon with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon()?.kill()?;
+        self.daemon = None;
+        Ok(())
+    }
+
+    /// What the daemon wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join(LOG)
+    }
+
+    fn handover_file(&self) -> PathBuf {
+        self.dir.join("handover")
+    }
+
+    /// The switch loses the port: what a node without power looks like to everybody else.
+    pub fn power_off(&self) -> Result<()> {
+        self.switch.set_port(&self.cable.port, false)
+    }
+
+    /// The port comes back.
+    pub fn power_on(&self) -> Result<()> {
+        self.switch.set_port(&self.cable.port, true)
+    }
+
+    /// Takes an interface of the node down or up, as `ifconfig down` does.
+    pub fn set_link(&self, interface: &str, up: bool) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        self.ns.ip(&["link", "set", interface, state]).map(drop)
+    }
+
+    /// Plugs in a further interface, without an address.
+    pub fn plug(&self, interface: &str) -> Result<()> {
+        let port = format!("{}-{interface}", self.name);
+        self.switch.plug(&self.ns, interface, &port, None)
+    }
+
+    /// The VIPs and other addresses that an interface has.
+    pub fn addresses(&self, interface: &str) -> Result<Vec<Ipv4Addr>> {
+        let text = self
+            .ns
+            .ip(&["-j", "-4", "addr", "show", "dev", interface])?;
+        let links: Value = serde_json::from_str(&text)?;
+        let infos = links
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|link| link["addr_info"].as_array())
+            .flatten();
+        Ok(infos
+            .filter_map(|info| info["local"].as_str()?.parse().ok())
+            .collect())
+    }
+
+    /// Whether eth0 has the address.
+    pub fn has(&self, vip: Ipv4Addr) -> Result<bool> {
+        Ok(self.addresses("eth0")?.contains(&vip))
+    }
+
+    /// Watches what leaves eth0.
+    pub fn sniff(&self, vip: Ipv4Addr) -> Result<Sniffer> {
+        Sniffer::start(&self.switch.ns, &self.cable.port, vip)
+    }
+
+    /// Runs `hactl --json ARGUMENTS`. Its answer is `null` where it prints nothing.
+    pub fn hactl(&self, arguments: &[&str]) -> Result<Value> {
+        let mut command = Command::new(program("hactl")?);
+        command
+            .arg("--control")
+            .arg(self.dir.join("run/control.sock"));
+        let output = netns::run(command.arg("--json").args(arguments))?;
+        let text = String::from_utf8(output.stdout)?;
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).with_context(|| format!("hactl {arguments:?} printed {text:?}"))
+    }
+
+    /// What `hactl status` says of one instance.
+    pub fn instance(&self, name: &str) -> Result<Value> {
+        let status = self.hactl(&["status"])?;
+        status["instances"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|instance| instance["name"] == name)
+            .cloned()
+            .with_context(|| format!("{}: status has no instance {name}: {status}", self.name))
+    }
+
+    /// The sentences of `hactl events` of one kind.
+    pub fn events(&self, kind: &str) -> Result<Vec<String>> {
+        let events = self.hactl(&["events"])?;
+        let events = events.as_array().context("hactl events prints a list")?;
+        Ok(events
+            .iter()
+            .filter(|event| event["kind"] == kind)
+            .filter_map(|event| event["sentence"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// The state of an instance, as `hactl status` has it.
+    pub fn state(&self, name: &str) -> Result<String> {
+        let instance = self.instance(name)?;
+        let state = instance["state"].as_str();
+        Ok(state.context("an instance has no state")?.to_owned())
+    }
+
+    /// Waits until an instance of `had` is in `state`.
+    pub fn wait_for(&self, name: &str, state: &str) -> Result<()> {
+        let what = format!("{}: {name} is {state}", self.name);
+        let mut last = String::new();
+        eventually(PATIENCE, &what, || {
+            last = self.state(name)?;
+            Ok(last == state)
+        })
+        .with_context(|| format!("its last known state is {last:?}"))
+    }
+
+    /// Waits until eth0 has the VIP, or no longer.
+    pub fn wait_for_vip(&self, vip: Ipv4Addr, present: bool) -> Result<()> {
+        let not = if present { "" } else { "not " };
+        let what = format!("{} has {not}the address {vip}", self.name);
+        eventually(PATIENCE, &what, || Ok(self.has(vip)? == present))
+    }
+
+    /// Whether the daemon holds the VIP: `had` says so, keepalived has put the address in place.
+    pub fn is_active(&mut self, router: &str, vip: Ipv4Addr) -> Result<bool> {
+        match self.daemon()?.kind() {
+            Kind::Had => Ok(self.state(router)? == "active"),
+            Kind::Keepalived => self.has(vip),
+        }
+    }
+
+    /// Lets go of an instance: `hactl switchover`, or priority 0 from keepalived.
+    pub fn hand_over(&mut self, router: &str) -> Result<()> {
+        match self.daemon()?.kind() {
+            Kind::Had => self.hactl(&["switchover", router]).map(drop),
+            Kind::Keepalived => {
+                fs::write(self.handover_file(), "1\n").context("writing the handover file")
+            }
+        }
+    }
+
+    /// After [`Self::hand_over`]: takes part again. `had` does so by itself.
+    pub fn take_part(&mut self) -> Result<()> {
+        match self.daemon()?.kind() {
+            Kind::Had => Ok(()),
+            Kind::Keepalived => {
+                fs::write(self.handover_file(), "0\n").context("writing the handover file")
+            }
+        }
+    }
+}
+
+/// Name of the file that a node's daemon writes to.
+pub(crate) const LOG: &str = "log";
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.daemon = None;
+        // Nothing can be done about a failure here; the next run removes what is left.
+        let _ = unmount(&self.bpffs, UnmountFlags::DETACH);
+    }
+}

@@ -1,0 +1,279 @@
+//! A client that asks the VIP for an answer all the time, and knows who answered when.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use anyhow::{Context as _, Result, bail};
+use ha_common::{MonoNs, Nanos};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::{Client, Frame, Mac, Payload, capture::Capture, clock, frame, sys};
+
+/// Between two probes.
+pub const PERIOD: Nanos = Nanos::from_micros(200);
+
+/// Real-time priority of the sending thread: below the daemons' (50), above everything usual.
+const PRIORITY: i32 = 10;
+
+/// What a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// ICMP echo requests through the kernel, so that its neighbour table matters.
+    Echo,
+    /// Echo requests, and between them broadcast ARP requests for the VIP.
+    EchoAndArp,
+}
+
+/// Sends a probe each [`PERIOD`] until it is dropped.
+pub struct Prober {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+    capture: Capture,
+    vip: Ipv4Addr,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    paused: AtomicBool,
+    sent: Mutex<Vec<MonoNs>>,
+}
+
+/// An answer to an echo request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// When it arrived, by the kernel's stamp.
+    pub at: MonoNs,
+    /// Who gave it.
+    pub by: Mac,
+    /// Number of the probe that it answers.
+    pub probe: u64,
+}
+
+/// The longest time between two consecutive answers: what the client sees of a take-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The answer before it.
+    pub before: Answer,
+    /// The answer after it.
+    pub after: Answer,
+}
+
+impl Gap {
+    /// How long the client heard nothing.
+    #[must_use]
+    pub fn length(&self) -> Nanos {
+        self.after.at.since(self.before.at)
+    }
+}
+
+impl Prober {
+    /// Starts to probe `vip` from `client`.
+    pub fn start(client: &Client, vip: Ipv4Addr, probes: Probes) -> Result<Self> {
+        let keep = move |frame: &Frame| frame.speaks_for(vip);
+        let capture = Capture::start(client.ns(), "eth0", keep)?;
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let from = (client.mac(), client.address());
+        let (echo, arp) = client.ns().enter(|| -> Result<_> {
+            let echo = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+            // The answers are taken from the capture, which has stamps and Ethernet addresses.
+            echo.set_recv_buffer_size(0)?;
+            Ok((echo, sys::packet_socket("eth0")?))
+        })??;
+        let to = SockAddr::from(SocketAddr::from((vip, 0)));
+        let thread = std::thread::spawn(move || -> Result<()> {
+            // Without the right to real time the probes come later on a busy machine, no more.
+            let _ = sys::run_in_real_time(PRIORITY);
+            let question = frame::arp_request_frame(from, vip);
+            let mut due = clock::now();
+            while !for_thread.stop.load(Ordering::Relaxed) {
+                due = due.after(PERIOD);
+                clock::sleep_until(due);
+                let now = clock::now();
+                if now.since(due) > PERIOD {
+                    due = now;
+                }
+                if for_thread.paused.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let probe = {
+                    let mut sent = lock(&for_thread.sent);
+                    sent.push(now);
+                    u64::try_from(sent.len() - 1)?
+                };
+                // A VIP that nobody answers for yet makes the kernel refuse: the next probe tries again.
+                let _ = echo.send_to(&frame::echo_request(probe), &to);
+                if probes == Probes::EchoAndArp {
+                    let _ = arp.send(&question);
+                }
+            }
+            Ok(())
+        });
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+            capture,
+            vip,
+        })
+    }
+
+    /// Sends nothing until [`Self::resume`].
+    pub fn pause(&self) {
+        self.shared.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends again.
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Relaxed);
+    }
+
+    /// The answers to echo requests from `from` to `to`, in order of arrival.
+    #[must_use]
+    pub fn answers(&self, from: MonoNs, to: MonoNs) -> Vec<Answer> {
+        self.capture
+            .between(from, to)
+            .into_iter()
+            .filter_map(|(at, frame)| match frame.payload {
+                Payload::EchoReply { probe, .. } => Some(Answer {
+                    at,
+                    by: frame.source,
+                    probe,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When a probe was sent.
+    #[must_use]
+    pub fn sent_at(&self, probe: u64) -> Option<MonoNs> {
+        let index = usize::try_from(probe).ok()?;
+        lock(&self.shared.sent).get(index).copied()
+    }
+
+    /// Who answered ARP requests for the VIP from `from` to `to`, each answer once.
+    #[must_use]
+    pub fn arp_answers(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Mac)> {
+        self.capture
+            .between(from, to)
+            .into_iter()
+            .filter_map(|(at, frame)| match frame.payload {
+                Payload::ArpReply { sender, target }
+                    if sender == self.vip && target != self.vip =>
+                {
+                    Some((at, frame.source))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Who gave the last answer, if that was not longer than `ago` before now.
+    #[must_use]
+    pub fn answered_within(&self, ago: Nanos) -> Option<Mac> {
+        let now = clock::now();
+        self.answers(now.before(ago), MonoNs(u64::MAX))
+            .last()
+            .map(|answer| answer.by)
+    }
+
+    /// The longest gap between two consecutive answers from `from` to `to`.
+    pub fn longest_gap(&self, from: MonoNs, to: MonoNs) -> Result<Gap> {
+        let answers = self.answers(from, to);
+        let longest = answers
+            .windows(2)
+            .filter_map(|pair| match pair {
+                [before, after] => Some(Gap {
+                    before: *before,
+                    after: *after,
+                }),
+                _ => None,
+            })
+            .max_by_key(Gap::length);
+        match longest {
+            Some(gap) => Ok(gap),
+            None => bail!(
+                "the client got {} answers in {}: no gap to measure",
+                answers.len(),
+                to.since(from)
+            ),
+        }
+    }
+
+    /// Forgets what was received.
+    pub fn clear(&self) {
+        self.capture.clear();
+    }
+
+    /// Frames that were missed.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.capture.lost()
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks a node for the VIP straight at its Ethernet address, whatever the neighbour tables say.
+pub struct DirectProber {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl DirectProber {
+    /// Between two requests.
+    pub const PERIOD: Nanos = Nanos::from_millis(1);
+
+    /// Starts to send echo requests for `vip` to `station`, and ARP requests for `vip` to everybody.
+    pub fn start(client: &Client, vip: Ipv4Addr, station: Mac) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let socket = client
+            .ns()
+            .enter(|| sys::packet_socket("eth0"))?
+            .context("opening a packet socket")?;
+        let from = (client.mac(), client.address());
+        let thread = std::thread::spawn(move || {
+            let mut due = clock::now();
+            while !for_thread.stop.load(Ordering::Relaxed) {
+                due = due.after(Self::PERIOD);
+                clock::sleep_until(due);
+                // A full queue loses one request of a thousand a second.
+                let _ = socket.send(&frame::echo_request_frame(from, (station, vip), u64::MAX));
+                let _ = socket.send(&frame::arp_request_frame(from, vip));
+            }
+            Ok(())
+        });
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for DirectProber {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One virtual router, written as a configuration for `had` and for keepalived.
+
+use std::{fmt::Write as _, net::Ipv4Addr, path::Path};
+
+/// What an instance is told, whichever daemon runs it.
+#[derive(Clone, Debug)]
+pub struct VirtualRouter {
+    /// Name of the instance.
+    pub name: String,
+    /// Interface inside the node's namespace.
+    pub interface: String,
+    /// Virtual Router Identifier.
+    pub vrid: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// 1 to 255.
+    pub priority: u8,
+    /// Whether to take over from a live router with a lower priority.
+    pub preempt: bool,
+    /// Between two adverts, in milliseconds; a multiple of 10, in version 2 of 1000.
+    pub interval_ms: u32,
+    /// Source of the adverts.
+    pub source: Ipv4Addr,
+    /// Unicast peers; none = multicast.
+    pub peers: Vec<Ipv4Addr>,
+    /// `had`'s `checksum` key; keepalived 2.2.7 always sends version 3 with a pseudo-header.
+    pub checksum: Option<&'static str>,
+    /// The addresses, each in a /24.
+    pub vips: Vec<Ipv4Addr>,
+    /// Instances of one group move together.
+    pub group: Option<String>,
+    /// Further lines for `had`.
+    pub had_lines: String,
+    /// Further lines for keepalived.
+    pub keepalived_lines: String,
+}
+
+impl VirtualRouter {
+    /// VRID 51 with the VIP 10.77.0.100 on eth0: version 3, priority 100, no pre-emption, multicast,
+    /// adverts each 100 ms.
+    #[must_use]
+    pub fn new(source: Ipv4Addr) -> Self {
+        Self {
+            name: "web".to_owned(),
+            interface: "eth0".to_owned(),
+            vrid: 51,
+            version: 3,
+            priority: 100,
+            preempt: false,
+            interval_ms: 100,
+            source,
+            peers: Vec::new(),
+            checksum: None,
+            vips: vec![crate::lab::VIP],
+            group: None,
+            had_lines: String::new(),
+            keepalived_lines: String::new(),
+        }
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets whether it pre-empts.
+    #[must_use]
+    pub fn preempt(mut self, preempt: bool) -> Self {
+        self.preempt = preempt;
+        self
+    }
+
+    /// Sets the interval.
+    #[must_use]
+    pub fn interval_ms(mut self, interval_ms: u32) -> Self {
+        self.interval_ms = interval_ms;
+        self
+    }
+
+    /// Sets the unicast peers.
+    #[must_use]
+    pub fn peers(mut self, peers: &[Ipv4Addr]) -> Self {
+        self.peers = peers.to_vec();
+        self
+    }
+
+    /// Adds lines to `had`'s configuration of the instance.
+    #[must_use]
+    pub fn had_lines(mut self, lines: &str) -> Self {
+        self.had_lines.push_str(lines);
+        self.had_lines.push('\n');
+        self
+    }
+
+    /// Another virtual router of the same node.
+    #[must_use]
+    pub fn sibling(mut self, name: &str, vrid: u8, vip: Ipv4Addr) -> Self {
+        name.clone_into(&mut self.name);
+        self.vrid = vrid;
+        self.vips = vec![vip];
+        self
+    }
+
+    /// Puts it into a group.
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        self.group = Some(group.to_owned());
+        self
+    }
+}
+
+/// A configuration file for `had`, for a node whose files are below `dir`.
+#[must_use]
+pub fn had_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
+    let dir = dir.display();
+    let mut text = format!(
+        "[node]\nname = {node:?}\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\n\n\
+         [dataplane]\npin_dir = \"{dir}/bpf/had\"\n\n\
+         [api]\nlisten = \"\"\ncontrol = \"{dir}/run/control.sock\"\n"
+    );
+    let mut groups = Vec::new();
+    for router in routers {
+        let peers: Vec<String> = router
+            .peers
+            .iter()
+            .map(|peer| format!("\"{peer}\""))
+            .collect();
+        let vips: Vec<String> = router
+            .vips
+            .iter()
+            .map(|vip| format!("\"{vip}/24\""))
+            .collect();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[instance]]\nname = {:?}\ninterface = {:?}\nvrid = {}\nversion = {}\npriority = {}\n\
+             preempt = {}\nadvert_interval = \"{}ms\"\nsource = \"{}\"\nvips = [{}]\n",
+            router.name,
+            router.interface,
+            router.vrid,
+            router.version,
+            router.priority,
+            router.preempt,
+            router.interval_ms,
+            router.source,
+            vips.join(", "),
+        );
+        if !peers.is_empty() {
+            let _ = writeln!(text, "peers = [{}]", peers.join(", "));
+        }
+        if let Some(checksum) = router.checksum {
+            let _ = writeln!(text, "checksum = {checksum:?}");
+        }
+        if let Some(group) = &router.group {
+            let _ = writeln!(text, "group = {group:?}");
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
+        text.push_str(&router.had_lines);
+    }
+    for group in groups {
+        let _ = write!(text, "\n[[group]]\nname = {group:?}\n");
+    }
+    text
+}
+
+/// A configuration file for keepalived, for a node whose files are below `dir`.
+///
+/// It gets the same real-time priority as `had`. Writing a number other than 0 to `dir/handover` makes
+/// it let go with priority 0, which is the nearest thing it has to a switchover.
+#[must_use]
+pub fn keepalived_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
+    let dir = dir.display();
+    let mut text = format!(
+        "global_defs {{\n  router_id {node}\n  vrrp_rt_priority 50\n  vrrp_no_swap\n}}\n\
+         track_file handover {{\n  file \"{dir}/handover\"\n  weight 0\n  init_file 0\n}}\n"
+    );
+    for router in routers {
+        let secs = router.interval_ms / 1000;
+        let hundredths = router.interval_ms % 1000 / 10;
+        let _ = write!(
+            text,
+            "vrrp_instance {} {{\n  state BACKUP\n  interface {}\n  virtual_router_id {}\n  version {}\n  \
+             priority {}\n  advert_int {secs}.{hundredths:02}\n",
+            router.name, router.interface, router.vrid, router.version, router.priority,
+        );
+        if !router.preempt {
+            text.push_str("  nopreempt\n");
+        }
+        if router.peers.is_empty() {
+            let _ = writeln!(text, "  mcast_src_ip {}", router.source);
+        } else {
+            let _ = writeln!(text, "  unicast_src_ip {}", router.source);
+            text.push_str("  unicast_peer {\n");
+            for peer in &router.peers {
+                let _ = writeln!(text, "    {peer}");
+            }
+            text.push_str("  }\n");
+        }
+        text.push_str("  virtual_ipaddress {\n");
+        for vip in &router.vips {
+            let _ = writeln!(text, "    {vip}/24 dev {}", router.interface);
+        }
+        text.push_str("  }\n  track_file {\n    handover\n  }\n");
+        text.push_str(&router.keepalived_lines);
+        text.push_str("}\n");
+    }
+    text
+}

@@ -1,0 +1,294 @@
+//! What operators and careless people do, and what is not ready at boot.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use ha_common::Nanos;
+use ha_tests::{
+    Daemon, Kind, Lab, Node, eventually,
+    lab::{VIP, VIP_2},
+    node::PATIENCE,
+    now, scenario,
+    scene::{INTERVAL_MS, Scene, WEB},
+    wait::throughout,
+};
+
+const A_WHILE: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_switchover_moves_the_vip_and_moves_it_back() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        let from = now();
+        scene.nodes[0].hand_over(WEB)?;
+        scene.wait_served_by(1)?;
+        let gap = scene.prober.longest_gap(from, now())?;
+        ensure!(gap.length() < Nanos::from_millis(500), "{}", gap.length());
+        scene.one_after_the_other(from)?;
+        scene.stays(1, A_WHILE)?;
+        scene.nodes[1].hand_over(WEB)?;
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn a_switchover_on_a_backup_is_refused_with_a_reason() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let refused = scene.nodes[1].hactl(&["switchover", WEB]);
+        ensure!(refused.is_err(), "{refused:?}");
+        let unknown = scene.nodes[0].hactl(&["switchover", "nothing"]);
+        ensure!(unknown.is_err(), "{unknown:?}");
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn a_good_reload_changes_priority_and_vips_without_a_take_over() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        let peer = scene.nodes[1].address();
+        let mut router = scene.nodes[0]
+            .router()
+            .interval_ms(INTERVAL_MS)
+            .peers(&[peer]);
+        router = router.priority(150);
+        router.vips.push(VIP_2);
+        let from = now();
+        scene.nodes[0].reload(&[router.clone()])?;
+        let node = &scene.nodes[0];
+        eventually(PATIENCE, "the new priority is in use", || {
+            Ok(node.instance(WEB)?["priority"] == 150)
+        })?;
+        node.wait_for_vip(VIP_2, true)?;
+        ensure!(node.state(WEB)? == "active" && node.has(VIP)?);
+        router.vips.pop();
+        scene.nodes[0].reload(&[router])?;
+        scene.nodes[0].wait_for_vip(VIP_2, false)?;
+        ensure!(scene.nodes[0].has(VIP)?);
+        let gap = scene.prober.longest_gap(from, now())?;
+        ensure!(
+            gap.length() < Nanos::from_millis(500),
+            "the client waited {}",
+            gap.length()
+        );
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn a_reload_adds_and_removes_an_instance() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        let peer = scene.nodes[1].address();
+        let web = scene.nodes[0]
+            .router()
+            .interval_ms(INTERVAL_MS)
+            .peers(&[peer]);
+        let mail = web.clone().sibling("mail", 52, VIP_2);
+        scene.nodes[0].reload(&[web.clone(), mail])?;
+        scene.nodes[0].wait_for("mail", "active")?;
+        scene.nodes[0].wait_for_vip(VIP_2, true)?;
+        scene.nodes[0].reload(&[web])?;
+        scene.nodes[0].wait_for_vip(VIP_2, false)?;
+        let node = &scene.nodes[0];
+        eventually(PATIENCE, "the instance is gone", || {
+            Ok(node.instance("mail").is_err())
+        })?;
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn a_bad_reload_changes_nothing_and_says_why() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let path = scene.nodes[0].config_path(Kind::Had);
+        let good = fs::read_to_string(&path)?;
+        let before = scene.nodes[0].instance(WEB)?;
+        for (bad, word) in [
+            (good.replace("vrid = 51", "vrid = 51\nvird = 3"), "vird"),
+            (good.replace("priority = 100", "priority = 300"), "priority"),
+            (good.replace("\"50ms\"", "\"5ms\""), "advert_interval"),
+            (good.replace("10.77.0.100/24", "192.0.2.1/24"), "vips"),
+            (good.replace("[node]", "[node"), "node"),
+        ] {
+            ensure!(bad != good, "the text to break is not in the configuration");
+            fs::write(&path, bad)?;
+            let refused = scene.nodes[0].hactl(&["reload"]);
+            let error = format!("{:#}", refused.err().context("a bad file was accepted")?);
+            ensure!(error.contains(word), "{error}");
+        }
+        scene.stays(0, A_WHILE)?;
+        let after = scene.nodes[0].instance(WEB)?;
+        for key in ["priority", "vips", "state", "since"] {
+            ensure!(before[key] == after[key], "{key} changed: {before} {after}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_sighup_changes_nothing() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        let path = scene.nodes[0].config_path(Kind::Had);
+        fs::write(&path, "nonsense = true\n")?;
+        scene.nodes[0].daemon()?.hang_up()?;
+        let node = &scene.nodes[0];
+        eventually(PATIENCE, "the log names the bad key", || {
+            Ok(node.log().contains("nonsense"))
+        })?;
+        scene.stays(0, A_WHILE)?;
+        ensure!(scene.nodes[0].daemon()?.is_running()?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_line() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        node.configure(Kind::Had, &[node.router()])?;
+        let path = node.config_path(Kind::Had);
+        let good = fs::read_to_string(&path)?;
+        let line = 1 + good
+            .lines()
+            .position(|line| line.starts_with("vrid"))
+            .context("no vrid")?;
+        fs::write(&path, good.replace("vrid = 51", "vrid = 512"))?;
+        node.restart(Kind::Had)?;
+        let status = node.daemon()?.wait(PATIENCE)?;
+        ensure!(status.code() == Some(1), "it ended with {status}");
+        let log = node.log();
+        ensure!(
+            log.contains(&format!(":{line}")) && log.contains("vrid"),
+            "{log}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_vip_that_someone_deletes_is_put_back() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        for _ in 0..3 {
+            scene.nodes[0]
+                .ns()
+                .ip(&["addr", "del", "10.77.0.100/24", "dev", "eth0"])?;
+            scene.nodes[0].wait_for_vip(VIP, true)?;
+        }
+        let events = scene.nodes[0].hactl(&["events"])?.to_string();
+        ensure!(
+            events.contains("10.77.0.100") || events.contains("VIP"),
+            "no event: {events}"
+        );
+        scene.stays(0, A_WHILE)
+    });
+}
+
+/// The client goes on asking the old node's Ethernet address while announcements are lost.
+fn repaired_by(lab: &Lab, announce: &str) -> Result<()> {
+    let scene = Scene::new(lab, |router| router.had_lines(announce))?;
+    lab.lose_announcements(VIP)?;
+    scene.nodes[0].power_off()?;
+    scene.nodes[1].wait_for(WEB, "active")?;
+    let heard = &scene.sniffers[1];
+    eventually(PATIENCE, "the burst was sent, and lost", || {
+        Ok(heard.announcements(ha_common::MonoNs::ZERO, now()) >= 2)
+    })?;
+    let believed = scene.client.neighbour(VIP)?;
+    ensure!(
+        believed == Some(scene.nodes[0].mac().to_string()),
+        "the client knows too much: {believed:?}"
+    );
+    ensure!(scene.prober.answered_within(Nanos::from_millis(100)) != Some(scene.nodes[1].mac()));
+    lab.heal()?;
+    scene.wait_served_by(1)
+}
+
+#[test]
+fn a_lost_announcement_is_repaired_by_the_second_burst() {
+    scenario(|lab| {
+        repaired_by(
+            lab,
+            "announce = { count = 2, interval = \"0ms\", repeat_after = \"3s\", refresh = \"0s\" }",
+        )
+    });
+}
+
+#[test]
+fn a_lost_announcement_is_repaired_by_the_refresh() {
+    scenario(|lab| {
+        repaired_by(
+            lab,
+            "announce = { count = 2, interval = \"0ms\", repeat_after = \"0s\", refresh = \"3s\" }",
+        )
+    });
+}
+
+#[test]
+fn an_interface_that_is_absent_at_boot_is_waited_for() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        let mut router = node.router().interval_ms(INTERVAL_MS);
+        "eth1".clone_into(&mut router.interface);
+        router.source = [10, 78, 0, 1].into();
+        router.vips = vec![[10, 78, 0, 100].into()];
+        node.start(Kind::Had, &[router])?;
+        says(&node, "eth1")?;
+        throughout(A_WHILE, "it waits", || {
+            Ok(["initialize", "fault"].contains(&node.state(WEB)?.as_str()))
+        })?;
+        node.plug("eth1")?;
+        throughout(A_WHILE, "it waits for the address", || {
+            Ok(["initialize", "fault"].contains(&node.state(WEB)?.as_str()))
+        })?;
+        node.ns()
+            .ip(&["addr", "add", "10.78.0.1/24", "dev", "eth1"])?;
+        node.wait_for(WEB, "active")?;
+        ensure!(node.addresses("eth1")?.contains(&[10, 78, 0, 100].into()));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_that_is_absent_at_boot_is_waited_for() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        let own = format!("{}/24", node.address());
+        node.ns().ip(&["addr", "del", &own, "dev", "eth0"])?;
+        let routers = [node.router().interval_ms(INTERVAL_MS)];
+        node.start(Kind::Had, &routers)?;
+        says(&node, "address")?;
+        ensure!(!node.has(VIP)?);
+        node.ns().ip(&["addr", "add", &own, "dev", "eth0"])?;
+        node.wait_for(WEB, "active")?;
+        node.wait_for_vip(VIP, true)
+    });
+}
+
+/// Waits until `hactl explain` mentions a word.
+fn says(node: &Node, word: &str) -> Result<()> {
+    let mut explained = String::new();
+    eventually(PATIENCE, "hactl explain says what is waited for", || {
+        explained = node.hactl(&["explain", WEB])?.to_string();
+        Ok(explained.contains(word))
+    })
+    .with_context(|| format!("it says {explained}"))
+}
+
+#[test]
+fn a_second_daemon_with_the_same_directory_is_refused() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let node = &scene.nodes[0];
+        let log = node.dir().join("second");
+        let config = node.config_path(Kind::Had);
+        let mut second = Daemon::start(Kind::Had, node.ns(), node.dir(), &config, &log)?;
+        let status = second.wait(PATIENCE)?;
+        ensure!(status.code() == Some(1), "it ended with {status}");
+        scene.stays(0, A_WHILE)
+    });
+}

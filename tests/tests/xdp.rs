@@ -1,0 +1,23 @@
+//! The dataplane in the kernel: the verdicts by `BPF_PROG_TEST_RUN`, attaching and adopting on real
+//! interfaces. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "xdp/adoption.rs"]
+mod adoption;
+#[path = "xdp/egress.rs"]
+mod egress;
+#[path = "xdp/fixture.rs"]
+mod fixture;
+#[path = "xdp/fixture_net.rs"]
+mod fixture_net;
+#[path = "xdp/frames.rs"]
+mod frames;
+#[path = "xdp/ingress.rs"]
+mod ingress;
+#[path = "xdp/random.rs"]
+mod random;
+#[path = "xdp/reports.rs"]
+mod reports;
+#[path = "xdp/wire.rs"]
+mod wire;

@@ -1,0 +1,127 @@
+//! The verdicts of `had_egress`.
+
+use ha_common::{
+    abi::Reason,
+    wire::{arp, ethernet},
+};
+
+use crate::{
+    fixture::{ELSEWHERE, Fixture, Gate, OTHER, OURS, Row, V3, vip},
+    frames::{self, IP, advert_with, request, udp},
+};
+
+/// `TC_ACT_UNSPEC`: whatever else is attached decides.
+const NEXT: u32 = u32::MAX;
+
+/// `TC_ACT_SHOT`.
+const SHOT: u32 = 2;
+
+fn check(rows: Vec<Row>) {
+    Fixture::new().check(rows, |dataplane, frame| {
+        dataplane.run_egress(frame).unwrap()
+    });
+}
+
+#[test]
+fn packets_from_a_vip() {
+    let mut rows = Vec::new();
+    for (name, frame) in [
+        ("plain", udp(vip(V3), OTHER)),
+        ("with options", frames::with_options(udp(vip(V3), OTHER))),
+        ("fragment", {
+            let mut frame = udp(vip(V3), OTHER);
+            frame[IP + 7] = 9;
+            frame
+        }),
+        ("by another interface", udp(vip(ELSEWHERE), OTHER)),
+        ("VIP to VIP", udp(vip(V3), vip(ELSEWHERE))),
+    ] {
+        rows.push(Row::new(
+            name,
+            Gate::Open,
+            frame.clone(),
+            NEXT,
+            Reason::EgressVipOpen,
+        ));
+        for gate in [Gate::Closed, Gate::Expired, Gate::Raised, Gate::HalfOpen] {
+            rows.push(Row::new(
+                name,
+                gate,
+                frame.clone(),
+                SHOT,
+                Reason::EgressVipClosed,
+            ));
+        }
+    }
+    check(rows);
+}
+
+#[test]
+fn arp_that_claims_a_vip() {
+    let broadcast = |packet| frames::arp(ethernet::BROADCAST, packet);
+    let reply = |mut packet: arp::Arp| {
+        packet.operation = arp::REPLY;
+        broadcast(packet)
+    };
+    let mut rows = Vec::new();
+    for (name, frame) in [
+        ("request", broadcast(request(vip(V3), OTHER))),
+        ("announcement", broadcast(request(vip(V3), vip(V3)))),
+        ("reply", reply(request(vip(V3), OTHER))),
+        ("announcement as a reply", reply(request(vip(V3), vip(V3)))),
+    ] {
+        rows.push(Row::new(
+            name,
+            Gate::Open,
+            frame.clone(),
+            NEXT,
+            Reason::EgressVipOpen,
+        ));
+        for gate in [Gate::Closed, Gate::Expired, Gate::Raised, Gate::HalfOpen] {
+            rows.push(Row::new(
+                name,
+                gate,
+                frame.clone(),
+                SHOT,
+                Reason::EgressArpClosed,
+            ));
+        }
+    }
+    check(rows);
+}
+
+#[test]
+fn everything_else_leaves() {
+    let mut rows = Vec::new();
+    for gate in [Gate::Open, Gate::Closed] {
+        let mut row =
+            |name, frame| rows.push(Row::new(name, gate, frame, NEXT, Reason::EgressOther));
+        row("from an ordinary address", udp(OURS, OTHER));
+        row("to a VIP", udp(OURS, vip(V3)));
+        row(
+            "request for a VIP",
+            frames::arp(ethernet::BROADCAST, request(OURS, vip(V3))),
+        );
+        row(
+            "probe for a VIP",
+            frames::arp(ethernet::BROADCAST, request([0; 4], vip(V3))),
+        );
+        row(
+            "advert of an address owner",
+            advert_with(V3, |spec| spec.source = vip(V3)),
+        );
+        row(
+            "another EtherType",
+            frames::frame(ethernet::BROADCAST, 0x88cc, &[0; 46]),
+        );
+        let mut version = udp(vip(V3), OTHER);
+        version[IP] = 0x65;
+        row("not version 4", version);
+        // BPF_PROG_TEST_RUN makes no IPv4 frame without a whole header.
+        for len in [15, 20, IP + 27] {
+            let frame = frames::arp(ethernet::BROADCAST, request(vip(V3), OTHER));
+            row("truncated ARP", frame[..len].to_vec());
+        }
+    }
+    check(rows);
+}

@@ -1,0 +1,254 @@
+//! A dataplane with known instances, and rows that say what it makes of a frame.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use ha_common::{
+    MonoNs, Nanos,
+    abi::{AdvertWord, Event, EventKind, InstanceConfig, Reason},
+    gate::{ADVERT_SLOT, Epoch, Lease},
+};
+use ha_core::InstanceId;
+use ha_tests::now;
+use ha_user::dataplane::{Dataplane, Mode, Options, Verdict};
+
+/// Where `BPF_PROG_TEST_RUN` says that a frame came in: the loopback interface.
+pub(crate) const LOOPBACK: u32 = 1;
+
+/// Multicast, VRRPv3, VRID 51, priority 100, on the loopback interface.
+pub(crate) const V3: InstanceId = InstanceId(0);
+/// The same with VRRPv2 at one second, VRID 52.
+pub(crate) const V2: InstanceId = InstanceId(1);
+/// The same with VRRPv3 and unicast, VRID 53.
+pub(crate) const UNICAST: InstanceId = InstanceId(2);
+/// Multicast, VRRPv3, VRID 54, on another interface.
+pub(crate) const ELSEWHERE: InstanceId = InstanceId(1023);
+
+pub(crate) const OURS: [u8; 4] = [192, 168, 0, 2];
+pub(crate) const PEER: [u8; 4] = [192, 168, 0, 3];
+pub(crate) const LOWER: [u8; 4] = [192, 168, 0, 1];
+pub(crate) const OTHER: [u8; 4] = [192, 168, 0, 77];
+
+pub(crate) const PRIORITY: u8 = 100;
+
+/// The VIP of an instance.
+pub(crate) const fn vip(id: InstanceId) -> [u8; 4] {
+    match id {
+        V3 => [192, 168, 0, 151],
+        V2 => [192, 168, 0, 152],
+        UNICAST => [192, 168, 0, 153],
+        _ => [192, 168, 0, 154],
+    }
+}
+
+/// The MAC address that answers for an instance.
+pub(crate) const fn mac(id: InstanceId) -> [u8; 6] {
+    [0x02, 0, 0, 0, 1, vip(id)[3]]
+}
+
+pub(crate) const fn vrid(id: InstanceId) -> u8 {
+    match id {
+        V3 => 51,
+        V2 => 52,
+        UNICAST => 53,
+        _ => 54,
+    }
+}
+
+pub(crate) fn config(id: InstanceId) -> InstanceConfig {
+    InstanceConfig {
+        ifindex: if id == ELSEWHERE { 4711 } else { LOOPBACK },
+        leases: 1,
+        vrid: vrid(id),
+        version: if id == V2 { 2 } else { 3 },
+        priority: PRIORITY,
+        unicast: u8::from(id == UNICAST),
+        mac: mac(id),
+        source: OURS,
+        interval_centis: if id == V2 { 100 } else { 1 },
+        ..InstanceConfig::default()
+    }
+}
+
+/// How an instance's gate stands when a row begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Never opened.
+    Closed,
+    /// Open for long.
+    Open,
+    /// The lease is over.
+    Expired,
+    /// The epoch was raised after the lease was given.
+    Raised,
+    /// Two leases are needed, and only one holds.
+    HalfOpen,
+    /// An instance without any lease slot.
+    NoLeases,
+}
+
+/// One expectation.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) gate: Gate,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) code: u32,
+    /// `None`: unchanged.
+    pub(crate) out: Option<Vec<u8>>,
+    /// What is reported: instance and what the advert said.
+    pub(crate) event: Option<(InstanceId, AdvertWord)>,
+    pub(crate) counted: Reason,
+}
+
+impl Row {
+    pub(crate) fn new(
+        name: &'static str,
+        gate: Gate,
+        frame: Vec<u8>,
+        code: u32,
+        counted: Reason,
+    ) -> Self {
+        Self {
+            name,
+            gate,
+            frame,
+            code,
+            out: None,
+            event: None,
+            counted,
+        }
+    }
+
+    pub(crate) fn turns_into(mut self, frame: Vec<u8>) -> Self {
+        self.out = Some(frame);
+        self
+    }
+
+    pub(crate) fn reports(mut self, id: InstanceId, word: AdvertWord) -> Self {
+        self.event = Some((id, word));
+        self
+    }
+}
+
+/// The dataplane under test.
+pub(crate) struct Fixture {
+    pub(crate) dataplane: Dataplane,
+    /// Of every instance; each reset has its own, as a superseded one stays closed.
+    epoch: Epoch,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let dataplane = match Dataplane::open(&unpinned()) {
+            Ok(dataplane) => dataplane,
+            Err(error) => panic!("these tests load BPF programs, which needs root: {error}"),
+        };
+        let mut fixture = Self {
+            dataplane,
+            epoch: Epoch(7),
+        };
+        fixture.reset(Gate::Closed);
+        fixture
+    }
+
+    /// Every instance as if it were new, with its gate as told.
+    pub(crate) fn reset(&mut self, gate: Gate) {
+        self.epoch = self.epoch.raised().raised();
+        for id in [V3, V2, UNICAST, ELSEWHERE] {
+            self.dataplane.clear_instance(id).unwrap();
+            let mut config = config(id);
+            match gate {
+                Gate::HalfOpen => config.leases = 2,
+                Gate::NoLeases => config.leases = 0,
+                _ => {}
+            }
+            let vip = Ipv4Addr::from(vip(id));
+            self.dataplane
+                .set_instance(id, &config, &[vip], &[PEER.into()])
+                .unwrap();
+            self.dataplane.set_epoch(id, self.epoch);
+            let later = now().after(Nanos::from_secs(60));
+            match gate {
+                Gate::Closed => {}
+                Gate::Open | Gate::HalfOpen | Gate::NoLeases => self.lease(id, later),
+                Gate::Expired => self.lease(id, now().before(Nanos::from_millis(1))),
+                Gate::Raised => {
+                    self.lease(id, later);
+                    self.dataplane.set_epoch(id, self.epoch.raised());
+                }
+            }
+        }
+        while self.dataplane.next_event().is_some() {}
+    }
+
+    /// Gives a lease with the epoch of [`Self::reset`].
+    pub(crate) fn lease(&self, id: InstanceId, until: MonoNs) {
+        self.dataplane
+            .set_lease(id, ADVERT_SLOT, Lease::new(self.epoch, until));
+    }
+
+    pub(crate) fn is_open(&self, id: InstanceId) -> bool {
+        self.dataplane.gate_open(id, now())
+    }
+
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.dataplane.next_event()).collect()
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<Reason, u64> {
+        self.dataplane.counters().unwrap().into_iter().collect()
+    }
+
+    /// What was counted since.
+    pub(crate) fn counted(&self, before: &BTreeMap<Reason, u64>) -> Vec<(Reason, u64)> {
+        self.counts()
+            .into_iter()
+            .map(|(reason, count)| (reason, count - before[&reason]))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// Checks a table; names every row that fails.
+    pub(crate) fn check(
+        &mut self,
+        rows: Vec<Row>,
+        mut run: impl FnMut(&mut Dataplane, &[u8]) -> Verdict,
+    ) {
+        let mut failures = Vec::new();
+        for row in rows {
+            self.reset(row.gate);
+            let before = self.counts();
+            let verdict = run(&mut self.dataplane, &row.frame);
+            let counted = self.counted(&before);
+            let events: Vec<_> = self
+                .events()
+                .iter()
+                .map(|event| (event.kind, event.instance, event.word))
+                .collect();
+            let expected: Vec<_> = row
+                .event
+                .iter()
+                .map(|(id, word)| (EventKind::Advert as u32, id.0, word.0))
+                .collect();
+            let out = row.out.as_ref().unwrap_or(&row.frame);
+            if verdict.code != row.code
+                || verdict.frame != *out
+                || counted != [(row.counted, 1)]
+                || events != expected
+            {
+                failures.push(format!(
+                    "{} (gate {:?}):\n  code {} (expected {}), counted {counted:?} (expected {:?})\n  \
+                     events {events:x?} (expected {expected:x?})\n  frame {:02x?}\n  expected {out:02x?}",
+                    row.name, row.gate, verdict.code, row.code, row.counted, verdict.frame,
+                ));
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
+
+pub(crate) const fn unpinned() -> Options {
+    Options {
+        mode: Mode::Auto,
+        pin_dir: None,
+    }
+}
