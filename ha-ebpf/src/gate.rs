@@ -8,6 +8,9 @@ use ha_common::{
 
 use crate::maps::{self, GATES, LEASES};
 
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const SLOTS: u32 = MAX_LEASES as u32;
+
 /// CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn now() -> MonoNs {
@@ -27,11 +30,11 @@ pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
     let epoch = Epoch::from_word(maps::load(epoch));
     let superseded = Epoch::from_word(maps::load(superseded));
     let mut open = false;
-    for index in 0..MAX_LEASES as u32 {
+    for index in 0..SLOTS {
         if index >= leases {
             break;
         }
-        let Some(cell) = LEASES.get_ptr(slot * MAX_LEASES as u32 + index) else {
+        let Some(cell) = LEASES.get_ptr(slot * SLOTS + index) else {
             return false;
         };
         // SAFETY: as above.

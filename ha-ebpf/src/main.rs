@@ -26,6 +26,10 @@ use ha_common::{abi::Reason, wire::ethernet};
 use crate::packet::Frame;
 
 /// Ingress.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`xdp_md` holds the index in 32 bits"
+)]
 #[xdp]
 fn had_ingress(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
@@ -40,7 +44,7 @@ fn had_egress(ctx: TcContext) -> i32 {
     let reason = egress::judge(&ctx);
     maps::count(reason);
     match reason {
-        Reason::EgressVipClosed | Reason::EgressArpClosed => TC_ACT_SHOT as i32,
+        Reason::EgressVipClosed | Reason::EgressArpClosed => TC_ACT_SHOT,
         // Whatever else is attached decides.
         _ => TC_ACT_UNSPEC,
     }

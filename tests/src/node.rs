@@ -294,6 +294,14 @@ impl Node {
         .with_context(|| format!("its last known state is {last:?}"))
     }
 
+    /// Waits until `had` has heard another router advertise, and so knows who is Active.
+    pub fn wait_for_active_peer(&self, name: &str, peer: Ipv4Addr) -> Result<()> {
+        let what = format!("{}: {name} hears {peer}", self.name);
+        eventually(PATIENCE, &what, || {
+            Ok(self.instance(name)?["active_peer"] == peer.to_string().as_str())
+        })
+    }
+
     /// Waits until eth0 has the VIP, or no longer.
     pub fn wait_for_vip(&self, vip: Ipv4Addr, present: bool) -> Result<()> {
         let not = if present { "" } else { "not " };

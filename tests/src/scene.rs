@@ -52,6 +52,8 @@ impl Scene {
             node.start(Kind::Had, &[router])?;
             node.wait_for(WEB, state)?;
         }
+        // A Backup that has heard nobody yet has nobody to take over from.
+        nodes[1].wait_for_active_peer(WEB, addresses[0])?;
         let scene = Self {
             nodes,
             sniffers,

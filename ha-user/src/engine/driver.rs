@@ -1,6 +1,7 @@
 //! The thread's loop: wait, take in, look at the clock, let the engine decide, act.
 
 use std::{
+    collections::VecDeque,
     io,
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
@@ -147,8 +148,10 @@ struct Driver {
     handed_over: bool,
     /// What the timer is set to; `None` = not set.
     armed: Option<MonoNs>,
-    /// Received from the ring buffer in this turn.
-    events: Vec<Event>,
+    /// Adverts from the ring buffer that the engine was not yet told of.
+    adverts: VecDeque<Event>,
+    /// Silences likewise; told after the adverts.
+    silences: VecDeque<Event>,
     packet: Box<[u8; MAX_PACKET_LEN]>,
 }
 
@@ -212,7 +215,8 @@ impl Driver {
             timer,
             handed_over: false,
             armed: None,
-            events: Vec::with_capacity(64),
+            adverts: VecDeque::with_capacity(64),
+            silences: VecDeque::with_capacity(64),
             packet: Box::new([0; MAX_PACKET_LEN]),
         };
         driver.act();
@@ -262,6 +266,10 @@ impl Driver {
                 self.obey();
             }
             self.serve_timers();
+            // Found while acting: the ring buffer will not wake us for these.
+            while let Some(event) = self.silences.pop_front() {
+                self.silence(&event);
+            }
         }
         self.finish()
     }
@@ -275,8 +283,31 @@ impl Driver {
     fn act(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             if let Some(outcome) = self.shell.execute(action) {
+                self.hear_before(&outcome);
                 self.engine.handle(outcome, clock::now());
             }
+        }
+    }
+
+    /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
+    /// promotion that another node's advert overtook must not be completed.
+    fn hear_before(&mut self, outcome: &Input) {
+        let (Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. }) = outcome
+        else {
+            return;
+        };
+        self.drain_ring();
+        while let Some(event) = self.adverts.pop_front() {
+            let input = self.note_advert(&event);
+            self.engine.handle(input, clock::now());
+        }
+        let seat = self
+            .shell
+            .seats
+            .iter()
+            .position(|seat| seat.id == *instance);
+        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index)) {
+            self.engine.handle(input, clock::now());
         }
     }
 
@@ -291,29 +322,36 @@ impl Driver {
     /// First the adverts that wait, then silence: an advert that came after the silence was found is not
     /// forgotten.
     fn take_events(&mut self) {
-        let mut events = std::mem::take(&mut self.events);
-        if let Some(dataplane) = &mut self.shell.dataplane {
-            while let Some(event) = dataplane.next_event() {
-                events.push(event);
+        self.drain_ring();
+        while let Some(event) = self.adverts.pop_front() {
+            let input = self.note_advert(&event);
+            self.handle(input);
+        }
+        while let Some(event) = self.silences.pop_front() {
+            self.silence(&event);
+        }
+    }
+
+    fn drain_ring(&mut self) {
+        let Some(dataplane) = &mut self.shell.dataplane else {
+            return;
+        };
+        while let Some(event) = dataplane.next_event() {
+            match EventKind::from_u32(event.kind) {
+                Some(EventKind::Advert) => self.adverts.push_back(event),
+                Some(EventKind::Silence) => self.silences.push_back(event),
+                None => {}
             }
         }
-        for event in &events {
-            if EventKind::from_u32(event.kind) == Some(EventKind::Advert) {
-                let id = InstanceId(event.instance);
-                self.vitals.engine.adverts += 1;
-                if let Some(seat) = self.shell.seat_mut(id) {
-                    seat.heard = seat.heard.max(event.stamp());
-                }
-                self.handle(advert::input(id, AdvertWord(event.word), event.stamp()));
-            }
+    }
+
+    fn note_advert(&mut self, event: &Event) -> Input {
+        let id = InstanceId(event.instance);
+        self.vitals.engine.adverts += 1;
+        if let Some(seat) = self.shell.seat_mut(id) {
+            seat.heard = seat.heard.max(event.stamp());
         }
-        for event in &events {
-            if EventKind::from_u32(event.kind) == Some(EventKind::Silence) {
-                self.silence(event);
-            }
-        }
-        events.clear();
-        self.events = events;
+        advert::input(id, AdvertWord(event.word), event.stamp())
     }
 
     fn silence(&mut self, event: &Event) {
@@ -346,30 +384,33 @@ impl Driver {
     /// that it knows are not told again: a release that came after them would be undone.
     fn feed_stamps(&mut self) {
         for index in 0..self.shell.seats.len() {
-            let seat = &mut self.shell.seats[index];
-            let id = seat.id;
-            let Some(dataplane) = &self.shell.dataplane else {
-                return;
-            };
-            let received = dataplane.received(id);
-            if received.last_ns > seat.heard.0 {
-                seat.heard = MonoNs(received.last_ns);
-                let stamp = seat.heard;
-                let word = AdvertWord(received.last_word);
-                // A Backup knows what the Active router says; what changes comes as an event.
-                // Priority 0 moves the word, not the stamp.
-                let told = seat.state == State::Backup || word.priority() == 0;
-                let input = if told || !word.is_valid() {
-                    Input::Heard {
-                        instance: id,
-                        received_at: stamp,
-                    }
-                } else {
-                    advert::input(id, word, stamp)
-                };
+            if let Some(input) = self.fresh_stamp(index) {
                 self.handle(input);
             }
         }
+    }
+
+    /// A seat's stamp, if it is later than what the engine knows.
+    fn fresh_stamp(&mut self, index: usize) -> Option<Input> {
+        let seat = self.shell.seats.get_mut(index)?;
+        let id = seat.id;
+        let received = self.shell.dataplane.as_ref()?.received(id);
+        if received.last_ns <= seat.heard.0 {
+            return None;
+        }
+        seat.heard = MonoNs(received.last_ns);
+        let word = AdvertWord(received.last_word);
+        // A Backup knows what the Active router says; what changes comes as an event.
+        // Priority 0 moves the word, not the stamp.
+        let told = seat.state == State::Backup || word.priority() == 0;
+        Some(if told || !word.is_valid() {
+            Input::Heard {
+                instance: id,
+                received_at: seat.heard,
+            }
+        } else {
+            advert::input(id, word, seat.heard)
+        })
     }
 
     /// Mode `off`: reads the receiving sockets dry.
