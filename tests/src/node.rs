@@ -35,6 +35,7 @@ pub struct Node {
     ns: NetNs,
     dir: PathBuf,
     bpffs: PathBuf,
+    keepalived_realtime: bool,
 }
 
 impl Node {
@@ -62,7 +63,14 @@ impl Node {
             ns,
             dir,
             bpffs,
+            keepalived_realtime: true,
         })
+    }
+
+    /// Runs keepalived without real-time priority from its next configuration on. With it, the kernel
+    /// kills 2.2.7's VRRP process now and then when it reloads (RLIMIT_RTTIME, which it cannot set again).
+    pub fn spare_keepalived_realtime(&mut self) {
+        self.keepalived_realtime = false;
     }
 
     /// Its name in the lab.
@@ -120,7 +128,7 @@ impl Node {
             Kind::Had => had_config(&self.name, &self.dir, routers),
             Kind::Keepalived => {
                 fs::write(self.handover_file(), "0\n")?;
-                keepalived_config(&self.name, &self.dir, routers)
+                keepalived_config(&self.name, &self.dir, routers, self.keepalived_realtime)
             }
         };
         self.write_config(kind, &text)

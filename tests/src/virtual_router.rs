@@ -169,13 +169,23 @@ pub fn had_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
 
 /// A configuration file for keepalived, for a node whose files are below `dir`.
 ///
-/// It gets the same real-time priority as `had`. Writing a number other than 0 to `dir/handover` makes
+/// With `realtime` it gets the same real-time priority as `had`. Writing a number other than 0 to `dir/handover` makes
 /// it let go with priority 0, which is the nearest thing it has to a switchover.
 #[must_use]
-pub fn keepalived_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
+pub fn keepalived_config(
+    node: &str,
+    dir: &Path,
+    routers: &[VirtualRouter],
+    realtime: bool,
+) -> String {
     let dir = dir.display();
+    let realtime = if realtime {
+        "  vrrp_rt_priority 50\n  vrrp_rlimit_rttime 1000000\n  vrrp_no_swap\n"
+    } else {
+        ""
+    };
     let mut text = format!(
-        "global_defs {{\n  router_id {node}\n  vrrp_rt_priority 50\n  vrrp_no_swap\n}}\n\
+        "global_defs {{\n  router_id {node}\n{realtime}}}\n\
          track_file handover {{\n  file \"{dir}/handover\"\n  weight 0\n  init_file 0\n}}\n"
     );
     for router in routers {

@@ -100,7 +100,8 @@ struct Peers {
 impl Peers {
     fn new(lab: &Lab, row: Row) -> Result<Self> {
         let had = lab.node("n1")?;
-        let keepalived = lab.node("n2")?;
+        let mut keepalived = lab.node("n2")?;
+        keepalived.spare_keepalived_realtime();
         Ok(Self {
             row,
             had_heard: had.sniff(VIP)?,
@@ -133,17 +134,16 @@ impl Peers {
 
     /// From the priority 0 of one to the other's first advert.
     fn released_to_taken(&self, from: MonoNs, leaver: &Sniffer, taker: &Sniffer) -> Result<Nanos> {
-        let released = leaver
-            .adverts(VRID, from, now())
-            .into_iter()
-            .find(|(_, priority)| *priority == 0)
-            .context("no priority 0 was sent")?
-            .0;
-        let taken = taker
-            .adverts(VRID, released, now())
-            .first()
-            .context("the other one does not advertise")?
-            .0;
+        let mut released = None;
+        eventually(PATIENCE, "priority 0 is sent", || {
+            released = leaver
+                .adverts(VRID, from, now())
+                .into_iter()
+                .find(|(_, priority)| *priority == 0);
+            Ok(released.is_some())
+        })?;
+        let released = released.context("no priority 0 was sent")?.0;
+        let taken = first_advert(taker, released)?;
         let waited = taken.since(released);
         // Skew_Time is below one interval in version 3, below one second in version 2.
         ensure!(
@@ -201,14 +201,14 @@ impl Peers {
         self.keepalived.wait_for_vip(VIP, true)?;
         self.had.wait_for(WEB, "backup")?;
         self.had.wait_for_vip(VIP, false)?;
-        let taken = self.keepalived_heard.adverts(VRID, started, now());
-        let taken = taken.first().context("keepalived does not advertise")?.0;
+        let taken = first_advert(&self.keepalived_heard, started)?;
         // `had` lets go by itself, with priority 0, and says nothing for the VIP any more.
-        let (released, priority) = self
-            .had_heard
-            .last_advert(VRID)
-            .context("had never advertised")?;
-        ensure!(priority == 0, "had's last advert has priority {priority}");
+        let mut last = None;
+        eventually(PATIENCE, "had's last advert has priority 0", || {
+            last = self.had_heard.last_advert(VRID);
+            Ok(last.is_some_and(|(_, priority)| priority == 0))
+        })?;
+        let (released, _) = last.context("had never advertised")?;
         let late = self
             .had_heard
             .spoken(released.max(taken).after(SLACK), now());
@@ -225,8 +225,7 @@ impl Peers {
         self.had.reload(&[router])?;
         self.had.wait_for(WEB, "active")?;
         self.keepalived.wait_for_vip(VIP, false)?;
-        let taken = self.had_heard.adverts(VRID, from, now());
-        let taken = taken.first().context("had does not advertise")?.0;
+        let taken = first_advert(&self.had_heard, from)?;
         let gone = self.keepalived_heard.last_advert(VRID);
         let (gone, _) = gone.context("keepalived never advertised")?;
         throughout(self.longer_than_down(), "had stays Active", || {
@@ -276,8 +275,7 @@ impl Peers {
             .last_advert(VRID)
             .context("no advert")?;
         self.had.wait_for(WEB, "active")?;
-        let taken = self.had_heard.adverts(VRID, last, now());
-        let taken = taken.first().context("had does not advertise")?.0;
+        let taken = first_advert(&self.had_heard, last)?;
         let waited = taken.since(last);
         ensure!(waited > slow.times(3), "had waited only {waited}");
         ensure!(waited < slow.times(4).plus(SLACK), "had waited {waited}");
@@ -347,6 +345,16 @@ impl Peers {
         }
         results
     }
+}
+
+/// When a node first advertised after `from`. The observer reads the frames some time after they pass.
+fn first_advert(sniffer: &Sniffer, from: MonoNs) -> Result<MonoNs> {
+    let mut first = None;
+    eventually(PATIENCE, "the node advertises", || {
+        first = sniffer.adverts(VRID, from, now()).first().copied();
+        Ok(first.is_some())
+    })?;
+    Ok(first.context("the node does not advertise")?.0)
 }
 
 #[test]
