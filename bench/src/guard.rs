@@ -1,18 +1,23 @@
 //! Leaving nothing behind when the program ends without unwinding: by a signal, or by a panic.
 
 use anyhow::Result;
-use ha_tests::{stale, sys};
+use ha_tests::stale;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 /// Exit code after a signal, as shells have it: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// To be called before any thread is started, so that all of them leave the signals to this one.
+/// Removes the lab when a signal or a panic ends the program.
 pub(crate) fn install() -> Result<()> {
-    let signals = sys::block_termination();
+    // Handlers, not a blocked mask: the daemons under test would inherit the mask.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if let Ok(signal) = signals.wait() {
+            if let Some(signal) = signals.forever().next() {
                 eprintln!("signal {signal}: removing the lab");
                 remove();
                 leave();

@@ -1,4 +1,4 @@
-//! The unsafe corner of the lab: packet sockets with kernel time stamps, scheduling, signals.
+//! The unsafe corner of the lab: packet sockets with kernel time stamps, scheduling.
 
 use std::{io, mem, os::fd::AsRawFd as _};
 
@@ -157,35 +157,5 @@ pub fn run_in_real_time(priority: i32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
-    }
-}
-
-/// Blocks SIGINT and SIGTERM in the calling thread and in all that it starts from now on, and returns
-/// the set to wait for. Programs that are started get an empty mask from the standard library.
-#[must_use]
-pub fn block_termination() -> TerminationSet {
-    // SAFETY: plain integers; `sigemptyset` initialises them, the other calls get valid pointers.
-    unsafe {
-        let mut set: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGINT);
-        libc::sigaddset(&raw mut set, libc::SIGTERM);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        TerminationSet(set)
-    }
-}
-
-/// The signals that [`block_termination`] blocked.
-pub struct TerminationSet(libc::sigset_t);
-
-impl TerminationSet {
-    /// Waits for one of the signals and returns its number.
-    pub fn wait(&self) -> io::Result<i32> {
-        let mut signal = 0;
-        // SAFETY: the set was initialised by `block_termination`, `signal` is valid for a write.
-        match unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } {
-            0 => Ok(signal),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
     }
 }

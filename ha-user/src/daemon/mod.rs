@@ -30,6 +30,7 @@ use crate::{
     events::{Event, History, Kind},
     net::links::Table,
     runtime::{lock::LockError, memory::Memory},
+    sys::signals,
 };
 
 /// Events and log lines that may wait for the main task.
@@ -96,6 +97,8 @@ pub fn check(file: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// See [`DaemonError`].
 pub fn run(file: &Path) -> Result<(), DaemonError> {
+    // Before there is a second thread, for all of them inherit the mask.
+    signals::unblock_all().map_err(system("the signal mask cannot be cleared"))?;
     let started = start::prepare(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod packet;
 pub mod realtime;
+pub mod signals;
 pub mod stamp;
