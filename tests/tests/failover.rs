@@ -120,6 +120,23 @@ fn sigkill_closes_the_gate_and_a_restart_removes_the_left_over_vip() {
 }
 
 #[test]
+fn after_sigkill_and_a_restart_the_kernel_reports_as_before() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        let other = scene.nodes[1].address();
+        scene.nodes[0].kill()?;
+        scene.wait_served_by(1)?;
+        scene.nodes[0].restart(Kind::Had)?;
+        scene.nodes[0].wait_for_active_peer(WEB, other)?;
+        scene.nodes[1].power_off()?;
+        scene.nodes[0].wait_for(WEB, "active")?;
+        let silences = scene.nodes[0].events("silence")?;
+        ensure!(silences.len() == 1, "reported by the kernel: {silences:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_stopped_daemon_is_silent_and_returns_as_backup() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, |router| router)?;

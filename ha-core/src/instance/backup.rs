@@ -155,14 +155,13 @@ impl Instance {
         if self.state != State::Backup || self.released.is_some() || self.claim.is_some() {
             return Verdict::Stay;
         }
-        if self.stamp.is_none_or(|stamp| stamp < last_received_at) {
-            return self.hear_again(last_received_at, now, out);
-        }
+        // The stamp may be news: the silence is the one after it.
+        let heard = self.hear_again(last_received_at, now, out);
         let due = self.silence_due();
         if now < due {
             // It may not be told again, so this time the engine waits for the exact end itself.
             self.timers.set(Timer::ActiveDown, due);
-            return Verdict::Stay;
+            return heard;
         }
         self.believe_silence(due, now, out)
     }

@@ -73,6 +73,21 @@ fn reported_silence_is_checked_against_the_stamps() {
 }
 
 #[test]
+fn reported_silence_after_a_stamp_that_is_news_is_believed() {
+    let mut driver = Driver::backup_of(watched());
+    driver.after(Nanos::from_millis(1));
+    driver.hear(102, 200);
+    driver.after(INTERVAL);
+    let last_received_at = driver.now;
+    driver.now = last_received_at.after(DOWN);
+    driver.input(Input::Silence {
+        instance: ID,
+        last_received_at,
+    });
+    assert_eq!(driver.state(), State::Promoting);
+}
+
+#[test]
 fn a_node_that_was_held_up_waits_another_interval() {
     let mut driver = Driver::backup(instance(0));
     driver.now = START.after(DOWN).after(Nanos::from_millis(11));

@@ -208,12 +208,16 @@ impl Dataplane {
     }
 
     /// Forgets what an earlier daemon left and this one has not set or attached: instances, links on
-    /// other interfaces. To be called once after a start, when left-over VIPs are removed.
+    /// other interfaces; and what was heard, whose events went to that daemon. To be called once after
+    /// a start, when left-over VIPs are removed.
     ///
     /// # Errors
     ///
     /// The kernel refuses a write, or a pin cannot be removed.
     pub fn forget_leftovers(&mut self) -> Result<(), DataplaneError> {
+        for id in self.instances.keys() {
+            self.loaded.words.forget_heard(*id);
+        }
         while let Some(id) = self.unclaimed.first().copied() {
             self.clear_instance(id)?;
         }

@@ -156,6 +156,16 @@ impl Words {
             self.received.store(id.0 as usize, offset, 0);
         }
     }
+
+    /// Clears what was received last, so that the next advert is the first one; the count stays.
+    pub(super) fn forget_heard(&self, id: InstanceId) {
+        for offset in [
+            offset_of!(Received, last_word),
+            offset_of!(Received, last_ns),
+        ] {
+            self.received.store(id.0 as usize, offset, 0);
+        }
+    }
 }
 
 /// No cell at all for a slot that is none.

@@ -298,15 +298,16 @@ impl Driver {
         };
         self.drain_ring();
         while let Some(event) = self.adverts.pop_front() {
-            let input = self.note_advert(&event);
-            self.engine.handle(input, clock::now());
+            for input in self.note_advert(&event) {
+                self.engine.handle(input, clock::now());
+            }
         }
         let seat = self
             .shell
             .seats
             .iter()
             .position(|seat| seat.id == *instance);
-        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index)) {
+        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
             self.engine.handle(input, clock::now());
         }
     }
@@ -324,8 +325,9 @@ impl Driver {
     fn take_events(&mut self) {
         self.drain_ring();
         while let Some(event) = self.adverts.pop_front() {
-            let input = self.note_advert(&event);
-            self.handle(input);
+            for input in self.note_advert(&event) {
+                self.handle(input);
+            }
         }
         while let Some(event) = self.silences.pop_front() {
             self.silence(&event);
@@ -345,13 +347,24 @@ impl Driver {
         }
     }
 
-    fn note_advert(&mut self, event: &Event) -> Input {
+    /// What an advert means to the engine: an unreported one before a priority 0 comes first, for
+    /// afterwards it would undo it.
+    fn note_advert(&mut self, event: &Event) -> impl Iterator<Item = Input> + use<> {
         let id = InstanceId(event.instance);
+        let word = AdvertWord(event.word);
         self.vitals.engine.adverts += 1;
-        if let Some(seat) = self.shell.seat_mut(id) {
+        let mut before = None;
+        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
+            if word.priority() == 0 {
+                before = self.fresh_stamp(index, event.stamp());
+            }
+            let seat = &mut self.shell.seats[index];
             seat.heard = seat.heard.max(event.stamp());
+            seat.word = word;
         }
-        advert::input(id, AdvertWord(event.word), event.stamp())
+        before
+            .into_iter()
+            .chain([advert::input(id, word, event.stamp())])
     }
 
     fn silence(&mut self, event: &Event) {
@@ -384,31 +397,33 @@ impl Driver {
     /// that it knows are not told again: a release that came after them would be undone.
     fn feed_stamps(&mut self) {
         for index in 0..self.shell.seats.len() {
-            if let Some(input) = self.fresh_stamp(index) {
+            if let Some(input) = self.fresh_stamp(index, MonoNs(u64::MAX)) {
                 self.handle(input);
             }
         }
     }
 
-    /// A seat's stamp, if it is later than what the engine knows.
-    fn fresh_stamp(&mut self, index: usize) -> Option<Input> {
+    /// A seat's stamp, if it is later than what the engine knows, and earlier than `before`.
+    fn fresh_stamp(&mut self, index: usize, before: MonoNs) -> Option<Input> {
         let seat = self.shell.seats.get_mut(index)?;
         let id = seat.id;
         let received = self.shell.dataplane.as_ref()?.received(id);
-        if received.last_ns <= seat.heard.0 {
+        let stamp = MonoNs(received.last_ns);
+        if stamp <= seat.heard || stamp >= before {
             return None;
         }
-        seat.heard = MonoNs(received.last_ns);
+        seat.heard = stamp;
         let word = AdvertWord(received.last_word);
-        // A Backup knows what the Active router says; what changes comes as an event.
-        // Priority 0 moves the word, not the stamp.
-        let told = seat.state == State::Backup || word.priority() == 0;
-        Some(if told || !word.is_valid() {
+        // A Backup knows what the Active router says, unless the event was lost or went to the daemon
+        // before this one. Priority 0 moves the word, not the stamp.
+        let told = seat.state == State::Backup && seat.word == word;
+        Some(if told || !word.is_valid() || word.priority() == 0 {
             Input::Heard {
                 instance: id,
                 received_at: seat.heard,
             }
         } else {
+            seat.word = word;
             advert::input(id, word, seat.heard)
         })
     }

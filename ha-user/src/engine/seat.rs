@@ -34,7 +34,7 @@ pub(super) struct Seat {
     pub(super) announced: bool,
     /// The latest stamp that the engine knows.
     pub(super) heard: MonoNs,
-    /// What the last advert said (mode `off`).
+    /// What the last advert said that the engine was told of.
     pub(super) word: AdvertWord,
     pub(super) adverts_sent: u64,
     /// Valid adverts received (mode `off`).
