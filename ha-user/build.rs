@@ -15,8 +15,12 @@ fn main() -> Result<()> {
     let root_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../ha-ebpf");
     let toolchain = toolchain(&root_dir)?;
     // Debian's compiler is a stable one: this lets it build `core`. A nightly ignores it.
+    // And aya-build passes each line of its cargo on as a warning: only real ones are to be seen.
     // SAFETY: a build script's main thread, before any other thread exists.
-    unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
+    unsafe {
+        env::set_var("RUSTC_BOOTSTRAP", "1");
+        env::set_var("CARGO_TERM_QUIET", "true");
+    }
     aya_build::build_ebpf(
         [Package {
             name: "ha-ebpf",

@@ -1,8 +1,9 @@
-//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | bench | sim`.
+//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | bench | sim | fuzz`.
 
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod fuzz;
 mod setup;
 mod shell;
 
@@ -54,6 +55,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Look for inputs that break a parser or a rule of the election, with libFuzzer
+    Fuzz {
+        /// What to fuzz; by default everything, one after the other
+        targets: Vec<fuzz::Target>,
+        /// How long each
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Run only this input, such as one that broke something
+        #[arg(long)]
+        input: Option<std::path::PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -95,6 +107,14 @@ fn run(command: Command) -> Result<()> {
             cargo::bench(&args)?;
         }
         Command::Sim { args } => cargo::sim(&args)?,
+        Command::Fuzz {
+            targets,
+            seconds,
+            input,
+        } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            fuzz::run(&targets, seconds, input.as_deref())?;
+        }
     }
     Ok(())
 }

@@ -17,8 +17,10 @@ const BPF_LINKER: &str = "0.13";
 /// The LLVM that bpf-linker is built for: not older than the one in either compiler for eBPF.
 const LLVM: &str = "22";
 
-/// Debian packages that the tests and measurements use, each with a file by which it is known.
+/// Debian packages that the tests, measurements and fuzz targets use, each with a file by which it is
+/// known.
 const TEST_PACKAGES: &[(&str, &str)] = &[
+    ("g++", "c++"),
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("keepalived", "keepalived"),

@@ -19,6 +19,8 @@ pub use ledger::Violation;
 
 use std::{fmt::Write as _, string::String};
 
+use self::world::{Choices, World};
+
 /// Rules that are broken on purpose, to prove that the checkers notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mutations {
@@ -70,18 +72,38 @@ impl Mutations {
 /// Runs one seed to its end or to the first broken rule.
 #[must_use]
 pub fn run_seed(seed: u64, mutations: Mutations) -> Option<Violation> {
-    let mut world = world::World::new(seed, mutations, false);
-    world.run();
-    world.violation
+    run(Choices::Seed(seed), mutations)
+}
+
+/// As [`run_seed`], with choices from `tape`, four bytes each, while it lasts: for a fuzzer.
+#[must_use]
+pub fn run_tape(tape: &[u8], mutations: Mutations) -> Option<Violation> {
+    run(Choices::Tape(tape), mutations)
 }
 
 /// Runs one seed again and tells it: who did what, in true time, around the broken rule if there is one.
 #[must_use]
 pub fn tell_seed(seed: u64, mutations: Mutations) -> String {
-    let mut world = world::World::new(seed, mutations, true);
+    tell(Choices::Seed(seed), mutations)
+}
+
+/// As [`tell_seed`], for a tape.
+#[must_use]
+pub fn tell_tape(tape: &[u8], mutations: Mutations) -> String {
+    tell(Choices::Tape(tape), mutations)
+}
+
+fn run(choices: Choices<'_>, mutations: Mutations) -> Option<Violation> {
+    let mut world = World::new(choices, mutations, false);
+    world.run();
+    world.violation
+}
+
+fn tell(choices: Choices<'_>, mutations: Mutations) -> String {
+    let mut world = World::new(choices, mutations, true);
     world.run();
     let mut text = String::new();
-    world.introduce(seed, &mut text);
+    world.introduce(choices, &mut text);
     let around = world.violation.as_ref().map(|violation| violation.at);
     let before = world.scenario.window();
     for (at, words) in world.trace.iter().flatten() {
@@ -93,13 +115,13 @@ pub fn tell_seed(seed: u64, mutations: Mutations) -> String {
         Some(violation) => {
             let _ = writeln!(
                 text,
-                "seed {seed}: at {} ms: {}",
+                "{choices}: at {} ms: {}",
                 ledger::millis(violation.at),
                 violation.what
             );
         }
         None => {
-            let _ = writeln!(text, "seed {seed}: every rule was kept");
+            let _ = writeln!(text, "{choices}: every rule was kept");
         }
     }
     text
@@ -114,6 +136,16 @@ mod tests {
         for seed in 0..300 {
             assert_eq!(run_seed(seed, Mutations::default()), None, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_tape_chooses_and_chance_goes_on() {
+        for byte in 0..=u8::MAX {
+            let tape = [byte; 64];
+            assert_eq!(run_tape(&tape, Mutations::NONE), None, "64 times {byte}");
+        }
+        let [one, other] = [0, 1].map(|byte| tell_tape(&[byte; 64], Mutations::NONE));
+        assert_ne!(one, other);
     }
 
     #[test]

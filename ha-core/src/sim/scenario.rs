@@ -125,9 +125,7 @@ pub(crate) struct Scenario {
 const MS: u64 = 1_000_000;
 
 impl Scenario {
-    /// The run that a seed stands for.
-    pub(crate) fn draw(seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let class = rng.pick(&[
             Class::Calm,
             Class::BoundedLoss,
@@ -140,9 +138,9 @@ impl Scenario {
         ]);
         let count = rng.pick(&[2, 2, 2, 3, 3, 4, 5]);
         let instances = rng.pick(&[1, 1, 1, 2, 3]);
-        let nodes = draw_nodes(&mut rng, class, count, instances);
+        let nodes = draw_nodes(rng, class, count, instances);
         let longest = longest_interval(&nodes);
-        let pace = draw_pace(&mut rng, class, &nodes);
+        let pace = draw_pace(rng, class, &nodes);
         let down = longest_down(&nodes);
         let chaos = down.0 * rng.between(3, 8);
         let quiet_at = chaos + 2 * down.0;
@@ -160,7 +158,7 @@ impl Scenario {
             reloads: false,
             vips_fail: 0,
         };
-        scenario.draw_faults(&mut rng, 2 * down.0, quiet_at, longest.0);
+        scenario.draw_faults(rng, 2 * down.0, quiet_at, longest.0);
         scenario.set_deadlines();
         scenario
     }

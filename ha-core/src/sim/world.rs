@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    format,
+    fmt, format,
     string::{String, ToString},
     vec::Vec,
 };
@@ -79,6 +79,22 @@ pub(crate) struct Node {
     pub(crate) vips_fail: u32,
 }
 
+/// Where the choices of a run come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Choices<'a> {
+    Seed(u64),
+    Tape(&'a [u8]),
+}
+
+impl fmt::Display for Choices<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(seed) => write!(f, "seed {seed}"),
+            Self::Tape(tape) => write!(f, "a tape of {} bytes", tape.len()),
+        }
+    }
+}
+
 /// Everything.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
@@ -101,8 +117,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, mutations: Mutations, traced: bool) -> Self {
-        let scenario = Scenario::draw(seed);
+    /// The run that `choices` stand for.
+    pub(crate) fn new(choices: Choices<'_>, mutations: Mutations, traced: bool) -> Self {
+        let (scenario, rng) = match choices {
+            Choices::Seed(seed) => (Scenario::draw(&mut Rng::new(seed)), Rng::new(!seed)),
+            Choices::Tape(tape) => {
+                let mut rng = Rng::of_tape(tape, 0);
+                (Scenario::draw(&mut rng), rng)
+            }
+        };
         let count = scenario.nodes.len();
         let instances = scenario.instances;
         let nodes: Vec<Node> = scenario
@@ -111,7 +134,7 @@ impl World {
             .map(|plan| Node::new(plan, instances))
             .collect();
         let mut world = Self {
-            rng: Rng::new(!seed),
+            rng,
             now: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
@@ -664,12 +687,12 @@ impl World {
 
 impl World {
     /// What a seed stands for, in words.
-    pub(crate) fn introduce(&self, seed: u64, text: &mut String) {
-        use core::fmt::Write as _;
+    pub(crate) fn introduce(&self, choices: Choices<'_>, text: &mut String) {
+        use fmt::Write as _;
         let Scenario { class, pace, .. } = &self.scenario;
         let _ = writeln!(
             text,
-            "seed {seed}: {class:?}; one way {} to {} ms; a step takes up to {} ms, {} of 1000 up to {} ms",
+            "{choices}: {class:?}; one way {} to {} ms; a step takes up to {} ms, {} of 1000 up to {} ms",
             millis(pace.delay.0),
             millis(pace.delay.1),
             millis(pace.step_max),

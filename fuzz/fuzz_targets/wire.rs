@@ -1,0 +1,119 @@
+//! Any bytes as a VRRP packet and as ARP: parsing never panics, and what it takes means the same when it
+//! is built anew.
+//!
+//! The first byte says under which rules the rest is read, and whether its checksums are put right
+//! first: chance alone would hardly ever get past them.
+
+#![no_main]
+
+use ha_common::{
+    Centis, Priority, Vrid,
+    wire::{
+        arp::{self, Arp},
+        checksum::Sum,
+        ipv4,
+        vrrp::{self, AdvertSpec, MAX_PACKET_LEN, Rules, Version},
+    },
+};
+use libfuzzer_sys::fuzz_target;
+
+const OURS: [u8; 4] = [10, 0, 0, 1];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((flags, packet)) = input.split_first() else {
+        return;
+    };
+    if let Some(bytes) = packet.first_chunk::<{ arp::PACKET_LEN }>()
+        && let Some(arp) = Arp::parse(bytes)
+    {
+        assert_eq!(arp.emit(), *bytes);
+    }
+    let mut packet = packet.to_vec();
+    if flags & 1 != 0 {
+        put_checksums_right(&mut packet, flags & 2 != 0);
+    }
+    let rules = Rules {
+        version: if flags & 4 != 0 { 2 } else { 3 },
+        unicast: flags & 8 != 0,
+        source: OURS,
+        interval_centis: 100,
+    };
+    // No instance has the VRID 0: such a packet is not parsed further.
+    if let Some(vrid) = vrrp::vrid_of(&packet).ok().and_then(Vrid::new)
+        && let Ok(advert) = vrrp::parse(&packet, &rules, |_| true)
+    {
+        rebuild(&packet, &rules, vrid, &advert);
+    }
+});
+
+/// A packet that was taken carries addresses for as many as it says, and is taken again when built from
+/// what it said.
+fn rebuild(packet: &[u8], rules: &Rules, vrid: Vrid, advert: &vrrp::Advert) {
+    let header: &[u8; ipv4::HEADER_LEN] = packet.first_chunk().expect("it has a header");
+    let header = ipv4::Header::parse(header).expect("it is IPv4");
+    let message = &packet[usize::from(header.header_len)..];
+    let addresses: Vec<[u8; 4]> = message[vrrp::HEAD_LEN..]
+        .chunks_exact(4)
+        .take(advert.address_count.into())
+        .map(|chunk| [chunk[0], chunk[1], chunk[2], chunk[3]])
+        .collect();
+    assert_eq!(addresses.len(), usize::from(advert.address_count));
+    let spec = AdvertSpec {
+        version: match advert.version {
+            2 => Version::V2,
+            _ => Version::V3(advert.dialect),
+        },
+        vrid,
+        priority: Priority(advert.priority),
+        interval: Centis(advert.interval_centis),
+        source: advert.sender,
+        destination: if rules.unicast { OURS } else { vrrp::GROUP },
+        addresses: &addresses,
+    };
+    let mut buffer = [0; MAX_PACKET_LEN];
+    // What cannot be sent may be heard: an interval of zero, no address.
+    if let Ok(built) = vrrp::build_advert(&spec, &mut buffer) {
+        let mut again = vrrp::parse(built, rules, |_| true).expect("what is built is taken");
+        // Ours carries the mark, and where both dialects fit the plain one is seen.
+        again.from_had = advert.from_had;
+        again.dialect = advert.dialect;
+        assert_eq!(again, *advert);
+    }
+}
+
+fn put_checksums_right(packet: &mut [u8], pseudo: bool) {
+    let Some(mut header) = packet
+        .first_chunk::<{ ipv4::HEADER_LEN }>()
+        .and_then(ipv4::Header::parse)
+    else {
+        return;
+    };
+    // At most what there is.
+    header.total_len = header
+        .total_len
+        .min(packet.len().try_into().unwrap_or(u16::MAX));
+    let Some((ip, message)) = packet.split_at_mut_checked(header.header_len.into()) else {
+        return;
+    };
+    ip[2..4].copy_from_slice(&header.total_len.to_be_bytes());
+    ip[10..12].fill(0);
+    let sum = Sum::ZERO.slice(ip).checksum();
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let Some(message) = message.get_mut(..header.payload_len().into()) else {
+        return;
+    };
+    if message.len() >= vrrp::HEAD_LEN {
+        message[6..8].fill(0);
+        let start = if pseudo {
+            Sum::ZERO
+                .slice(&header.source)
+                .slice(&header.destination)
+                .half([0, vrrp::PROTOCOL])
+                .half(header.payload_len().to_be_bytes())
+        } else {
+            Sum::ZERO
+        };
+        let sum = start.slice(message).checksum();
+        message[6..8].copy_from_slice(&sum.to_be_bytes());
+    }
+}
