@@ -97,6 +97,38 @@ fn a_better_one_preempts_and_both_never_speak_at_once() {
 }
 
 #[test]
+fn an_owner_takes_its_address_back_and_hands_it_over_when_it_ends() {
+    scenario(|lab| {
+        let mut owner = lab.node("n1")?;
+        let mut other = lab.node("n2")?;
+        let client = lab.client("c1")?;
+        let prober = ha_tests::Prober::start(&client, VIP, ha_tests::Probes::EchoAndArp)?;
+        let routers = [router(&other, 100)];
+        other.start(Kind::Had, &routers)?;
+        other.wait_for(WEB, "active")?;
+        owner
+            .ns()
+            .ip(&["addr", "add", &format!("{VIP}/24"), "dev", "eth0"])?;
+        let routers = [router(&owner, 255)];
+        owner.start(Kind::Had, &routers)?;
+        owner.wait_for(WEB, "active")?;
+        other.wait_for(WEB, "backup")?;
+        eventually(PATIENCE, "the owner answers", || {
+            Ok(prober.answered_within(INTERVAL) == Some(owner.mac()))
+        })?;
+        owner.stop()?;
+        other.wait_for(WEB, "active")?;
+        let transitions = other.events("transition")?;
+        ensure!(
+            transitions.iter().any(|why| why.contains("let go")),
+            "it waited for silence instead: {transitions:?}"
+        );
+        ensure!(owner.has(VIP)?, "the owner's own address was removed");
+        Ok(())
+    });
+}
+
+#[test]
 fn preempt_delay_is_waited_for() {
     scenario(|lab| {
         let mut low = lab.node("n1")?;
