@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     io,
-    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -14,12 +13,8 @@ use std::{
     time::Duration,
 };
 
-use ha_common::{
-    MonoNs,
-    abi::{AdvertWord, Event, EventKind},
-    wire::vrrp::{self, MAX_PACKET_LEN},
-};
-use ha_core::{Engine, Input, InstanceId, State, Target};
+use ha_common::{MonoNs, abi::Event, wire::vrrp::MAX_PACKET_LEN};
+use ha_core::{Engine, Input};
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     time::{
@@ -30,18 +25,17 @@ use rustix::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    COMMANDS, Command, Handle, advert,
+    COMMANDS, Command, Handle,
     outbox::{Level, Message, Outbox},
     plan::Plan,
     seat::Seat,
     shell::Shell,
-    status::{self, Vitals},
+    status::Vitals,
     wake_fd,
 };
 use crate::{
-    control::report::{EngineReport, ExplainReport, SwitchoverReport},
+    control::report::EngineReport,
     dataplane::Dataplane,
-    events::Kind,
     net::{links::Links, netlink::AddressLane, port::Port},
     sys::{clock, realtime},
 };
@@ -135,6 +129,10 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
         })?;
     Ok((handle, thread))
 }
+
+mod commands;
+mod hearing;
+mod reload;
 
 struct Driver {
     engine: Engine,
@@ -289,195 +287,6 @@ impl Driver {
         }
     }
 
-    /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
-    /// promotion that another node's advert overtook must not be completed.
-    fn hear_before(&mut self, outcome: &Input) {
-        let (Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. }) = outcome
-        else {
-            return;
-        };
-        self.drain_ring();
-        while let Some(event) = self.adverts.pop_front() {
-            for input in self.note_advert(&event) {
-                self.engine.handle(input, clock::now());
-            }
-        }
-        let seat = self
-            .shell
-            .seats
-            .iter()
-            .position(|seat| seat.id == *instance);
-        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
-            self.engine.handle(input, clock::now());
-        }
-    }
-
-    /// Takes in everything that was received.
-    fn take_in(&mut self) {
-        self.take_events();
-        if self.shell.dataplane.is_none() {
-            self.take_packets();
-        }
-    }
-
-    /// First the adverts that wait, then silence: an advert that came after the silence was found is not
-    /// forgotten.
-    fn take_events(&mut self) {
-        self.drain_ring();
-        while let Some(event) = self.adverts.pop_front() {
-            for input in self.note_advert(&event) {
-                self.handle(input);
-            }
-        }
-        while let Some(event) = self.silences.pop_front() {
-            self.silence(&event);
-        }
-    }
-
-    fn drain_ring(&mut self) {
-        let Some(dataplane) = &mut self.shell.dataplane else {
-            return;
-        };
-        while let Some(event) = dataplane.next_event() {
-            match EventKind::from_u32(event.kind) {
-                Some(EventKind::Advert) => self.adverts.push_back(event),
-                Some(EventKind::Silence) => self.silences.push_back(event),
-                None => {}
-            }
-        }
-    }
-
-    /// What an advert means to the engine: an unreported one before a priority 0 comes first, for
-    /// afterwards it would undo it.
-    fn note_advert(&mut self, event: &Event) -> impl Iterator<Item = Input> + use<> {
-        let id = InstanceId(event.instance);
-        let word = AdvertWord(event.word);
-        self.vitals.engine.adverts += 1;
-        let mut before = None;
-        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
-            if word.priority() == 0 {
-                before = self.fresh_stamp(index, event.stamp());
-            }
-            let seat = &mut self.shell.seats[index];
-            seat.heard = seat.heard.max(event.stamp());
-            seat.word = word;
-        }
-        before
-            .into_iter()
-            .chain([advert::input(id, word, event.stamp())])
-    }
-
-    fn silence(&mut self, event: &Event) {
-        let id = InstanceId(event.instance);
-        let made = MonoNs(event.made_ns);
-        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
-            let seat = &self.shell.seats[index];
-            let word = AdvertWord(event.word);
-            let sentence = if word.is_valid() {
-                format!(
-                    "silence: the last advert, from {}, came {} earlier",
-                    Ipv4Addr::from(word.sender()),
-                    made.since(event.stamp())
-                )
-            } else {
-                "silence: no advert was heard".to_owned()
-            };
-            self.shell
-                .out
-                .event(made, &seat.name, Kind::Silence, sentence);
-        }
-        self.feed_stamps();
-        self.handle(Input::Silence {
-            instance: id,
-            last_received_at: event.stamp(),
-        });
-    }
-
-    /// Tells the engine of adverts that the kernel took without an event, or whose event was lost. Stamps
-    /// that it knows are not told again: a release that came after them would be undone.
-    fn feed_stamps(&mut self) {
-        for index in 0..self.shell.seats.len() {
-            if let Some(input) = self.fresh_stamp(index, MonoNs(u64::MAX)) {
-                self.handle(input);
-            }
-        }
-    }
-
-    /// A seat's stamp, if it is later than what the engine knows, and earlier than `before`.
-    fn fresh_stamp(&mut self, index: usize, before: MonoNs) -> Option<Input> {
-        let seat = self.shell.seats.get_mut(index)?;
-        let id = seat.id;
-        let received = self.shell.dataplane.as_ref()?.received(id);
-        let stamp = MonoNs(received.last_ns);
-        if stamp <= seat.heard || stamp >= before {
-            return None;
-        }
-        seat.heard = stamp;
-        let word = AdvertWord(received.last_word);
-        // A Backup knows what the Active router says, unless the event was lost or went to the daemon
-        // before this one. Priority 0 moves the word, not the stamp.
-        let told = seat.state == State::Backup && seat.word == word;
-        Some(if told || !word.is_valid() || word.priority() == 0 {
-            Input::Heard {
-                instance: id,
-                received_at: seat.heard,
-            }
-        } else {
-            seat.word = word;
-            advert::input(id, word, seat.heard)
-        })
-    }
-
-    /// Mode `off`: reads the receiving sockets dry.
-    fn take_packets(&mut self) {
-        let names: Vec<String> = self.shell.interfaces.keys().cloned().collect();
-        for name in names {
-            while self.take_packet(&name) {}
-        }
-    }
-
-    /// Takes one packet from an interface's socket; whether there may be more.
-    fn take_packet(&mut self, name: &str) -> bool {
-        let Some(port) = self
-            .shell
-            .interfaces
-            .get(name)
-            .and_then(|interface| interface.port.as_ref())
-        else {
-            return false;
-        };
-        let (length, stamp) = match port.receive(self.packet.as_mut_slice()) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            // The error that waited (the interface went down) is taken in by being told.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return true,
-            Err(error) => {
-                let text = format!("{name}: adverts cannot be received: {error}");
-                self.shell.out.log(Level::Error, text);
-                return false;
-            }
-        };
-        // A longer packet than any advert is none.
-        let Some(packet) = self.packet.get(..length) else {
-            return true;
-        };
-        let Ok(vrid) = vrrp::vrid_of(packet) else {
-            return true;
-        };
-        let found = self.shell.seats.iter_mut().find_map(|seat| {
-            let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
-            let word = here.then(|| advert::check(seat, packet)).flatten()?;
-            seat.word = word;
-            seat.adverts_received += 1;
-            Some(advert::input(seat.id, word, stamp))
-        });
-        if let Some(input) = found {
-            self.vitals.engine.adverts += 1;
-            self.handle(input);
-        }
-        true
-    }
-
     fn follow_links(&mut self) {
         let mut inputs = Vec::new();
         match self.shell.links.update() {
@@ -516,129 +325,6 @@ impl Driver {
                 self.handle(input);
             }
         }
-    }
-
-    fn obey(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            // An answer nobody waits for any more is dropped.
-            match command {
-                Command::Status(reply) => {
-                    self.feed_stamps();
-                    let report =
-                        status::report(&self.engine, &self.shell, &self.vitals, clock::now());
-                    let _ = reply.send(report);
-                }
-                Command::Explain { instance, reply } => {
-                    self.feed_stamps();
-                    let _ = reply.send(self.explain(&instance));
-                }
-                Command::Switchover { target, to, reply } => {
-                    let _ = reply.send(self.switch_over(&target, to.as_deref()));
-                }
-                Command::Counters(reply) => {
-                    let _ = reply.send(status::counters(&self.shell));
-                }
-                Command::Reload { plan, reply } => {
-                    let _ = reply.send(self.reload(&plan));
-                }
-                Command::Ping(reply) => {
-                    let _ = reply.send(());
-                }
-                Command::Shutdown => {
-                    self.handed_over = self.shell.seats.iter().any(|seat| speaking(seat.state));
-                    self.handle(Input::Shutdown);
-                }
-            }
-        }
-    }
-
-    fn explain(&self, name: &str) -> Result<ExplainReport, String> {
-        self.engine
-            .status(clock::now())
-            .into_iter()
-            .find(|status| status.name == name)
-            .map(|status| {
-                let seat = self
-                    .shell
-                    .seats
-                    .iter()
-                    .find(|seat| seat.id == status.instance);
-                let mut sentences = status.explanation;
-                sentences.extend(seat.map(Seat::in_words));
-                ExplainReport {
-                    name: status.name,
-                    state: status.state.name().to_owned(),
-                    sentences,
-                }
-            })
-            .ok_or_else(|| self.unknown("instance", name))
-    }
-
-    fn unknown(&self, what: &str, name: &str) -> String {
-        let names: Vec<&str> = self.shell.seats.iter().map(|seat| &*seat.name).collect();
-        let mut message = format!(
-            "there is no {what} \"{name}\". Instances: {}",
-            names.join(", ")
-        );
-        if !self.vitals.groups.is_empty() {
-            message.push_str(&format!("; groups: {}", self.vitals.groups.join(", ")));
-        }
-        message
-    }
-
-    fn switch_over(&mut self, name: &str, to: Option<&str>) -> Result<SwitchoverReport, String> {
-        let group = self.vitals.groups.iter().position(|group| group == name);
-        let seat = self.shell.seats.iter().find(|seat| &*seat.name == name);
-        let (target, group) = match (group, seat) {
-            (Some(group), _) => (Target::Group(group), Some(group)),
-            (None, Some(seat)) => (Target::Instance(seat.id), seat.config.group),
-            (None, None) => return Err(self.unknown("group or instance", name)),
-        };
-        let members: Vec<&Seat> = self
-            .shell
-            .seats
-            .iter()
-            .filter(|seat| match group {
-                Some(group) => seat.config.group == Some(group),
-                None => &*seat.name == name,
-            })
-            .collect();
-        if let Some(to) = to {
-            let wanted: Option<Ipv4Addr> = to.parse().ok();
-            if !members
-                .iter()
-                .all(|seat| wanted.is_some_and(|wanted| seat.config.peers == [wanted]))
-            {
-                return Err(format!(
-                    "--to is possible only with the address of the sole configured peer, which takes over anyway; {name} has {}. Leave --to out",
-                    peers(&members)
-                ));
-            }
-        }
-        if !members.iter().any(|seat| speaking(seat.state)) {
-            let state = members.first().map_or(State::Initialize, |seat| seat.state);
-            let peer = self
-                .engine
-                .status(clock::now())
-                .into_iter()
-                .find(|status| members.iter().any(|seat| seat.id == status.instance))
-                .and_then(|status| status.active_peer);
-            return Err(match peer {
-                Some(peer) => format!(
-                    "{name} is {state} on this node; {peer} is Active: run `hactl switchover {name}` there"
-                ),
-                None => format!(
-                    "{name} is {state} on this node, and no other node was heard to be Active: `hactl explain` says why"
-                ),
-            });
-        }
-        let released = members
-            .iter()
-            .filter(|seat| speaking(seat.state))
-            .map(|seat| seat.name.to_string())
-            .collect();
-        self.handle(Input::Switchover(target));
-        Ok(SwitchoverReport { released })
     }
 
     /// Sets the timer to the next deadline, unless it stands there.
@@ -705,27 +391,6 @@ impl Driver {
             }
             None => Ok(()),
         }
-    }
-}
-
-mod reload;
-
-fn speaking(state: State) -> bool {
-    matches!(state, State::Active | State::Promoting)
-}
-
-fn peers(members: &[&Seat]) -> String {
-    let mut peers: Vec<String> = members
-        .iter()
-        .flat_map(|seat| &seat.config.peers)
-        .map(ToString::to_string)
-        .collect();
-    peers.sort_unstable();
-    peers.dedup();
-    match peers.as_slice() {
-        [] => "no configured peers (multicast)".to_owned(),
-        [peer] => format!("the peer {peer}"),
-        peers => format!("the peers {}", peers.join(", ")),
     }
 }
 

@@ -1,0 +1,156 @@
+//! What the tokio side asks for.
+
+use std::net::Ipv4Addr;
+
+use ha_core::{Input, State, Target};
+
+use super::Driver;
+use crate::{
+    control::report::{ExplainReport, SwitchoverReport},
+    engine::{Command, seat::Seat, status},
+    sys::clock,
+};
+
+impl Driver {
+    pub(super) fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            // An answer nobody waits for any more is dropped.
+            match command {
+                Command::Status(reply) => {
+                    self.feed_stamps();
+                    let report =
+                        status::report(&self.engine, &self.shell, &self.vitals, clock::now());
+                    let _ = reply.send(report);
+                }
+                Command::Explain { instance, reply } => {
+                    self.feed_stamps();
+                    let _ = reply.send(self.explain(&instance));
+                }
+                Command::Switchover { target, to, reply } => {
+                    let _ = reply.send(self.switch_over(&target, to.as_deref()));
+                }
+                Command::Counters(reply) => {
+                    let _ = reply.send(status::counters(&self.shell));
+                }
+                Command::Reload { plan, reply } => {
+                    let _ = reply.send(self.reload(&plan));
+                }
+                Command::Ping(reply) => {
+                    let _ = reply.send(());
+                }
+                Command::Shutdown => {
+                    self.handed_over = self.shell.seats.iter().any(|seat| speaking(seat.state));
+                    self.handle(Input::Shutdown);
+                }
+            }
+        }
+    }
+
+    fn explain(&self, name: &str) -> Result<ExplainReport, String> {
+        self.engine
+            .status(clock::now())
+            .into_iter()
+            .find(|status| status.name == name)
+            .map(|status| {
+                let seat = self
+                    .shell
+                    .seats
+                    .iter()
+                    .find(|seat| seat.id == status.instance);
+                let mut sentences = status.explanation;
+                sentences.extend(seat.map(Seat::in_words));
+                ExplainReport {
+                    name: status.name,
+                    state: status.state.name().to_owned(),
+                    sentences,
+                }
+            })
+            .ok_or_else(|| self.unknown("instance", name))
+    }
+
+    fn unknown(&self, what: &str, name: &str) -> String {
+        let names: Vec<&str> = self.shell.seats.iter().map(|seat| &*seat.name).collect();
+        let mut message = format!(
+            "there is no {what} \"{name}\". Instances: {}",
+            names.join(", ")
+        );
+        if !self.vitals.groups.is_empty() {
+            message.push_str(&format!("; groups: {}", self.vitals.groups.join(", ")));
+        }
+        message
+    }
+
+    fn switch_over(&mut self, name: &str, to: Option<&str>) -> Result<SwitchoverReport, String> {
+        let group = self.vitals.groups.iter().position(|group| group == name);
+        let seat = self.shell.seats.iter().find(|seat| &*seat.name == name);
+        let (target, group) = match (group, seat) {
+            (Some(group), _) => (Target::Group(group), Some(group)),
+            (None, Some(seat)) => (Target::Instance(seat.id), seat.config.group),
+            (None, None) => return Err(self.unknown("group or instance", name)),
+        };
+        let members: Vec<&Seat> = self
+            .shell
+            .seats
+            .iter()
+            .filter(|seat| match group {
+                Some(group) => seat.config.group == Some(group),
+                None => &*seat.name == name,
+            })
+            .collect();
+        if let Some(to) = to {
+            let wanted: Option<Ipv4Addr> = to.parse().ok();
+            if !members
+                .iter()
+                .all(|seat| wanted.is_some_and(|wanted| seat.config.peers == [wanted]))
+            {
+                return Err(format!(
+                    "--to is possible only with the address of the sole configured peer, which takes over anyway; {name} has {}. Leave --to out",
+                    peers(&members)
+                ));
+            }
+        }
+        if !members.iter().any(|seat| speaking(seat.state)) {
+            let state = members.first().map_or(State::Initialize, |seat| seat.state);
+            let peer = self
+                .engine
+                .status(clock::now())
+                .into_iter()
+                .find(|status| members.iter().any(|seat| seat.id == status.instance))
+                .and_then(|status| status.active_peer);
+            return Err(match peer {
+                Some(peer) => format!(
+                    "{name} is {state} on this node; {peer} is Active: run `hactl switchover {name}` there"
+                ),
+                None => format!(
+                    "{name} is {state} on this node, and no other node was heard to be Active: `hactl explain` says why"
+                ),
+            });
+        }
+        let released = members
+            .iter()
+            .filter(|seat| speaking(seat.state))
+            .map(|seat| seat.name.to_string())
+            .collect();
+        self.handle(Input::Switchover(target));
+        Ok(SwitchoverReport { released })
+    }
+}
+
+fn speaking(state: State) -> bool {
+    matches!(state, State::Active | State::Promoting)
+}
+
+fn peers(members: &[&Seat]) -> String {
+    let mut peers: Vec<String> = members
+        .iter()
+        .flat_map(|seat| &seat.config.peers)
+        .map(ToString::to_string)
+        .collect();
+    peers.sort_unstable();
+    peers.dedup();
+    match peers.as_slice() {
+        [] => "no configured peers (multicast)".to_owned(),
+        [peer] => format!("the peer {peer}"),
+        peers => format!("the peers {}", peers.join(", ")),
+    }
+}

@@ -1,0 +1,215 @@
+//! Taking in adverts and silence: from the ring buffer and the kernel's stamps, or from sockets.
+
+use std::{io, net::Ipv4Addr};
+
+use ha_common::{
+    MonoNs,
+    abi::{AdvertWord, Event, EventKind},
+    wire::vrrp,
+};
+use ha_core::{Input, InstanceId, State};
+
+use super::Driver;
+use crate::{
+    engine::{advert, outbox::Level},
+    events::Kind,
+    sys::clock,
+};
+
+/// Packets taken from a socket before the timers are looked at again.
+const PACKETS_PER_TURN: u32 = 256;
+
+impl Driver {
+    /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
+    /// promotion that another node's advert overtook must not be completed.
+    pub(super) fn hear_before(&mut self, outcome: &Input) {
+        let (Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. }) = outcome
+        else {
+            return;
+        };
+        self.drain_ring();
+        while let Some(event) = self.adverts.pop_front() {
+            for input in self.note_advert(&event) {
+                self.engine.handle(input, clock::now());
+            }
+        }
+        let seat = self
+            .shell
+            .seats
+            .iter()
+            .position(|seat| seat.id == *instance);
+        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
+            self.engine.handle(input, clock::now());
+        }
+    }
+
+    /// Takes in everything that was received.
+    pub(super) fn take_in(&mut self) {
+        self.take_events();
+        if self.shell.dataplane.is_none() {
+            self.take_packets();
+        }
+    }
+
+    /// First the adverts that wait, then silence: an advert that came after the silence was found is not
+    /// forgotten.
+    fn take_events(&mut self) {
+        self.drain_ring();
+        while let Some(event) = self.adverts.pop_front() {
+            for input in self.note_advert(&event) {
+                self.handle(input);
+            }
+        }
+        while let Some(event) = self.silences.pop_front() {
+            self.silence(&event);
+        }
+    }
+
+    fn drain_ring(&mut self) {
+        let Some(dataplane) = &mut self.shell.dataplane else {
+            return;
+        };
+        while let Some(event) = dataplane.next_event() {
+            match EventKind::from_u32(event.kind) {
+                Some(EventKind::Advert) => self.adverts.push_back(event),
+                Some(EventKind::Silence) => self.silences.push_back(event),
+                None => {}
+            }
+        }
+    }
+
+    /// What an advert means to the engine: an unreported one before a priority 0 comes first, for
+    /// afterwards it would undo it.
+    fn note_advert(&mut self, event: &Event) -> impl Iterator<Item = Input> + use<> {
+        let id = InstanceId(event.instance);
+        let word = AdvertWord(event.word);
+        self.vitals.engine.adverts += 1;
+        let mut before = None;
+        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
+            if word.priority() == 0 {
+                before = self.fresh_stamp(index, event.stamp());
+            }
+            let seat = &mut self.shell.seats[index];
+            seat.heard = seat.heard.max(event.stamp());
+            seat.word = word;
+        }
+        before
+            .into_iter()
+            .chain([advert::input(id, word, event.stamp())])
+    }
+
+    pub(super) fn silence(&mut self, event: &Event) {
+        let id = InstanceId(event.instance);
+        let made = MonoNs(event.made_ns);
+        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
+            let seat = &self.shell.seats[index];
+            let word = AdvertWord(event.word);
+            let sentence = if word.is_valid() {
+                format!(
+                    "silence: the last advert, from {}, came {} earlier",
+                    Ipv4Addr::from(word.sender()),
+                    made.since(event.stamp())
+                )
+            } else {
+                "silence: no advert was heard".to_owned()
+            };
+            self.shell
+                .out
+                .event(made, &seat.name, Kind::Silence, sentence);
+        }
+        self.feed_stamps();
+        self.handle(Input::Silence {
+            instance: id,
+            last_received_at: event.stamp(),
+        });
+    }
+
+    /// Tells the engine of adverts that the kernel took without an event, or whose event was lost. Stamps
+    /// that it knows are not told again: a release that came after them would be undone.
+    pub(super) fn feed_stamps(&mut self) {
+        for index in 0..self.shell.seats.len() {
+            if let Some(input) = self.fresh_stamp(index, MonoNs(u64::MAX)) {
+                self.handle(input);
+            }
+        }
+    }
+
+    /// A seat's stamp, if it is later than what the engine knows, and earlier than `before`.
+    fn fresh_stamp(&mut self, index: usize, before: MonoNs) -> Option<Input> {
+        let seat = self.shell.seats.get_mut(index)?;
+        let id = seat.id;
+        let received = self.shell.dataplane.as_ref()?.received(id);
+        let stamp = MonoNs(received.last_ns);
+        if stamp <= seat.heard || stamp >= before {
+            return None;
+        }
+        seat.heard = stamp;
+        let word = AdvertWord(received.last_word);
+        // A Backup knows what the Active router says, unless the event was lost or went to the daemon
+        // before this one. Priority 0 moves the word, not the stamp.
+        let told = seat.state == State::Backup && seat.word == word;
+        Some(if told || !word.is_valid() || word.priority() == 0 {
+            Input::Heard {
+                instance: id,
+                received_at: seat.heard,
+            }
+        } else {
+            seat.word = word;
+            advert::input(id, word, seat.heard)
+        })
+    }
+
+    /// Mode `off`: reads the receiving sockets, dry unless somebody floods them; epoll tells of the rest.
+    fn take_packets(&mut self) {
+        let names: Vec<String> = self.shell.interfaces.keys().cloned().collect();
+        for name in names {
+            for _ in 0..PACKETS_PER_TURN {
+                if !self.take_packet(&name) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes one packet from an interface's socket; whether there may be more.
+    fn take_packet(&mut self, name: &str) -> bool {
+        let Some(port) = self
+            .shell
+            .interfaces
+            .get(name)
+            .and_then(|interface| interface.port.as_ref())
+        else {
+            return false;
+        };
+        let (length, stamp) = match port.receive(self.packet.as_mut_slice()) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The error that waited (the interface went down) is taken in by being told.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return true,
+            Err(error) => {
+                let text = format!("{name}: adverts cannot be received: {error}");
+                self.shell.out.log(Level::Error, text);
+                return false;
+            }
+        };
+        // A longer packet than any advert is none.
+        let Some(packet) = self.packet.get(..length) else {
+            return true;
+        };
+        let Ok(vrid) = vrrp::vrid_of(packet) else {
+            return true;
+        };
+        let found = self.shell.seats.iter_mut().find_map(|seat| {
+            let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
+            let word = here.then(|| advert::check(seat, packet)).flatten()?;
+            seat.word = word;
+            seat.adverts_received += 1;
+            Some(advert::input(seat.id, word, stamp))
+        });
+        if let Some(input) = found {
+            self.vitals.engine.adverts += 1;
+            self.handle(input);
+        }
+        true
+    }
+}
