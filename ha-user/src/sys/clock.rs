@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use ha_common::MonoNs;
+use ha_common::{MonoNs, Nanos};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Readings of both clocks, of which the quickest counts.
+const READINGS: u32 = 3;
 
 /// The present time on CLOCK_MONOTONIC, the clock that the kernel's programs read too.
 #[must_use]
@@ -14,17 +17,30 @@ pub fn now() -> MonoNs {
 /// The wall-clock time of an instant, by the difference between the two clocks at present.
 #[must_use]
 pub fn wall(at: MonoNs) -> SystemTime {
-    let now = now();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that takes wall-clock time"
-    )]
-    let wall_now = SystemTime::now();
+    let (now, wall_now) = both();
     if at > now {
         wall_now + Duration::from_nanos(at.since(now).0)
     } else {
         wall_now - Duration::from_nanos(now.since(at).0)
     }
+}
+
+/// Both clocks at one instant: read again when the engine thread came between, so that events keep their
+/// order in wall-clock time.
+fn both() -> (MonoNs, SystemTime) {
+    let read = || {
+        let before = now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that takes wall-clock time"
+        )]
+        let wall = SystemTime::now();
+        (now().since(before), before, wall)
+    };
+    let tries = (0..READINGS).map(|_| read());
+    let best = tries.reduce(|a, b| if b.0 < a.0 { b } else { a });
+    let (took, before, wall) = best.unwrap_or_else(read);
+    (before.after(Nanos(took.0 / 2)), wall)
 }
 
 /// An instant as RFC 3339 text with microseconds, in UTC.
