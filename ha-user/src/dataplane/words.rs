@@ -115,7 +115,14 @@ impl Words {
         Epoch::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, epoch)))
     }
 
+    /// Writes a raised epoch. After 65,535 of them one comes round that may have been superseded long
+    /// ago: that is forgotten first. The programs supersede the epoch that they find, which is another.
     pub(super) fn set_epoch(&self, id: InstanceId, epoch: Epoch) {
+        if self.superseded(id) == epoch && self.epoch(id) != epoch {
+            let offset = offset_of!(Gate, superseded);
+            self.gates
+                .store(id.0 as usize, offset, Epoch::NONE.to_word());
+        }
         let offset = offset_of!(Gate, epoch);
         self.gates.store(id.0 as usize, offset, epoch.to_word());
     }

@@ -681,6 +681,19 @@ fn an_advert_that_outranks_comes_before_the_gate_is_opened() {
 }
 
 #[test]
+fn an_epoch_that_comes_round_again_can_open() {
+    let mut fixture = Fixture::new();
+    fixture.reset(Gate::Open);
+    fixture.dataplane.run_ingress(&advert(V3, 200)).unwrap();
+    assert!(!fixture.is_open(V3));
+    let epoch = fixture.dataplane.epoch(V3);
+    fixture.dataplane.set_epoch(V3, epoch.raised());
+    fixture.dataplane.set_epoch(V3, epoch);
+    fixture.lease(V3, ha_tests::now().after(ha_common::Nanos::from_secs(9)));
+    assert!(fixture.is_open(V3));
+}
+
+#[test]
 fn the_priority_that_counts_is_the_present_one() {
     let mut fixture = Fixture::new();
     fixture.reset(Gate::Open);
