@@ -184,13 +184,14 @@ impl Prober {
             .map(|answer| answer.by)
     }
 
-    /// The longest gap between two consecutive answers from `from` to `to`.
+    /// The longest gap between two consecutive answers that ended between `from` and `to`. It may have
+    /// begun before: a fault at `from` leaves no answer after it.
     pub fn longest_gap(&self, from: MonoNs, to: MonoNs) -> Result<Gap> {
-        let answers = self.answers(from, to);
+        let answers = self.answers(MonoNs::ZERO, to);
         let longest = answers
             .windows(2)
             .filter_map(|pair| match pair {
-                [before, after] => Some(Gap {
+                [before, after] if after.at >= from => Some(Gap {
                     before: *before,
                     after: *after,
                 }),
@@ -199,11 +200,7 @@ impl Prober {
             .max_by_key(Gap::length);
         match longest {
             Some(gap) => Ok(gap),
-            None => bail!(
-                "the client got {} answers in {}: no gap to measure",
-                answers.len(),
-                to.since(from)
-            ),
+            None => bail!("no answer followed another: there is no gap to measure"),
         }
     }
 
