@@ -13,7 +13,7 @@ mod fixture;
 mod fixture_net;
 #[path = "xdp/frames.rs"]
 mod frames;
-#[path = "xdp/ingress.rs"]
+#[path = "xdp/ingress/mod.rs"]
 mod ingress;
 #[path = "xdp/random.rs"]
 mod random;

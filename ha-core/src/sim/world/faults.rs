@@ -1,0 +1,117 @@
+//! What goes wrong, and how it is told.
+
+use std::{
+    format,
+    string::{String, ToString},
+};
+
+use super::super::{kernel::Kernel, ledger::millis, scenario::Fault};
+use super::{Event, Word, World, id};
+use crate::Input;
+
+impl World {
+    pub(super) fn fault(&mut self, fault: Fault) {
+        self.say(|| describe(&fault));
+        match fault {
+            Fault::Pause { node, until } => {
+                let machine = &mut self.nodes[node];
+                machine.paused_until = machine.paused_until.max(until);
+            }
+            Fault::Freeze { node, until } => self.freeze(node, until),
+            Fault::Kill { node } => self.kill(node),
+            Fault::PowerOff { node } => self.power_off(node),
+            Fault::Stop { node } => self.tell(node, Word::Input(Input::Shutdown)),
+            Fault::Start { node } => self.boot(node),
+            Fault::Cut { from, to } => self.cuts[from][to] = true,
+            Fault::Heal => {
+                for row in &mut self.cuts {
+                    row.fill(false);
+                }
+            }
+            Fault::Loss { permille } => self.loss_permille = permille,
+            Fault::Switchover { node, instance } => {
+                let target = crate::Target::Instance(id(instance));
+                self.tell(node, Word::Input(Input::Switchover(target)));
+            }
+            Fault::Link { node, instance, up } => {
+                if self.nodes[node].up[instance] != up {
+                    self.nodes[node].up[instance] = up;
+                    let input = self.interface(node, instance);
+                    self.tell(node, Word::Input(input));
+                }
+            }
+            Fault::Reload { node, config } => {
+                self.nodes[node].plan.config = config.clone();
+                self.tell(node, Word::Input(Input::Reconfigure(config)));
+            }
+            Fault::VipsFail { node, times } => self.nodes[node].vips_fail = times,
+            Fault::SendsFail { node, until } => self.nodes[node].sends_fail_until = until,
+            Fault::VipLost { node, instance } => {
+                let instance = id(instance);
+                self.tell(node, Word::Input(Input::VipLost { instance }));
+            }
+        }
+    }
+
+    fn freeze(&mut self, node: usize, until: u64) {
+        for instance in 0..self.scenario.instances {
+            self.look(node, instance);
+            self.shut(node, instance);
+        }
+        let machine = &mut self.nodes[node];
+        machine.frozen_until = machine.frozen_until.max(until);
+        machine.paused_until = machine.paused_until.max(until);
+        let until = machine.frozen_until;
+        self.at(until, Event::Thaw(node));
+    }
+
+    fn power_off(&mut self, node: usize) {
+        self.kill(node);
+        self.nodes[node].powered = false;
+        for instance in 0..self.scenario.instances {
+            self.look(node, instance);
+            self.shut(node, instance);
+            let machine = &mut self.nodes[node];
+            machine.stays[instance] = None;
+            machine.kernels[instance] = Kernel::new(machine.kernels[instance].rank);
+        }
+    }
+}
+
+fn describe(fault: &Fault) -> String {
+    match fault {
+        Fault::Pause { node, until } => {
+            format!(
+                "node{node} its process is held up until {} ms",
+                millis(*until)
+            )
+        }
+        Fault::Freeze { node, until } => {
+            format!("node{node} is frozen until {} ms", millis(*until))
+        }
+        Fault::Kill { node } => format!("node{node} its daemon is killed"),
+        Fault::PowerOff { node } => format!("node{node} loses power"),
+        Fault::Stop { node } => format!("node{node} its daemon is told to end"),
+        Fault::Start { node } => format!("node{node} its daemon is started if it does not run"),
+        Fault::Cut { from, to } => format!("network: cut from node{from} to node{to}"),
+        Fault::Heal => "network: whole".to_string(),
+        Fault::Loss { permille } => format!("network: {permille} of 1000 adverts are lost"),
+        Fault::Switchover { node, instance } => {
+            format!("node{node} vr{instance} switchover")
+        }
+        Fault::Link { node, instance, up } => {
+            let how = if *up { "up" } else { "down" };
+            format!("node{node} vr{instance} interface {how}")
+        }
+        Fault::Reload { node, .. } => format!("node{node} reloads its configuration"),
+        Fault::VipsFail { node, times } => {
+            format!("node{node} cannot add addresses {times} times")
+        }
+        Fault::SendsFail { node, until } => {
+            format!("node{node} cannot send until {} ms", millis(*until))
+        }
+        Fault::VipLost { node, instance } => {
+            format!("node{node} vr{instance} loses an address")
+        }
+    }
+}

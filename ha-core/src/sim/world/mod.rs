@@ -1,0 +1,334 @@
+//! The run itself: true time, one queue of events, n nodes.
+
+mod faults;
+mod gate;
+mod introduction;
+mod network;
+mod verdict;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    fmt, format,
+    string::String,
+    vec::Vec,
+};
+
+use ha_common::MonoNs;
+
+use super::{
+    Mutations,
+    kernel::{Kernel, Origin},
+    ledger::{self, Limits, Stay, Violation},
+    process::Process,
+    rng::Rng,
+    scenario::{NodePlan, Scenario},
+};
+use crate::{Advert, Engine, Input, InstanceId, InterfaceCondition, vrrp::Rank};
+
+/// What happens at a time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// An advert arrives.
+    Deliver {
+        to: usize,
+        instance: usize,
+        advert: Advert,
+        origin: Origin,
+    },
+    /// A node's process goes on, if it still waits for this.
+    Run { node: usize, turn: u64 },
+    /// A silence timer in a kernel.
+    Silence {
+        node: usize,
+        instance: usize,
+        timer: u64,
+    },
+    /// By index into the scenario's faults.
+    Fault(usize),
+    /// A node starts.
+    Boot(usize),
+    /// A frozen node's kernel goes on.
+    Thaw(usize),
+}
+
+/// What waits for a node's engine thread.
+#[derive(Clone, Debug)]
+pub(crate) enum Word {
+    Advert {
+        instance: usize,
+        advert: Advert,
+        received_at: MonoNs,
+        origin: Origin,
+    },
+    Silence {
+        instance: usize,
+        last: MonoNs,
+    },
+    Input(Input),
+}
+
+/// One machine.
+pub(crate) struct Node {
+    pub(crate) plan: NodePlan,
+    pub(crate) kernels: Vec<Kernel>,
+    /// Since when each gate is open.
+    open_since: Vec<Option<u64>>,
+    pub(crate) stays: Vec<Option<usize>>,
+    pub(crate) words: VecDeque<Word>,
+    pub(crate) process: Option<Process>,
+    powered: bool,
+    pub(crate) paused_until: u64,
+    frozen_until: u64,
+    pub(crate) up: Vec<bool>,
+    pub(crate) sends_fail_until: u64,
+    pub(crate) vips_fail: u32,
+}
+
+/// Where the choices of a run come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Choices<'a> {
+    Seed(u64),
+    Tape(&'a [u8]),
+}
+
+impl fmt::Display for Choices<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(seed) => write!(f, "seed {seed}"),
+            Self::Tape(tape) => write!(f, "a tape of {} bytes", tape.len()),
+        }
+    }
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) rng: Rng,
+    pub(crate) now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    pub(crate) turns: u64,
+    pub(crate) nodes: Vec<Node>,
+    cuts: Vec<Vec<bool>>,
+    loss_permille: u64,
+    /// By node and instance: adverts lost in a row.
+    lost_in_a_row: Vec<Vec<u32>>,
+    pub(crate) stays: Vec<Stay>,
+    /// By instance: the last transition at any node.
+    moved_at: Vec<u64>,
+    pub(crate) mutations: Mutations,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) trace: Option<Vec<(u64, String)>>,
+}
+
+impl World {
+    /// The run that `choices` stand for.
+    pub(crate) fn new(choices: Choices<'_>, mutations: Mutations, traced: bool) -> Self {
+        let (scenario, rng) = match choices {
+            Choices::Seed(seed) => (Scenario::draw(&mut Rng::new(seed)), Rng::new(!seed)),
+            Choices::Tape(tape) => {
+                let mut rng = Rng::of_tape(tape, 0);
+                (Scenario::draw(&mut rng), rng)
+            }
+        };
+        let count = scenario.nodes.len();
+        let instances = scenario.instances;
+        let nodes: Vec<Node> = scenario
+            .nodes
+            .iter()
+            .map(|plan| Node::new(plan, instances))
+            .collect();
+        let mut world = Self {
+            rng,
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: Vec::new(),
+            turns: 0,
+            nodes,
+            cuts: std::vec![std::vec![false; count]; count],
+            loss_permille: 0,
+            lost_in_a_row: std::vec![std::vec![0; instances]; count],
+            stays: Vec::new(),
+            moved_at: std::vec![0; instances],
+            mutations,
+            violation: None,
+            trace: traced.then(Vec::new),
+            scenario,
+        };
+        for index in 0..world.scenario.faults.len() {
+            let at = world.scenario.faults[index].0;
+            world.at(at, Event::Fault(index));
+        }
+        for node in 0..count {
+            let at = world.scenario.nodes[node].starts_at;
+            world.at(at, Event::Boot(node));
+        }
+        world
+    }
+
+    /// Runs to the end, or to the first broken rule.
+    pub(crate) fn run(&mut self) {
+        while let Some(Reverse((at, _, index))) = self.queue.pop() {
+            if at > self.scenario.end_at || self.violation.is_some() {
+                break;
+            }
+            self.now = at;
+            if let Some(event) = self.events[index].take() {
+                self.serve(event);
+            }
+        }
+        if self.violation.is_some() {
+            return;
+        }
+        self.now = self.scenario.end_at;
+        let speakers = self.speakers();
+        for node in 0..self.nodes.len() {
+            for instance in 0..self.scenario.instances {
+                self.shut(node, instance);
+            }
+        }
+        let limits = Limits {
+            delay_max: self.scenario.pace.delay.1,
+            uniform: self.scenario.is_uniform(),
+        };
+        self.violation =
+            ledger::judge(&self.stays, limits).or_else(|| self.judge_service(&speakers));
+    }
+
+    pub(crate) fn at(&mut self, at: u64, event: Event) {
+        let index = self.events.len();
+        self.queue.push(Reverse((at, index as u64, index)));
+        self.events.push(Some(event));
+    }
+
+    pub(crate) fn say(&mut self, words: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push((self.now, words()));
+        }
+    }
+
+    pub(crate) fn break_rule(&mut self, what: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { at: self.now, what });
+        }
+    }
+
+    pub(crate) fn clock(&self, node: usize) -> MonoNs {
+        self.nodes[node].plan.clock.show(self.now)
+    }
+
+    fn serve(&mut self, event: Event) {
+        match event {
+            Event::Deliver {
+                to,
+                instance,
+                advert,
+                origin,
+            } => self.deliver(to, instance, advert, origin),
+            Event::Run { node, turn } => self.run_process(node, turn),
+            Event::Silence {
+                node,
+                instance,
+                timer,
+            } => self.silence(node, instance, timer),
+            Event::Fault(index) => {
+                let fault = self.scenario.faults[index].1.clone();
+                self.fault(fault);
+            }
+            Event::Boot(node) => self.boot(node),
+            Event::Thaw(node) => {
+                for instance in 0..self.scenario.instances {
+                    self.look(node, instance);
+                }
+            }
+        }
+    }
+
+    /// Puts a word into a node's queue and wakes its process.
+    pub(crate) fn tell(&mut self, node: usize, word: Word) {
+        self.nodes[node].words.push_back(word);
+        self.wake(node);
+    }
+
+    pub(crate) fn moved(&mut self, instance: usize) {
+        self.moved_at[instance] = self.now;
+    }
+
+    fn boot(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        let clock = self.clock(node);
+        let count = self.nodes.len();
+        let machine = &mut self.nodes[node];
+        let mut config = machine.plan.config.clone();
+        for (instance, kernel) in config.instances.iter_mut().zip(&machine.kernels) {
+            instance.adopted_epoch = kernel.epoch;
+        }
+        let mut engine = Engine::new(config, clock);
+        engine.set_mutations(self.mutations);
+        machine.powered = true;
+        machine.process = Some(Process::new(engine, machine.kernels.len(), count));
+        self.nodes[node].words.clear();
+        self.say(|| format!("node{node} starts"));
+        for instance in 0..self.scenario.instances {
+            let input = self.interface(node, instance);
+            self.tell(node, Word::Input(input));
+        }
+    }
+
+    pub(crate) fn interface(&self, node: usize, instance: usize) -> Input {
+        let machine = &self.nodes[node];
+        Input::Interface {
+            instance: id(instance),
+            condition: if machine.up[instance] {
+                InterfaceCondition::Ready {
+                    source: machine.plan.address,
+                }
+            } else {
+                InterfaceCondition::NoCarrier
+            },
+        }
+    }
+
+    fn kill(&mut self, node: usize) {
+        self.nodes[node].process = None;
+        self.nodes[node].words.clear();
+    }
+}
+
+impl Node {
+    fn new(plan: &NodePlan, instances: usize) -> Self {
+        let kernels = plan
+            .config
+            .instances
+            .iter()
+            .map(|instance| {
+                Kernel::new(Rank {
+                    priority: instance.priority,
+                    address: plan.address,
+                })
+            })
+            .collect();
+        Self {
+            plan: plan.clone(),
+            kernels,
+            open_since: std::vec![None; instances],
+            stays: std::vec![None; instances],
+            words: VecDeque::new(),
+            process: None,
+            powered: true,
+            paused_until: 0,
+            frozen_until: 0,
+            up: std::vec![true; instances],
+            sends_fail_until: 0,
+            vips_fail: 0,
+        }
+    }
+}
+
+/// An instance's number as the engine has it.
+pub(crate) fn id(instance: usize) -> InstanceId {
+    InstanceId(u32::try_from(instance).unwrap_or(u32::MAX))
+}

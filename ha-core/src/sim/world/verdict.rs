@@ -1,0 +1,89 @@
+//! What is judged over the whole run: service and needless elections.
+
+use std::{format, string::String, vec::Vec};
+
+use super::super::{
+    ledger::{Violation, millis},
+    scenario::Scenario,
+};
+use super::World;
+use crate::Cause;
+
+impl World {
+    /// By instance: who speaks.
+    pub(super) fn speakers(&self) -> Vec<Vec<usize>> {
+        (0..self.scenario.instances)
+            .map(|instance| {
+                (0..self.nodes.len())
+                    .filter(|node| self.nodes[*node].kernels[instance].is_open(self.clock(*node)))
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// Invariant 2: exactly one eligible node, in time, and it stays.
+    pub(super) fn judge_service(&self, speakers: &[Vec<usize>]) -> Option<Violation> {
+        let eligible = self.nodes.iter().any(|node| node.process.is_some());
+        let Scenario {
+            served_by,
+            settled_by,
+            hand_over,
+            ..
+        } = self.scenario;
+        for (instance, speaking) in speakers.iter().enumerate() {
+            let fault = |at: u64, what: String| {
+                Some(Violation {
+                    at,
+                    what: format!("invariant 2: vr{instance}: {what}"),
+                })
+            };
+            if speaking.len() != usize::from(eligible) {
+                return fault(
+                    self.scenario.end_at,
+                    format!("{} nodes speak at the end: {speaking:?}", speaking.len()),
+                );
+            }
+            if !eligible {
+                continue;
+            }
+            if self.moved_at[instance] > settled_by {
+                return fault(
+                    self.moved_at[instance],
+                    String::from("a transition long after everything was put right"),
+                );
+            }
+            let served = self.stays.iter().any(|stay| {
+                stay.instance == instance
+                    && stay
+                        .open
+                        .iter()
+                        .any(|(from, until)| *from <= served_by + hand_over && served_by < *until)
+            });
+            if !served {
+                return fault(
+                    served_by,
+                    format!(
+                        "nobody speaks {} ms after everything was put right",
+                        millis(served_by - self.scenario.quiet_at)
+                    ),
+                );
+            }
+        }
+        None
+    }
+
+    /// Invariant 4, where losses are bounded: silence that was proven is not due to them.
+    pub(crate) fn judge_election(&mut self, node: usize, instance: usize, cause: &Cause) {
+        let bounded = self.scenario.pace.longest_loss.is_some();
+        let heard = self.nodes[node]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.had_heard(instance));
+        if bounded && heard && matches!(cause, Cause::Silence { .. }) {
+            self.break_rule(format!(
+                "invariant 4: node{node} took vr{instance} over although never three adverts in a row \
+                 were lost: {cause}"
+            ));
+        }
+    }
+}
