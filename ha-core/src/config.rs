@@ -45,6 +45,14 @@ pub struct InstanceConfig {
     pub adopted_epoch: Epoch,
 }
 
+impl InstanceConfig {
+    /// Whether it takes over from a live Active router with a lower priority: the owner always does
+    /// (RFC 9568 section 6.1, Preempt_Mode).
+    pub(crate) fn preempts(&self) -> bool {
+        self.preempt || self.priority == Priority::OWNER
+    }
+}
+
 /// When VIPs are announced by gratuitous ARP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceConfig {

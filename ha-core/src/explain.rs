@@ -69,7 +69,7 @@ fn explanation(
         State::Initialize => initialize(instance, now),
         State::Backup => backup(instance, now),
         State::Promoting => promoting(instance, now),
-        State::Active | State::Demoting => active(instance, now),
+        State::Active => active(instance, now),
         State::Fault => fault(instance, now),
     };
     if let Some(interval) = instance.deferred_interval {
@@ -113,7 +113,6 @@ fn since(instance: &Instance, now: MonoNs) -> String {
         State::Backup => "Backup",
         State::Promoting => "Promoting",
         State::Active => "Active",
-        State::Demoting => "Demoting",
         State::Fault => "Fault",
     };
     format!("{name} since {}", Span(now.since(instance.since)))
@@ -211,7 +210,7 @@ fn preemption(instance: &Instance, theirs: Priority, now: MonoNs) -> Option<Stri
     if theirs >= ours {
         return None;
     }
-    Some(if !instance.config.preempt {
+    Some(if !instance.config.preempts() {
         format!("Its own priority {ours} is higher, but `preempt` is off.")
     } else if instance.yielded {
         format!(

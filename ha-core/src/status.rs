@@ -18,8 +18,6 @@ pub enum State {
     Promoting,
     /// Speaking for the VIPs.
     Active,
-    /// Gate closed, letting go.
-    Demoting,
     /// Cannot take part: its interface failed.
     Fault,
 }
@@ -33,7 +31,6 @@ impl State {
             Self::Backup => "backup",
             Self::Promoting => "promoting",
             Self::Active => "active",
-            Self::Demoting => "demoting",
             Self::Fault => "fault",
         }
     }
@@ -44,7 +41,7 @@ impl State {
         match self {
             Self::Active => "MASTER",
             Self::Fault => "FAULT",
-            Self::Initialize | Self::Backup | Self::Promoting | Self::Demoting => "BACKUP",
+            Self::Initialize | Self::Backup | Self::Promoting => "BACKUP",
         }
     }
 }

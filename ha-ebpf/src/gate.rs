@@ -48,12 +48,16 @@ pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
 }
 
 /// Closes the gate until the daemon raises the epoch, whether it is open by now or about to be opened.
+/// Whether this is the advert that did it.
 #[inline(always)]
-pub(crate) fn supersede(slot: u32) {
-    if let Some(gate) = GATES.get_ptr_mut(slot) {
-        // SAFETY: field addresses within a map value.
-        let (epoch, superseded) =
-            unsafe { (&raw const (*gate).epoch, &raw mut (*gate).superseded) };
-        maps::store(superseded, maps::load(epoch));
-    }
+pub(crate) fn supersede(slot: u32) -> bool {
+    let Some(gate) = GATES.get_ptr_mut(slot) else {
+        return false;
+    };
+    // SAFETY: field addresses within a map value.
+    let (epoch, superseded) = unsafe { (&raw const (*gate).epoch, &raw mut (*gate).superseded) };
+    let epoch = maps::load(epoch);
+    let first = maps::load(superseded) != epoch;
+    maps::store(superseded, epoch);
+    first
 }

@@ -108,11 +108,9 @@ fn take(slot: u32, config: &InstanceConfig, advert: &Advert) -> Reason {
     let now = gate::now();
     let open = gate::is_open(slot, config.leases, now);
     let outranks = advert.outranks(config.priority, config.source);
-    if outranks {
-        gate::supersede(slot);
-    }
+    let supersedes = outranks && gate::supersede(slot);
     if let Some(received) = RECEIVED.get_ptr_mut(slot) {
-        record(slot, received, advert, now, open);
+        record(slot, received, advert, now, open || supersedes);
     }
     if outranks && open {
         Reason::AdvertOutranks
@@ -121,8 +119,10 @@ fn take(slot: u32, config: &InstanceConfig, advert: &Advert) -> Reason {
     }
 }
 
+/// Stamps and counts it, and tells the daemon of what changes something; of any if it is `eager`: the gate
+/// is open, or was just closed for good.
 #[inline(always)]
-fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, open: bool) {
+fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, eager: bool) {
     // SAFETY: field addresses within a map value.
     let (last_ns, last_word, adverts) = unsafe {
         (
@@ -142,7 +142,7 @@ fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, open
         maps::store(last_ns, now.0);
         watch::heard(slot);
     }
-    if (changed || release || open) && within_budget(received, now) {
+    if (changed || release || eager) && within_budget(received, now) {
         maps::report(Event {
             kind: EventKind::Advert as u32,
             instance: slot,

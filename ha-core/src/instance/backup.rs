@@ -47,7 +47,12 @@ impl Instance {
             .times(1 << self.failures.min(6))
             .min(LONGEST_HOLD);
         self.failures = self.failures.saturating_add(1);
-        self.hold_until = Some(now.after(hold));
+        let until = now.after(hold);
+        self.hold_until = Some(until);
+        // A member that joined its group later may be in Backup already: it does not enter it again.
+        if self.state == State::Backup {
+            self.timers.set(Timer::HoldDown, until);
+        }
     }
 
     /// Whether nothing but its unit keeps it from taking over.
@@ -223,7 +228,7 @@ impl Instance {
 
     /// Whether the router last heard may be pre-empted.
     pub(crate) fn may_preempt(&self) -> bool {
-        self.config.preempt
+        self.config.preempts()
             && !self.yielded
             && self.active.is_some()
             && self

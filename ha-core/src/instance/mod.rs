@@ -427,7 +427,7 @@ impl Instance {
                 self.rest(State::Fault, cause, now, out);
                 return Verdict::Blocked;
             }
-            State::Promoting | State::Active | State::Demoting => {
+            State::Promoting | State::Active => {
                 return Verdict::Leave(Departure {
                     to: State::Fault,
                     cause,
@@ -505,7 +505,7 @@ impl Instance {
             State::Backup => self.backup_hears(advert, received_at, now, out),
             State::Promoting => self.promoting_hears(advert, received_at, now, out),
             State::Active => self.active_hears(advert, received_at, now, out),
-            State::Initialize | State::Fault | State::Demoting => {
+            State::Initialize | State::Fault => {
                 self.remember(advert, received_at);
                 Verdict::Stay
             }
@@ -514,7 +514,8 @@ impl Instance {
 
     /// The kernel's stamp moved without an event: the last advert was repeated.
     ///
-    /// While the gate is open every advert is an event, so an Active instance learns nothing here.
+    /// While the gate is open every advert is an event, and so is the one that closes it: an Active
+    /// instance learns nothing here.
     fn hear_again(&mut self, received_at: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
         if self.stamp.is_some_and(|stamp| received_at <= stamp) || self.state == State::Active {
             return Verdict::Stay;

@@ -23,6 +23,8 @@ pub(crate) struct Process {
     due: u64,
     /// By instance: the stamp that was handed in last.
     stamps: Vec<Option<MonoNs>>,
+    /// By instance: what the last advert said that was handed in.
+    words: Vec<Option<Advert>>,
     /// By instance and node: the stay and send time of the last advert that was handed in.
     told: Vec<Known>,
     /// By instance: whether it knows what any advert said.
@@ -74,6 +76,7 @@ impl Process {
             turn: 0,
             due: u64::MAX,
             stamps: std::vec![None; instances],
+            words: std::vec![None; instances],
             told: std::vec![std::vec![None; nodes]; instances],
             knows: std::vec![false; instances],
             heard: std::vec![false; instances],
@@ -235,6 +238,9 @@ impl World {
                 received_at,
                 origin,
             } => {
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.words[instance] = Some(advert);
+                }
                 if let Some(process) = &mut self.nodes[node].process
                     && let Some(stay) = origin.stay
                 {
@@ -274,7 +280,7 @@ impl World {
         }
     }
 
-    /// Hands in a stamp that moved without an event, and at first what the advert said.
+    /// Hands in a stamp that moved without an event; and what the advert said, unless a Backup knows it.
     fn read_stamp(&mut self, node: usize, instance: usize) {
         let machine = &mut self.nodes[node];
         let (Some(process), Some((received_at, origin))) =
@@ -285,27 +291,30 @@ impl World {
         if process.stamps[instance] >= Some(received_at) {
             return;
         }
-        // A daemon that starts knows nothing yet: it reads the word as well.
-        let first = process.stamps[instance].is_none();
-        if machine.plan.reports == Reports::Every && !first {
+        if machine.plan.reports == Reports::Every && process.stamps[instance].is_some() {
             return;
         }
-        let word = machine.kernels[instance].last_word();
         process.stamps[instance] = Some(received_at);
+        let word = machine.kernels[instance].last_word();
+        let backup = process.engine.state(instance) == State::Backup;
+        let news = word.filter(|word| !backup || process.words[instance] != Some(*word));
         // A stamp without the word says nothing about the sender's interval.
-        process.knows[instance] |= first && word.is_some();
+        process.knows[instance] |= news.is_some();
         if let Some(stay) = origin.stay
             && process.knows[instance]
         {
             process.told[instance][origin.node] = Some((stay, origin.sent_at));
         }
-        let input = match word {
-            Some(advert) if first => Input::Advert {
-                instance: id(instance),
-                advert,
-                received_at,
-            },
-            _ => Input::Heard {
+        let input = match news {
+            Some(advert) => {
+                process.words[instance] = news;
+                Input::Advert {
+                    instance: id(instance),
+                    advert,
+                    received_at,
+                }
+            }
+            None => Input::Heard {
                 instance: id(instance),
                 received_at,
             },

@@ -432,3 +432,32 @@ fn the_owner_is_active_as_soon_as_its_interface_is_ready() {
     driver.settle();
     assert_eq!(driver.state(), State::Active);
 }
+
+#[test]
+fn the_owner_takes_its_addresses_back_also_without_preempt() {
+    let mut owner = instance(0);
+    owner.priority = Priority::OWNER;
+    owner.preempt = false;
+    let mut driver = Driver::new(config(vec![owner]));
+    driver.ready(ID);
+    driver.settle();
+    assert_eq!(driver.state(), State::Active);
+    // Held up, so that another one took over.
+    driver.after(Nanos::from_millis(60));
+    driver.engine.handle_timeout(driver.now);
+    driver.settle();
+    assert_eq!(driver.state(), State::Backup);
+    for _ in 0..20 {
+        driver.after(Nanos::from_millis(10));
+        driver.hear(102, 100);
+        driver.engine.handle_timeout(driver.now);
+        driver.settle();
+        if driver.state() != State::Backup {
+            return;
+        }
+    }
+    panic!(
+        "the owner stays Backup: {:?}",
+        driver.status_of(ID).explanation
+    );
+}

@@ -154,3 +154,40 @@ fn independent_instances_do_not_disturb_each_other() {
     driver.take();
     assert_eq!(states(&driver), [State::Active, State::Backup]);
 }
+
+#[test]
+fn a_member_that_waits_while_another_one_fails_is_held_down_no_longer_than_it() {
+    let mut grown = pair();
+    let alone = EngineConfig {
+        instances: vec![grown.instances[0].clone()],
+        ..grown.clone()
+    };
+    let mut driver = Driver::backup_of(alone);
+    driver.silence();
+    driver.settle();
+    assert_eq!(driver.state_of(A), State::Active);
+    // The member that a reload adds is in Backup when the addresses of the Active one cannot be put back.
+    grown.instances[1].preempt_delay = Nanos::from_secs(5);
+    driver.input(Input::Reconfigure(grown));
+    driver.ready(B);
+    driver.settle();
+    driver.hear_from(B, 102, 50);
+    assert_eq!(states(&driver), [State::Active, State::Backup]);
+    driver.input(Input::VipLost { instance: A });
+    driver.take();
+    driver.input(Input::VipsAdded {
+        instance: A,
+        result: Err(String::from("no")),
+    });
+    driver.settle();
+    assert_eq!(states(&driver), [State::Backup; 2]);
+    let failed = driver.now;
+    while states(&driver) != [State::Active; 2] {
+        driver.tick_and_settle();
+        assert!(
+            driver.now < failed.after(Nanos::from_secs(10)),
+            "{:?}",
+            driver.status_of(B).explanation
+        );
+    }
+}

@@ -26,7 +26,7 @@ fn in_state(state: State) -> Driver {
             driver.silence();
         }
         State::Active => driver = Driver::active(instance(0)),
-        State::Fault | State::Demoting => {
+        State::Fault => {
             driver.ready(ID);
             lose(&mut driver);
         }

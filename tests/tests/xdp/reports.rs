@@ -77,6 +77,21 @@ fn an_open_gate_reports_every_advert() {
 }
 
 #[test]
+fn what_ends_an_epoch_is_reported_though_it_says_nothing_new() {
+    let mut fixture = Fixture::new();
+    fixture.hears(&advert(V3, 200));
+    assert_eq!(fixture.priorities(), [200]);
+    for _ in 0..2 {
+        let raised = fixture.dataplane.epoch(V3).raised();
+        fixture.dataplane.set_epoch(V3, raised);
+        for _ in 0..3 {
+            fixture.hears(&advert(V3, 200));
+        }
+        assert_eq!(fixture.priorities(), [200], "once in each epoch");
+    }
+}
+
+#[test]
 fn stamps_and_counts() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.dataplane.received(V3).last_ns, 0);
