@@ -105,19 +105,25 @@ impl Settings {
         Ok(())
     }
 
-    /// Removes the way from a (former) configuration's interface and VRID to its slot.
-    pub(super) fn remove_vrid(&mut self, config: &InstanceConfig) -> Result<(), DataplaneError> {
-        if config.ifindex == 0 {
+    /// Removes the way from a (former) configuration's interface and VRID to its slot, unless it leads
+    /// to another slot by now: that of an instance with another name, say.
+    pub(super) fn remove_vrid(
+        &mut self,
+        id: InstanceId,
+        config: &InstanceConfig,
+    ) -> Result<(), DataplaneError> {
+        let key = vrid_key(config);
+        if config.ifindex == 0 || find(&self.vrids, "VRIDS", &key)? != Some(id.0) {
             return Ok(());
         }
-        remove(&mut self.vrids, "VRIDS", &vrid_key(config))
+        remove(&mut self.vrids, "VRIDS", &key)
     }
 
     /// Empties a slot.
     pub(super) fn clear(&mut self, id: InstanceId) -> Result<(), DataplaneError> {
         let config = self.instance(id)?;
         self.set_watch(id, 0)?;
-        self.remove_vrid(&config)?;
+        self.remove_vrid(id, &config)?;
         self.retain(id, &[], &[])?;
         self.set_config(id, &InstanceConfig::default())
     }
@@ -166,6 +172,17 @@ fn entries<K: Pod, V: Pod>(
         .map_err(|error| DataplaneError::kernel(format!("reading {name}"), error))
 }
 
+fn find<K: Pod, V: Pod>(
+    map: &HashMap<MapData, K, V>,
+    name: &str,
+    key: &K,
+) -> Result<Option<V>, DataplaneError> {
+    match map.get(key, 0) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => absent(error, || format!("reading {name}")).map(|()| None),
+    }
+}
+
 fn insert<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     name: &str,
@@ -182,15 +199,19 @@ fn remove<K: Pod, V: Pod>(
     name: &str,
     key: &K,
 ) -> Result<(), DataplaneError> {
-    match map.remove(key) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(error) => {
-            let error = DataplaneError::kernel(format!("removing from {name}"), error);
-            if error.errno() == Some(libc::ENOENT) {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        }
+    map.remove(key)
+        .or_else(|error| absent(error, || format!("removing from {name}")))
+}
+
+/// Lets the error pass that says that a key is not there.
+fn absent(error: MapError, what: impl FnOnce() -> String) -> Result<(), DataplaneError> {
+    if matches!(error, MapError::KeyNotFound) {
+        return Ok(());
+    }
+    let error = DataplaneError::kernel(what(), error);
+    if error.errno() == Some(libc::ENOENT) {
+        Ok(())
+    } else {
+        Err(error)
     }
 }

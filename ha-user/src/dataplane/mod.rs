@@ -167,7 +167,7 @@ impl Dataplane {
         } = &mut self.loaded;
         let before = settings.instance(id)?;
         if (before.ifindex, before.vrid) != (config.ifindex, config.vrid) {
-            settings.remove_vrid(&before)?;
+            settings.remove_vrid(id, &before)?;
             words.forget(id);
         }
         settings.set(id, config, vips, senders)?;
