@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{
     Daemon, Kind, Lab, Node, eventually,
-    lab::{VIP, VIP_2},
+    lab::VIP,
     node::PATIENCE,
     now, scenario,
     scene::{INTERVAL_MS, Scene, WEB},
@@ -40,108 +40,6 @@ fn a_switchover_on_a_backup_is_refused_with_a_reason() {
         let unknown = scene.nodes[0].hactl(&["switchover", "nothing"]);
         ensure!(unknown.is_err(), "{unknown:?}");
         scene.stays(0, A_WHILE)
-    });
-}
-
-#[test]
-fn a_good_reload_changes_priority_and_vips_without_a_take_over() {
-    scenario(|lab| {
-        let mut scene = Scene::new(lab, |router| router)?;
-        let peer = scene.nodes[1].address();
-        let mut router = scene.nodes[0]
-            .router()
-            .interval_ms(INTERVAL_MS)
-            .peers(&[peer]);
-        router = router.priority(150);
-        router.vips.push(VIP_2);
-        let from = now();
-        scene.nodes[0].reload(&[router.clone()])?;
-        let node = &scene.nodes[0];
-        eventually(PATIENCE, "the new priority is in use", || {
-            Ok(node.instance(WEB)?["priority"] == 150)
-        })?;
-        node.wait_for_vip(VIP_2, true)?;
-        ensure!(node.state(WEB)? == "active" && node.has(VIP)?);
-        router.vips.pop();
-        scene.nodes[0].reload(&[router])?;
-        scene.nodes[0].wait_for_vip(VIP_2, false)?;
-        ensure!(scene.nodes[0].has(VIP)?);
-        let gap = scene.prober.longest_gap(from, now())?;
-        ensure!(
-            gap.length() < Nanos::from_millis(500),
-            "the client waited {}",
-            gap.length()
-        );
-        scene.stays(0, A_WHILE)
-    });
-}
-
-#[test]
-fn a_reload_adds_and_removes_an_instance() {
-    scenario(|lab| {
-        let mut scene = Scene::new(lab, |router| router)?;
-        let peer = scene.nodes[1].address();
-        let web = scene.nodes[0]
-            .router()
-            .interval_ms(INTERVAL_MS)
-            .peers(&[peer]);
-        let mail = web.clone().sibling("mail", 52, VIP_2);
-        scene.nodes[0].reload(&[web.clone(), mail])?;
-        scene.nodes[0].wait_for("mail", "active")?;
-        scene.nodes[0].wait_for_vip(VIP_2, true)?;
-        scene.nodes[0].reload(&[web])?;
-        scene.nodes[0].wait_for_vip(VIP_2, false)?;
-        let node = &scene.nodes[0];
-        eventually(PATIENCE, "the instance is gone", || {
-            Ok(node.instance("mail").is_err())
-        })?;
-        scene.stays(0, A_WHILE)
-    });
-}
-
-#[test]
-fn a_bad_reload_changes_nothing_and_says_why() {
-    scenario(|lab| {
-        let scene = Scene::new(lab, |router| router)?;
-        let path = scene.nodes[0].config_path(Kind::Had);
-        let good = fs::read_to_string(&path)?;
-        let before = scene.nodes[0].instance(WEB)?;
-        for (bad, word) in [
-            (good.replace("vrid = 51", "vrid = 51\nvird = 3"), "vird"),
-            (good.replace("priority = 100", "priority = 300"), "priority"),
-            (good.replace("\"50ms\"", "\"5ms\""), "advert_interval"),
-            (good.replace("10.77.0.100/24", "192.0.2.1/24"), "vips"),
-            (good.replace("[node]", "[node"), "node"),
-        ] {
-            ensure!(bad != good, "the text to break is not in the configuration");
-            fs::write(&path, bad)?;
-            let refused = scene.nodes[0].hactl(&["reload"]);
-            let error = format!("{:#}", refused.err().context("a bad file was accepted")?);
-            ensure!(error.contains(word), "{error}");
-        }
-        scene.stays(0, A_WHILE)?;
-        let after = scene.nodes[0].instance(WEB)?;
-        for key in ["priority", "vips", "state", "since"] {
-            ensure!(before[key] == after[key], "{key} changed: {before} {after}");
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn a_bad_sighup_changes_nothing() {
-    scenario(|lab| {
-        let mut scene = Scene::new(lab, |router| router)?;
-        let path = scene.nodes[0].config_path(Kind::Had);
-        fs::write(&path, "nonsense = true\n")?;
-        scene.nodes[0].daemon()?.hang_up()?;
-        let node = &scene.nodes[0];
-        eventually(PATIENCE, "the log names the bad key", || {
-            Ok(node.log().contains("nonsense"))
-        })?;
-        scene.stays(0, A_WHILE)?;
-        ensure!(scene.nodes[0].daemon()?.is_running()?);
-        Ok(())
     });
 }
 

@@ -29,12 +29,24 @@ fn main() -> ExitCode {
 
 fn check(arguments: &cli::Had) -> anyhow::Result<()> {
     let config = daemon::check(&arguments.config)?;
+    for instance in daemon::absent(&config) {
+        writeln!(
+            io::stderr().lock(),
+            "warning: [[instance]] \"{}\": there is no interface {} at present; had would wait for it",
+            instance.name,
+            instance.interface
+        )?;
+    }
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
     writeln!(
         io::stdout().lock(),
-        "{}: valid, {} instances in {} groups",
+        "{}: valid, {} in {}",
         arguments.config.display(),
-        config.instances.len(),
-        config.groups.len()
+        counted(config.instances.len(), "instance"),
+        counted(config.groups.len(), "group")
     )?;
     Ok(())
 }

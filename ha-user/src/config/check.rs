@@ -7,7 +7,7 @@ use ha_core::Version;
 use ipnet::Ipv4Net;
 
 use super::{
-    Addresses, Config, Instance,
+    Addresses, Config, Instance, Taken,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
 };
@@ -20,6 +20,7 @@ pub(super) fn finish(
     reader: &Reader<'_>,
     draft: Draft,
     addresses: Addresses<'_>,
+    taken: Taken<'_>,
 ) -> Option<Config> {
     if draft.control.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
         reader.fail(
@@ -71,6 +72,7 @@ pub(super) fn finish(
         let interval = interval(reader, instance);
         peers(reader, instance);
         networks(reader, instance, addresses);
+        ordinary_addresses(reader, instance, taken);
         instances.extend(resolved(instance, interval, &draft));
     }
     (instances.len() == draft.instances.len()).then(|| Config {
@@ -399,6 +401,44 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
                 format!(
                     "correct the address or the prefix length, or write \"{}/32\" if it is routed here",
                     vip.value.addr()
+                ),
+            );
+        }
+    }
+}
+
+/// A VIP is nobody's ordinary address, unless this node owns it: its gate would cut this node off.
+fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Taken<'_>) {
+    let Some(interface) = &instance.interface else {
+        return;
+    };
+    if instance.priority.value == u32::from(Priority::OWNER.0) {
+        return;
+    }
+    for vip in &instance.vips {
+        let address = vip.value.addr();
+        let is_source = instance
+            .source
+            .as_ref()
+            .is_some_and(|source| source.value == address);
+        if is_source {
+            reader.fail(
+                vip.offset,
+                format!("{}, vips", instance.place),
+                format!("{address} is this node's own address (source)"),
+                "choose an address that no node has, or write `priority = 255` if this node alone owns it",
+            );
+        } else if taken(&interface.value, address) {
+            reader.fail(
+                vip.offset,
+                format!("{}, vips", instance.place),
+                format!(
+                    "{} has the address {address} already, and not from had",
+                    interface.value
+                ),
+                format!(
+                    "if it is this node's own, choose another one, or write `priority = 255`; if another program left it there, end that and run: ip address del {} dev {}",
+                    vip.value, interface.value
                 ),
             );
         }

@@ -120,11 +120,19 @@ pub struct Instance {
 /// The addresses of an interface, to check VIPs against; `None` = not known (there is no such interface).
 pub type Addresses<'a> = &'a dyn Fn(&str) -> Option<Vec<Ipv4Net>>;
 
+/// Whether an interface has an address that is not one that `had` put there.
+pub type Taken<'a> = &'a dyn Fn(&str, Ipv4Addr) -> bool;
+
 /// Reads and validates a file.
 ///
 /// `addresses` are this node's live ones where the interfaces should be there (`--check`, reload), or
-/// answer `None` (start: an interface may yet come).
-pub fn load(file: &Path, addresses: Addresses<'_>) -> Result<Config, ConfigError> {
+/// answer `None` (start: an interface may yet come). A VIP that is `taken` is refused: as soon as this node
+/// is Backup, nobody would reach it.
+pub fn load(
+    file: &Path,
+    addresses: Addresses<'_>,
+    taken: Taken<'_>,
+) -> Result<Config, ConfigError> {
     let failed = |message: String, fix: &str| ConfigError {
         file: file.to_owned(),
         diagnostics: vec![Diagnostic {
@@ -141,16 +149,20 @@ pub fn load(file: &Path, addresses: Addresses<'_>) -> Result<Config, ConfigError
             "name an existing, readable file: had --config FILE",
         )
     })?;
-    parse_and_check(&text, addresses).map_err(|diagnostics| ConfigError {
+    parse_and_check(&text, addresses, taken).map_err(|diagnostics| ConfigError {
         file: file.to_owned(),
         diagnostics,
     })
 }
 
-fn parse_and_check(text: &str, addresses: Addresses<'_>) -> Result<Config, Vec<Diagnostic>> {
+fn parse_and_check(
+    text: &str,
+    addresses: Addresses<'_>,
+    taken: Taken<'_>,
+) -> Result<Config, Vec<Diagnostic>> {
     let reader = reader::Reader::new(text);
     let config = parse::document(&reader, text)
-        .and_then(|draft| check::finish(&reader, draft, addresses))
+        .and_then(|draft| check::finish(&reader, draft, addresses, taken))
         .filter(|_| reader.is_clean());
     config.ok_or_else(|| reader.into_diagnostics())
 }

@@ -1,10 +1,10 @@
-use std::{fs, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use ha_common::{Nanos, Priority};
 use ha_core::Version;
 use ipnet::Ipv4Net;
 
-use super::{Checksum, Config, ConfigError, Mode, load, parse_and_check};
+use super::{Checksum, Config, ConfigError, Mode, diagnostic::Diagnostic, load, parse_and_check};
 
 const GOOD: &str = r#"
 [[instance]]
@@ -19,8 +19,12 @@ fn absent(_interface: &str) -> Option<Vec<Ipv4Net>> {
     None
 }
 
+fn free(_interface: &str, _address: Ipv4Addr) -> bool {
+    false
+}
+
 fn parse(text: &str) -> Config {
-    parse_and_check(text, &absent).expect("a valid configuration")
+    parse_and_check(text, &absent, &free).expect("a valid configuration")
 }
 
 fn errors(text: &str) -> String {
@@ -28,7 +32,10 @@ fn errors(text: &str) -> String {
 }
 
 fn errors_with(text: &str, addresses: super::Addresses<'_>) -> String {
-    let diagnostics = parse_and_check(text, addresses).expect_err("an invalid configuration");
+    shown(parse_and_check(text, addresses, &free).expect_err("an invalid configuration"))
+}
+
+fn shown(diagnostics: Vec<Diagnostic>) -> String {
     assert!(!diagnostics.is_empty());
     ConfigError {
         file: "had.toml".into(),
@@ -58,7 +65,7 @@ fn defaults_are_filled_in() {
 #[test]
 fn the_packaged_file_is_valid() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.toml");
-    let config = load(&file, &absent).expect("packaging/had.toml");
+    let config = load(&file, &absent, &free).expect("packaging/had.toml");
     assert_eq!(config.instances.len(), 1);
 }
 
@@ -111,7 +118,7 @@ fn the_packaged_file_shows_every_key_truly() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = load(Path::new("/nowhere/had.toml"), &absent).expect_err("no such file");
+    let error = load(Path::new("/nowhere/had.toml"), &absent, &free).expect_err("no such file");
     insta::assert_snapshot!(error.to_string());
 }
 
@@ -308,10 +315,23 @@ fn live_addresses_are_used_where_the_interface_is_there() {
             ]
         })
     };
-    parse_and_check(GOOD, &live).expect("inside 192.168.33.0/24");
+    parse_and_check(GOOD, &live, &free).expect("inside 192.168.33.0/24");
     let without_source = GOOD
         .replace("source = \"192.168.33.101\"\n", "")
         .replace("33.100/24", "34.100/24");
     insta::assert_snapshot!(errors_with(&without_source, &live));
     insta::assert_snapshot!(errors_with(&GOOD.replace("33.101", "33.109"), &live));
+}
+
+#[test]
+fn a_vip_that_is_an_ordinary_address() {
+    let taken = |interface: &str, address: Ipv4Addr| {
+        interface == "eth0" && address == Ipv4Addr::new(192, 168, 33, 100)
+    };
+    insta::assert_snapshot!(shown(
+        parse_and_check(GOOD, &absent, &taken).expect_err("somebody has it")
+    ));
+    insta::assert_snapshot!(errors(&GOOD.replace("33.101", "33.100")));
+    let owner = GOOD.replace("vrid = 51", "vrid = 51\npriority = 255");
+    parse_and_check(&owner, &absent, &taken).expect("its owner has it");
 }

@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    config::{self, Config, ConfigError},
+    config::{self, Config, ConfigError, Instance},
     control::server::{self, Context, ReloadRequest},
     dataplane::DataplaneError,
     engine::{self, Command, Handle, Level, Message},
@@ -86,10 +86,38 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
 /// # Errors
 /// Every mistake.
 pub fn check(file: &Path) -> Result<Config, ConfigError> {
+    let config = config::load(file, &|_| None, &|_, _| false)?;
+    // What cannot be read was not written by a daemon that this user could disturb.
+    let memory = Memory::load(&config.node.runtime_dir).unwrap_or_default();
+    check_beside(file, &memory)
+}
+
+/// The instances whose interfaces do not exist at present.
+#[must_use]
+pub fn absent(config: &Config) -> Vec<&Instance> {
+    let Ok(table) = Table::read() else {
+        return Vec::new();
+    };
+    config
+        .instances
+        .iter()
+        .filter(|instance| table.by_name(&instance.interface).is_none())
+        .collect()
+}
+
+/// As [`check`], beside a daemon that remembers what it may have put on the interfaces.
+fn check_beside(file: &Path, memory: &Memory) -> Result<Config, ConfigError> {
     let table = Table::read().unwrap_or_default();
-    config::load(file, &|interface| {
-        table.by_name(interface).map(|link| link.addresses.clone())
-    })
+    config::load(
+        file,
+        &|interface| table.by_name(interface).map(|link| link.addresses.clone()),
+        &|interface, address| {
+            let has = table
+                .by_name(interface)
+                .is_some_and(|link| link.has(address));
+            has && !memory.has(interface, address)
+        },
+    )
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.

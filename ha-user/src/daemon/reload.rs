@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use ha_core::Version;
 use sd_notify::NotifyState;
 use tokio::time::timeout;
 use tracing::{error, info};
 
-use super::{Daemon, check, notify};
+use super::{Daemon, absent, check_beside, notify};
 use crate::{
-    config::Config, control::report::ReloadReport, engine::Command, runtime::memory::Memory,
+    config::{Config, Instance},
+    control::report::ReloadReport,
+    engine::{Command, Reloaded},
+    runtime::memory::Memory,
 };
 
 /// How long the engine thread may take to apply a plan.
@@ -31,7 +35,9 @@ impl Daemon {
     }
 
     async fn read_and_apply(&mut self) -> Result<ReloadReport, String> {
-        let mut config = check(&self.file).map_err(|error| error.to_string())?;
+        let mut config =
+            check_beside(&self.file, &self.memory).map_err(|error| error.to_string())?;
+        lost_interface(&self.config, &config)?;
         let fixed = keep_fixed(&self.config, &mut config);
         let plan = self.memory.plan(&config);
         let runtime_dir = &config.node.runtime_dir;
@@ -42,13 +48,14 @@ impl Daemon {
             .map_err(unwritable)?;
         self.memory = Memory::of(&plan, &[]);
         let applied = self.engine.ask(|reply| Command::Reload { plan, reply });
-        let mut report = timeout(APPLY_LIMIT, applied)
+        let Reloaded { mut report, left } = timeout(APPLY_LIMIT, applied)
             .await
             .map_err(|_| {
                 "the engine thread has not applied it yet: see the log and `hactl status`"
                     .to_owned()
             })?
             .map_err(|error| error.to_string())?;
+        self.memory.keep(left);
         self.memory.save(runtime_dir).map_err(unwritable)?;
         report.changes.extend(fixed);
         self.config = config;
@@ -58,7 +65,7 @@ impl Daemon {
 
 /// Keeps what only a restart can change, and says so.
 fn keep_fixed(running: &Config, wanted: &mut Config) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = keep_intervals(running, wanted);
     let mut keep = |key: &str, differs: bool| {
         if differs {
             notes.push(format!("{key}: changes with a restart only"));
@@ -82,4 +89,90 @@ fn keep_fixed(running: &Config, wanted: &mut Config) -> Vec<String> {
     wanted.dataplane = running.dataplane.clone();
     wanted.control.clone_from(&running.control);
     notes
+}
+
+/// VRRPv2 routers discard adverts of another interval than their own (RFC 3768 section 7.1): with one that
+/// changes while they run, two would be Active until the last one has it.
+fn keep_intervals(running: &Config, wanted: &mut Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for instance in &mut wanted.instances {
+        let same = |old: &&Instance| {
+            old.name == instance.name
+                && (&old.interface, old.vrid) == (&instance.interface, instance.vrid)
+                && (old.version, instance.version) == (Version::V2, Version::V2)
+                && old.advert_interval != instance.advert_interval
+        };
+        if let Some(old) = running.instances.iter().find(same) {
+            notes.push(format!(
+                "{}: advert_interval: changes with a restart only, of all its routers together: in version 2 they do not hear each other otherwise",
+                instance.name
+            ));
+            instance.advert_interval = old.advert_interval;
+        }
+    }
+    notes
+}
+
+/// A service is not moved to an interface that does not exist: more likely its name is mistyped.
+fn lost_interface(running: &Config, wanted: &Config) -> Result<(), String> {
+    let moved = |instance: &&Instance| {
+        running
+            .instances
+            .iter()
+            .any(|old| old.name == instance.name && old.interface != instance.interface)
+    };
+    match absent(wanted).into_iter().find(moved) {
+        Some(instance) => Err(format!(
+            "{}: there is no interface {}: make it first, or correct the name",
+            instance.name, instance.interface
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn config(version: u32, vrid: u32, interval: &str) -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("had.toml");
+        let text = format!(
+            "[[instance]]\nname = \"a\"\ninterface = \"nowhere0\"\nvrid = {vrid}\nversion = {version}\nadvert_interval = \"{interval}\"\nvips = [\"10.0.0.1/24\"]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        config::load(&file, &|_| None, &|_, _| false).unwrap()
+    }
+
+    #[test]
+    fn only_the_interval_of_a_version_2_router_that_stays_is_kept() {
+        let running = config(2, 1, "1s");
+        for (wanted, kept) in [
+            (config(2, 1, "2s"), true),
+            (config(2, 1, "1s"), false),
+            (config(2, 7, "2s"), false),
+            (config(3, 1, "2s"), false),
+        ] {
+            let mut applied = wanted.clone();
+            let notes = keep_fixed(&running, &mut applied);
+            assert_eq!(notes.len(), usize::from(kept), "{notes:?}");
+            assert_eq!(applied == wanted, !kept);
+        }
+        let mut applied = config(3, 1, "20ms");
+        assert!(keep_fixed(&config(3, 1, "10ms"), &mut applied).is_empty());
+        assert_eq!(applied, config(3, 1, "20ms"));
+    }
+
+    #[test]
+    fn an_instance_is_not_moved_to_an_interface_that_does_not_exist() {
+        let wanted = config(3, 1, "10ms");
+        assert!(lost_interface(&wanted, &wanted).is_ok());
+        let mut running = wanted.clone();
+        "lo".clone_into(&mut running.instances[0].interface);
+        let error = lost_interface(&running, &wanted).unwrap_err();
+        assert!(error.contains("nowhere0"), "{error}");
+        "b".clone_into(&mut running.instances[0].name);
+        assert!(lost_interface(&running, &wanted).is_ok());
+    }
 }

@@ -33,11 +33,7 @@ pub(super) struct Started {
 
 /// Gets everything ready.
 pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
-    // An interface or its address may come later than the daemon: what it has now is only a warning.
-    let config = config::load(file, &|_| None)?;
-    if let Err(error) = check(file) {
-        warn!("with the addresses that this node has at present:\n{error}");
-    }
+    let config = config::load(file, &|_| None, &|_, _| false)?;
     let runtime_dir = &config.node.runtime_dir;
     let used = |what: &'static str| {
         let path = runtime_dir.clone();
@@ -47,6 +43,16 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     let mut locks = vec![lock::runtime_dir(runtime_dir)?];
     let earlier = Memory::load(runtime_dir).map_err(used("there is no reading in"))?;
     remove_leftovers(&config, earlier.vips());
+    let table = Table::read().unwrap_or_default();
+    config::load(file, &|_| None, &|interface, address| {
+        table
+            .by_name(interface)
+            .is_some_and(|link| link.has(address))
+    })?;
+    // An interface or its address may come later than the daemon: that is only a warning.
+    if let Err(error) = check(file) {
+        warn!("with the addresses that this node has at present:\n{error}");
+    }
 
     let memory_locked = match realtime::lock_memory() {
         Ok(()) => true,
@@ -77,8 +83,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     })
 }
 
-/// Takes away the addresses that a killed run left: those that it wrote down, and those that are
-/// configured. The owner of the addresses keeps them.
+/// Takes away the addresses that a killed run wrote down. The owner of the addresses keeps them.
 fn remove_leftovers(config: &Config, earlier: &[Vip]) {
     let owned = |vip: &Vip| {
         config.instances.iter().any(|instance| {
@@ -87,15 +92,7 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) {
                 && instance.vips.contains(&vip.address)
         })
     };
-    let configured = config.instances.iter().flat_map(|instance| {
-        instance.vips.iter().map(|vip| Vip {
-            interface: instance.interface.clone(),
-            address: *vip,
-        })
-    });
-    let mut vips: Vec<Vip> = earlier.iter().cloned().chain(configured).collect();
-    vips.sort_unstable();
-    vips.dedup();
+    let mut vips = earlier.to_vec();
     vips.retain(|vip| !owned(vip));
     let found = match Table::read() {
         Ok(table) => vips
@@ -127,7 +124,7 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) {
         .collect();
     match removed {
         Ok(()) => warn!(
-            "removed VIPs that an earlier run, or somebody else, left: {}",
+            "removed VIPs that an earlier run left: {}",
             words.join(", ")
         ),
         Err(error) => error!(

@@ -31,7 +31,6 @@ pub(super) struct Modes {
 
 /// What is attached to one interface.
 pub(super) struct Attached {
-    ifindex: u32,
     xdp: Held,
     egress: Egress,
     attachment: Attachment,
@@ -54,6 +53,8 @@ impl Attached {
         self.attachment
     }
 
+    /// Lets go of the interface. The kernel takes the XDP program off a while later:
+    /// [`interface::wait_without_xdp`].
     pub(super) fn detach(self) -> Result<(), DataplaneError> {
         let egress = match self.egress {
             Egress::Tcx(held) => held.release(),
@@ -64,10 +65,7 @@ impl Attached {
                 Err(_) => Ok(()),
             },
         };
-        self.xdp
-            .release()
-            .and(interface::wait_without_xdp(self.ifindex))
-            .and(egress)
+        self.xdp.release().and(egress)
     }
 }
 
@@ -112,7 +110,6 @@ pub(super) fn attach(
         attach_xdp(programs.ingress()?, pin("xdp"), modes.xdp, name, ifindex)?;
     match attach_egress(programs.egress()?, pin("tcx"), modes.tcx, name) {
         Ok(egress) => Ok(Attached {
-            ifindex,
             attachment: Attachment {
                 native,
                 tcx: matches!(egress, Egress::Tcx(_)),

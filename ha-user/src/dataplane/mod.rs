@@ -84,6 +84,8 @@ pub struct Dataplane {
     pins: Option<Pins>,
     loaded: Loaded,
     attached: BTreeMap<u32, Attached>,
+    /// Interfaces from which the kernel may not have taken the program yet.
+    detached: BTreeSet<u32>,
     instances: BTreeMap<InstanceId, InstanceConfig>,
     /// Slots in use in the adopted maps that this daemon did not set.
     unclaimed: BTreeSet<InstanceId>,
@@ -107,6 +109,7 @@ impl Dataplane {
             pins,
             loaded,
             attached: BTreeMap::new(),
+            detached: BTreeSet::new(),
             instances: BTreeMap::new(),
             unclaimed,
         })
@@ -123,6 +126,9 @@ impl Dataplane {
         if let Some(attached) = self.attached.get(&ifindex) {
             return Ok(attached.attachment());
         }
+        if self.detached.remove(&ifindex) {
+            interface::wait_without_xdp(ifindex)?;
+        }
         let attached = attach::attach(
             &mut self.loaded.programs,
             self.pins.as_ref(),
@@ -135,14 +141,18 @@ impl Dataplane {
         Ok(attachment)
     }
 
-    /// Takes the programs off an interface, which may be gone by now.
+    /// Takes the programs off an interface, which may be gone by now. The kernel does so soon afterwards:
+    /// the engine thread has no time to wait for it.
     ///
     /// # Errors
     ///
     /// A pin or the clsact filter could not be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
         match self.attached.remove(&ifindex) {
-            Some(attached) => attached.detach(),
+            Some(attached) => {
+                self.detached.insert(ifindex);
+                attached.detach()
+            }
             None => Ok(()),
         }
     }
@@ -312,15 +322,18 @@ impl Dataplane {
         self.loaded.counters()
     }
 
-    /// Detaches everywhere and removes every pin.
+    /// Detaches everywhere, removes every pin, and waits until no interface has the programs any more.
     ///
     /// # Errors
     ///
     /// The first failure, after everything was tried.
     pub fn close(mut self) -> Result<(), DataplaneError> {
         let mut result = Ok(());
-        for (_, attached) in std::mem::take(&mut self.attached) {
-            result = result.and(attached.detach());
+        for ifindex in self.attached.keys().copied().collect::<Vec<_>>() {
+            result = result.and(self.detach(ifindex));
+        }
+        for ifindex in &self.detached {
+            result = result.and(interface::wait_without_xdp(*ifindex));
         }
         if let Some(pins) = &self.pins {
             result = result.and(pins.remove_links_but(|_| false));

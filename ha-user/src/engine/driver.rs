@@ -28,7 +28,7 @@ use super::{
     COMMANDS, Command, Handle,
     outbox::{Level, Message, Outbox},
     plan::Plan,
-    seat::Seat,
+    seat::{Seat, in_words},
     shell::Shell,
     status::Vitals,
     wake_fd,
@@ -289,13 +289,8 @@ impl Driver {
 
     fn follow_links(&mut self) {
         let mut inputs = Vec::new();
-        match self.shell.links.update() {
-            Ok(true) => self.shell.follow_links(&mut inputs),
-            Ok(false) => {}
-            Err(error) => {
-                let text = format!("the interfaces cannot be watched: {error}");
-                self.shell.out.log(Level::Error, text);
-            }
+        if self.shell.update_links() {
+            self.shell.follow_links(&mut inputs);
         }
         for input in inputs {
             self.handle(input);
@@ -310,16 +305,15 @@ impl Driver {
             .is_some_and(|(due, _)| due <= clock::now())
         {
             self.vitals.engine.timeouts += 1;
+            // What came while something else was done in this turn is older than this moment.
+            self.take_adverts();
             self.feed_stamps();
             self.engine.handle_timeout(clock::now());
             self.act();
         }
         if self.shell.retry_at.is_some_and(|due| due <= clock::now()) {
             let mut inputs = Vec::new();
-            if let Err(error) = self.shell.links.update() {
-                let text = format!("the interfaces cannot be watched: {error}");
-                self.shell.out.log(Level::Error, text);
-            }
+            self.shell.update_links();
             self.shell.retry(&mut inputs);
             for input in inputs {
                 self.handle(input);
@@ -378,9 +372,14 @@ impl Driver {
 
     /// Everything is handed over: the programs go, once the other node speaks.
     fn finish(mut self) -> io::Result<()> {
-        let mut inputs = Vec::new();
-        if self.shell.retry_at.is_some() {
-            self.shell.retry(&mut inputs);
+        self.shell.take_owed();
+        let owed = self.shell.owed();
+        if !owed.is_empty() {
+            // Dropped and not closed: what is pinned stays in place.
+            return Err(io::Error::other(format!(
+                "{} could not be taken off: the programs stay attached and its gate closed. Start had again to try again",
+                in_words(&owed.into_iter().map(|(_, vip)| vip).collect::<Vec<_>>())
+            )));
         }
         match self.shell.dataplane.take() {
             Some(dataplane) => {

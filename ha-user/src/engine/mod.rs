@@ -14,6 +14,7 @@
 //! long is attaching to an interface that appears later than the daemon: a native attach may reset the
 //! interface's rings. The engine notices that it was late, as always.
 
+mod addresses;
 mod advert;
 mod driver;
 mod outbox;
@@ -31,6 +32,7 @@ use std::{
     },
 };
 
+use ipnet::Ipv4Net;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
@@ -73,13 +75,22 @@ pub enum Command {
     Reload {
         /// Validated.
         plan: Plan,
-        /// What changed.
-        reply: oneshot::Sender<ReloadReport>,
+        /// What came of it.
+        reply: oneshot::Sender<Reloaded>,
     },
     /// Answered after a full turn: the thread lives.
     Ping(oneshot::Sender<()>),
     /// Hand everything over, and end.
     Shutdown,
+}
+
+/// What came of a reload.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// What changed.
+    pub report: ReloadReport,
+    /// Addresses that are no longer configured and could not be taken off, by interface.
+    pub left: Vec<(String, Ipv4Net)>,
 }
 
 /// How the rest of the daemon reaches the engine thread.

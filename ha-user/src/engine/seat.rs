@@ -24,8 +24,10 @@ pub(super) struct Seat {
     pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
     pub(super) holds_vips: bool,
-    /// VIPs that could not be removed so far.
-    pub(super) owes_removal: bool,
+    /// Addresses that could not be taken off its interface so far.
+    pub(super) owed: Vec<Ipv4Net>,
+    /// No longer configured: it is here for what it owes.
+    pub(super) ended: bool,
     /// VIPs that are the node's own addresses (priority 255): never removed.
     pub(super) own: Vec<Ipv4Net>,
     /// The lease that opened the gate.
@@ -54,7 +56,8 @@ impl Seat {
             source: None,
             refused: false,
             holds_vips: false,
-            owes_removal: false,
+            owed: Vec::new(),
+            ended: false,
             own: Vec::new(),
             gate: None,
             announced: false,
@@ -75,6 +78,13 @@ impl Seat {
         let mut vips = self.config.vips.clone();
         vips.retain(|vip| !self.own.contains(vip));
         vips
+    }
+
+    /// The addresses that its gate guards: its VIPs, and what it owes.
+    pub(super) fn guarded(&self) -> impl Iterator<Item = &Ipv4Net> {
+        let owed = self.owed.iter();
+        let owed = owed.filter(|vip| !self.config.vips.contains(vip));
+        self.config.vips.iter().chain(owed)
     }
 
     /// For the dataplane.

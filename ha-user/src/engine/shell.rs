@@ -1,6 +1,6 @@
 //! Carries out what the engine decides, and tells it what became of the interfaces.
 
-use std::{collections::BTreeMap, io, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ha_common::{
     MonoNs, Nanos,
@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 use super::{
     advert,
     outbox::{Level, Outbox},
-    seat::{Seat, in_words},
+    seat::Seat,
 };
 use crate::{
     dataplane::{Attachment, Dataplane},
@@ -130,7 +130,7 @@ impl Shell {
         None
     }
 
-    fn index(&self, id: InstanceId) -> Option<usize> {
+    pub(super) fn index(&self, id: InstanceId) -> Option<usize> {
         self.seats.iter().position(|seat| seat.id == id)
     }
 
@@ -203,82 +203,6 @@ impl Shell {
         }
     }
 
-    fn add_vips(&mut self, id: InstanceId) -> Option<Result<(), String>> {
-        let index = self.index(id)?;
-        let result = self.put_vips(index);
-        let seat = &mut self.seats[index];
-        let vips = seat.removable();
-        if result.is_ok() && !seat.holds_vips && !vips.is_empty() {
-            let sentence = format!("{} put on {}", in_words(&vips), seat.config.interface);
-            self.out
-                .event(clock::now(), &seat.name, Kind::VipsAdded, sentence);
-        }
-        seat.holds_vips = true;
-        seat.owes_removal = false;
-        Some(result)
-    }
-
-    /// Puts a seat's VIPs on its interface; those that are there stay.
-    pub(super) fn put_vips(&mut self, index: usize) -> Result<(), String> {
-        let seat = &self.seats[index];
-        let Some(link) = self.links.table().by_name(&seat.config.interface) else {
-            return Err(format!("there is no interface {}", seat.config.interface));
-        };
-        let others: Vec<Ipv4Net> = link
-            .addresses
-            .iter()
-            .filter(|net| !self.is_vip(net.addr()))
-            .copied()
-            .collect();
-        let ifindex = link.ifindex;
-        self.lane
-            .add(ifindex, &self.seats[index].config.vips, &others)
-            .map_err(|error| error.to_string())
-    }
-
-    fn is_vip(&self, address: Ipv4Addr) -> bool {
-        self.seats
-            .iter()
-            .flat_map(|seat| &seat.config.vips)
-            .any(|vip| vip.addr() == address)
-    }
-
-    fn remove_vips(&mut self, id: InstanceId) {
-        let Some(index) = self.index(id) else {
-            return;
-        };
-        let vips = self.seats[index].removable();
-        let result = self.take_vips(index, &vips);
-        let seat = &mut self.seats[index];
-        let held = std::mem::take(&mut seat.holds_vips);
-        seat.owes_removal = result.is_err();
-        match result {
-            Ok(()) if held && !vips.is_empty() => {
-                let sentence = format!("{} taken off {}", in_words(&vips), seat.config.interface);
-                self.out
-                    .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
-            }
-            Ok(()) => {}
-            Err(error) => {
-                let text = format!(
-                    "{}: the VIPs could not be taken off {}, to be tried again; the gate is closed: {error}",
-                    seat.name, seat.config.interface
-                );
-                self.out.log(Level::Error, text);
-                self.retry_soon();
-            }
-        }
-    }
-
-    /// Takes addresses off a seat's interface; an interface that is gone took them along.
-    pub(super) fn take_vips(&mut self, index: usize, vips: &[Ipv4Net]) -> io::Result<()> {
-        let seat = &self.seats[index];
-        match self.links.table().by_name(&seat.config.interface) {
-            Some(link) => self.lane.remove(link.ifindex, vips),
-            None => Ok(()),
-        }
-    }
-
     /// Sends one gratuitous ARP for each VIP, or for each of `only`.
     pub(super) fn announce(
         &mut self,
@@ -343,7 +267,7 @@ impl Shell {
         if interface.ifindex == 0 {
             return;
         }
-        let vips: Vec<Ipv4Addr> = seat.config.vips.iter().map(Ipv4Net::addr).collect();
+        let vips: Vec<Ipv4Addr> = seat.guarded().map(|vip| vip.addr()).collect();
         let config = seat.map_config(interface.ifindex, interface.mac);
         let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
         self.seats[index].refused = result.is_err();
@@ -357,6 +281,15 @@ impl Shell {
         }
     }
 
+    /// Reads what changed on the interfaces; whether anything did.
+    pub(super) fn update_links(&mut self) -> bool {
+        self.links.update().unwrap_or_else(|error| {
+            let text = format!("the interfaces cannot be watched: {error}");
+            self.out.log(Level::Error, text);
+            false
+        })
+    }
+
     /// Compares the interfaces with what is attached, and tells what changed for the engine.
     pub(super) fn follow_links(&mut self, inputs: &mut Vec<Input>) {
         let names: Vec<String> = self.interfaces.keys().cloned().collect();
@@ -364,7 +297,9 @@ impl Shell {
             self.follow_link(&name);
         }
         for index in 0..self.seats.len() {
-            self.follow_seat(index, inputs);
+            if !self.seats[index].ended {
+                self.follow_seat(index, inputs);
+            }
         }
     }
 
@@ -508,7 +443,7 @@ impl Shell {
         }
     }
 
-    fn retry_soon(&mut self) {
+    pub(super) fn retry_soon(&mut self) {
         let at = clock::now().after(RETRY);
         self.retry_at = Some(self.retry_at.map_or(at, |set| set.min(at)));
     }
@@ -516,15 +451,8 @@ impl Shell {
     /// Tries again what failed: attaching, and removing VIPs.
     pub(super) fn retry(&mut self, inputs: &mut Vec<Input>) {
         self.retry_at = None;
-        let owing: Vec<InstanceId> = self
-            .seats
-            .iter()
-            .filter(|seat| seat.owes_removal)
-            .map(|seat| seat.id)
-            .collect();
-        for id in owing {
-            self.remove_vips(id);
-        }
+        self.take_owed();
+        self.match_interfaces();
         let refused: Vec<InstanceId> = self
             .seats
             .iter()

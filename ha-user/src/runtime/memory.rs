@@ -7,10 +7,11 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
-use ha_common::abi::MAX_INSTANCES;
+use ha_common::{Priority, abi::MAX_INSTANCES};
 use ha_core::{InstanceId, Version};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,24 @@ impl Memory {
         &self.vips
     }
 
+    /// Whether this daemon, or an earlier one, may have put an address on an interface.
+    #[must_use]
+    pub fn has(&self, interface: &str, address: Ipv4Addr) -> bool {
+        self.vips
+            .iter()
+            .any(|vip| vip.interface == interface && vip.address.addr() == address)
+    }
+
+    /// Adds addresses that are left although no instance has them any more, by interface.
+    pub fn keep(&mut self, left: Vec<(String, Ipv4Net)>) {
+        let left = left
+            .into_iter()
+            .map(|(interface, address)| Vip { interface, address });
+        self.vips.extend(left);
+        self.vips.sort_unstable();
+        self.vips.dedup();
+    }
+
     /// Gives every instance its slot: the one that it had if it is still the same virtual router, else one
     /// that nobody has or had.
     #[must_use]
@@ -145,13 +164,14 @@ impl Memory {
         }
     }
 
-    /// What to remember while a plan is in force. Addresses that `earlier` plans may have left and that
-    /// were not seen to be removed stay in.
+    /// What to remember while a plan is in force: not an owner's addresses, which are the node's own.
+    /// Addresses that `earlier` plans may have left and that were not seen to be removed stay in.
     #[must_use]
     pub fn of(plan: &Plan, earlier: &[Vip]) -> Self {
         let mut vips: Vec<Vip> = plan
             .seats
             .iter()
+            .filter(|seat| seat.instance.priority != Priority::OWNER)
             .flat_map(|seat| {
                 seat.instance.vips.iter().map(|vip| Vip {
                     interface: seat.instance.interface.clone(),
@@ -214,7 +234,7 @@ mod tests {
         }
         let file = dir.join("had.toml");
         fs::write(&file, text).unwrap();
-        config::load(&file, &|_| None).unwrap()
+        config::load(&file, &|_| None, &|_, _| false).unwrap()
     }
 
     fn slots(plan: &Plan) -> Vec<u32> {
@@ -253,6 +273,17 @@ mod tests {
         Memory::erase(dir.path()).unwrap();
         Memory::erase(dir.path()).unwrap();
         assert_eq!(Memory::load(dir.path()).unwrap(), Memory::default());
+    }
+
+    #[test]
+    fn an_owners_addresses_are_never_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path(), &[("a", "eth0", 1), ("b", "eth0", 2)]);
+        config.instances[0].priority = Priority::OWNER;
+        let memory = Memory::of(&Memory::default().plan(&config), &[]);
+        assert!(!memory.has("eth0", Ipv4Addr::new(10, 0, 0, 1)));
+        assert!(memory.has("eth0", Ipv4Addr::new(10, 0, 0, 2)));
+        assert!(!memory.has("eth1", Ipv4Addr::new(10, 0, 0, 2)));
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn detaching_one_interface_leaves_the_rest() -> Result<()> {
     let (ifindex, _) = cable.interface()?;
     let (mut dataplane, _) = start(&cable, Mode::Auto)?;
     cable.node.enter(|| dataplane.detach(ifindex))??;
-    ensure!(cable.xdp()?.is_none());
+    wait_without_xdp(&cable)?;
     ensure!(names(&cable.pin_dir().join("links"))?.is_empty());
     ensure!(!attach(&cable, &mut dataplane)?.adopted);
     close(&cable, dataplane)?;

@@ -1,6 +1,6 @@
 //! Taking in adverts and silence: from the ring buffer and the kernel's stamps, or from sockets.
 
-use std::{io, net::Ipv4Addr};
+use std::{io, net::Ipv4Addr, ops::ControlFlow};
 
 use ha_common::{
     MonoNs,
@@ -33,6 +33,13 @@ impl Driver {
                 self.engine.handle(input, clock::now());
             }
         }
+        if self.shell.dataplane.is_none() {
+            for name in self.names() {
+                for input in self.packets(&name) {
+                    self.engine.handle(input, clock::now());
+                }
+            }
+        }
         let seat = self
             .shell
             .seats
@@ -54,14 +61,19 @@ impl Driver {
     /// First the adverts that wait, then silence: an advert that came after the silence was found is not
     /// forgotten.
     fn take_events(&mut self) {
+        self.take_adverts();
+        while let Some(event) = self.silences.pop_front() {
+            self.silence(&event);
+        }
+    }
+
+    /// The adverts in the ring buffer; silences found there wait.
+    pub(super) fn take_adverts(&mut self) {
         self.drain_ring();
         while let Some(event) = self.adverts.pop_front() {
             for input in self.note_advert(&event) {
                 self.handle(input);
             }
-        }
-        while let Some(event) = self.silences.pop_front() {
-            self.silence(&event);
         }
     }
 
@@ -159,45 +171,62 @@ impl Driver {
         })
     }
 
-    /// Mode `off`: reads the receiving sockets, dry unless somebody floods them; epoll tells of the rest.
+    /// Mode `off`: reads the receiving sockets.
     fn take_packets(&mut self) {
-        let names: Vec<String> = self.shell.interfaces.keys().cloned().collect();
-        for name in names {
-            for _ in 0..PACKETS_PER_TURN {
-                if !self.take_packet(&name) {
-                    break;
-                }
+        for name in self.names() {
+            for input in self.packets(&name) {
+                self.handle(input);
             }
         }
     }
 
-    /// Takes one packet from an interface's socket; whether there may be more.
-    fn take_packet(&mut self, name: &str) -> bool {
+    fn names(&self) -> Vec<String> {
+        self.shell.interfaces.keys().cloned().collect()
+    }
+
+    /// The adverts in an interface's socket: all, unless somebody floods it; epoll tells of the rest.
+    fn packets(&mut self, name: &str) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for _ in 0..PACKETS_PER_TURN {
+            match self.packet(name) {
+                ControlFlow::Continue(input) => inputs.extend(input),
+                ControlFlow::Break(()) => break,
+            }
+        }
+        inputs
+    }
+
+    /// Takes one packet from an interface's socket, if there is one: an advert, or nothing of interest.
+    fn packet(&mut self, name: &str) -> ControlFlow<(), Option<Input>> {
         let Some(port) = self
             .shell
             .interfaces
             .get(name)
             .and_then(|interface| interface.port.as_ref())
         else {
-            return false;
+            return ControlFlow::Break(());
         };
         let (length, stamp) = match port.receive(self.packet.as_mut_slice()) {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return ControlFlow::Break(());
+            }
             // The error that waited (the interface went down) is taken in by being told.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => return true,
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
+                return ControlFlow::Continue(None);
+            }
             Err(error) => {
                 let text = format!("{name}: adverts cannot be received: {error}");
                 self.shell.out.log(Level::Error, text);
-                return false;
+                return ControlFlow::Break(());
             }
         };
         // A longer packet than any advert is none.
-        let Some(packet) = self.packet.get(..length) else {
-            return true;
-        };
-        let Ok(vrid) = vrrp::vrid_of(packet) else {
-            return true;
+        let packet = self.packet.get(..length);
+        let Some((packet, vrid)) =
+            packet.and_then(|bytes| Some((bytes, vrrp::vrid_of(bytes).ok()?)))
+        else {
+            return ControlFlow::Continue(None);
         };
         let found = self.shell.seats.iter_mut().find_map(|seat| {
             let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
@@ -206,10 +235,7 @@ impl Driver {
             seat.adverts_received += 1;
             Some(advert::input(seat.id, word, stamp))
         });
-        if let Some(input) = found {
-            self.vitals.engine.adverts += 1;
-            self.handle(input);
-        }
-        true
+        self.vitals.engine.adverts += u64::from(found.is_some());
+        ControlFlow::Continue(found)
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     control::report::ReloadReport,
     dataplane::Dataplane,
     engine::{
+        Reloaded,
         outbox::Level,
         plan::{Plan, SeatPlan},
         seat::{Seat, in_words},
@@ -21,8 +22,17 @@ use crate::{
 impl Driver {
     /// Applies a plan. Instances that stay the same virtual router (the same slot) keep their state; others
     /// are handed over and begin anew.
-    pub(super) fn reload(&mut self, plan: &Plan) -> ReloadReport {
+    pub(super) fn reload(&mut self, plan: &Plan) -> Reloaded {
         let mut changes = Vec::new();
+        // A slot that is used again is more urgent than an address that cannot be removed.
+        let ended = self.shell.seats.iter().filter(|seat| seat.ended);
+        let reused: Vec<InstanceId> = ended
+            .map(|seat| seat.id)
+            .filter(|id| plan.seats.iter().any(|new| new.id == *id))
+            .collect();
+        for id in reused {
+            self.shell.forget(id);
+        }
         let known = |id: InstanceId, seats: &[Seat]| seats.iter().any(|seat| seat.id == id);
         for new in &plan.seats {
             if !known(new.id, &self.shell.seats) {
@@ -33,6 +43,7 @@ impl Driver {
         // New interfaces are attached before the engine learns of them; it is told of all below.
         let mut ignored = Vec::new();
         self.shell.match_interfaces();
+        self.shell.update_links();
         self.shell.follow_links(&mut ignored);
 
         let kernel_watch = self
@@ -62,35 +73,27 @@ impl Driver {
             seat.condition = None;
         }
         let mut inputs = Vec::new();
+        // What was put on and taken off just now is in the table before it is judged.
+        self.shell.update_links();
         self.shell.follow_links(&mut inputs);
         for input in inputs {
             self.handle(input);
         }
-        ReloadReport { changes }
+        Reloaded {
+            report: ReloadReport { changes },
+            left: self.shell.owed(),
+        }
     }
 
     /// Forgets the instances that the plan does not have; the engine has handed them over.
     fn drop_missing(&mut self, plan: &Plan, changes: &mut Vec<String>) {
-        let is_kept = |seat: &Seat| plan.seats.iter().any(|new| new.id == seat.id);
-        for index in 0..self.shell.seats.len() {
-            let seat = &self.shell.seats[index];
-            if is_kept(seat) {
-                continue;
-            }
-            let (id, owes, vips) = (seat.id, seat.owes_removal, seat.removable());
-            changes.push(format!("{}: ends", seat.name));
-            if owes && let Err(error) = self.shell.take_vips(index, &vips) {
-                let text = format!("VIPs of a removed instance stay on its interface: {error}");
-                self.shell.out.log(Level::Error, text);
-            }
-            if let Some(dataplane) = &mut self.shell.dataplane
-                && let Err(error) = dataplane.clear_instance(id)
-            {
-                let text = format!("a removed instance stays in the dataplane's maps: {error}");
-                self.shell.out.log(Level::Error, text);
+        for seat in &mut self.shell.seats {
+            let kept = plan.seats.iter().any(|new| new.id == seat.id);
+            if !kept && !std::mem::replace(&mut seat.ended, true) {
+                changes.push(format!("{}: ends", seat.name));
             }
         }
-        self.shell.seats.retain(is_kept);
+        self.shell.take_owed();
     }
 
     /// Brings one instance up to date in place.
@@ -122,14 +125,10 @@ impl Driver {
         // What goes leaves the interface before the dataplane stops guarding it; what comes is guarded
         // before it is there.
         if holds && !gone.is_empty() {
-            let result = self.shell.take_vips(index, &gone);
-            self.tell(
-                index,
-                Kind::VipsRemoved,
-                &gone,
-                "taken off",
-                result.map_err(|error| error.to_string()),
-            );
+            match self.shell.take_vips(index, &gone) {
+                Ok(()) => self.tell(index, Kind::VipsRemoved, &gone, "taken off", Ok(())),
+                Err(error) => self.shell.owe(index, &gone, &error),
+            }
         }
         self.shell.configure(id);
         if holds && !(gone.is_empty() && added.is_empty()) {
