@@ -71,18 +71,19 @@ fn a_bad_configuration_is_refused_with_its_line() {
 fn a_vip_that_someone_deletes_is_put_back() {
     scenario(|lab| {
         let scene = Scene::new(lab, |router| router)?;
-        for _ in 0..3 {
-            scene.nodes[0]
-                .ns()
+        let node = &scene.nodes[0];
+        for times in 1..=3 {
+            node.ns()
                 .ip(&["addr", "del", "10.77.0.100/24", "dev", "eth0"])?;
-            scene.nodes[0].wait_for_vip(VIP, true)?;
+            node.wait_for_vip(VIP, true)?;
+            let notes = node.events("note")?;
+            let told = notes.iter().filter(|note| note.contains("put back"));
+            ensure!(told.count() == times, "{notes:?}");
         }
-        let events = scene.nodes[0].hactl(&["events"])?.to_string();
-        ensure!(
-            events.contains("10.77.0.100") || events.contains("VIP"),
-            "no event: {events}"
-        );
-        scene.stays(0, A_WHILE)
+        scene.stays(0, A_WHILE)?;
+        let explained = scene.nodes[0].hactl(&["explain", WEB])?.to_string();
+        ensure!(!explained.contains("put back"), "{explained}");
+        Ok(())
     });
 }
 
@@ -188,5 +189,67 @@ fn a_second_daemon_with_the_same_directory_is_refused() {
         let status = second.wait(PATIENCE)?;
         ensure!(status.code() == Some(1), "it ended with {status}");
         scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn a_vip_that_the_node_has_already_is_refused_and_left_alone() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        node.ns()
+            .ip(&["addr", "add", "10.77.0.100/24", "dev", "eth0"])?;
+        node.configure(Kind::Had, &[node.router()])?;
+        node.restart(Kind::Had)?;
+        let status = node.daemon()?.wait(PATIENCE)?;
+        ensure!(status.code() == Some(1), "it ended with {status}");
+        let log = node.log();
+        ensure!(log.contains("has the address 10.77.0.100 already"), "{log}");
+        ensure!(node.has(VIP)?, "the address was taken off");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_second_daemon_leaves_the_first_ones_vip_alone() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let node = &scene.nodes[0];
+        let text = fs::read_to_string(node.config_path(Kind::Had))?;
+        let file = node.dir().join("second.toml");
+        let run = node.dir().join("run").display().to_string();
+        fs::write(&file, text.replace(&run, &format!("{run}2")))?;
+        let mut second = Daemon::start(
+            Kind::Had,
+            node.ns(),
+            node.dir(),
+            &file,
+            &node.dir().join("second.log"),
+        )?;
+        let status = second.wait(PATIENCE)?;
+        ensure!(status.code() == Some(1), "it ended with {status}");
+        ensure!(!node.log().contains("somebody else took"), "{}", node.log());
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
+fn without_a_dataplane_nothing_of_a_killed_run_is_left_attached() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        scene.nodes[0].kill()?;
+        scene.nodes[1].wait_for(WEB, "active")?;
+        let path = scene.nodes[0].config_path(Kind::Had);
+        let text = fs::read_to_string(&path)?;
+        let off = text.replace("[dataplane]\n", "[dataplane]\nmode = \"off\"\n");
+        fs::write(&path, off)?;
+        scene.nodes[0].restart(Kind::Had)?;
+        let peer = scene.nodes[1].address();
+        scene.nodes[0].wait_for_active_peer(WEB, peer)?;
+        let links = scene.nodes[0].ns().ip(&["link", "show", "eth0"])?;
+        ensure!(!links.contains("xdp"), "{links}");
+        scene.stays(1, A_WHILE)?;
+        // And it serves when it is its turn.
+        scene.nodes[1].power_off()?;
+        scene.wait_served_by(0)
     });
 }

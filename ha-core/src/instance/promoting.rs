@@ -151,13 +151,13 @@ impl Instance {
         }
         match result {
             Err(why) => Verdict::Leave(Departure::to_backup(Cause::PromotionFailed { why })),
-            Ok(()) if self.state == State::Active => {
-                self.begin_burst(now, out);
-                Verdict::Stay
-            }
             Ok(()) => {
                 self.vips = true;
-                Verdict::Open
+                if self.state == State::Promoting {
+                    return Verdict::Open;
+                }
+                self.begin_burst(now, out);
+                Verdict::Stay
             }
         }
     }

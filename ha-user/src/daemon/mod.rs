@@ -167,6 +167,10 @@ impl Daemon {
             source,
         })?;
 
+        let gate_dir = pins
+            .as_ref()
+            .filter(|_| dataplane.is_some())
+            .map(|pins| pins.path.clone());
         let (sender, mut messages) = mpsc::channel(MESSAGES);
         let (ready, is_ready) = oneshot::channel();
         let (ended, mut has_ended) = oneshot::channel();
@@ -175,7 +179,7 @@ impl Daemon {
             messages: sender,
             realtime_priority: config.dataplane.realtime_priority,
             memory_locked,
-            pin_dir: pins.as_ref().map(|pins| pins.path.clone()),
+            pin_dir: gate_dir,
             ready,
             ended,
         };

@@ -9,12 +9,12 @@ use tracing::{error, info, warn};
 use super::{DaemonError, check};
 use crate::{
     config::{self, Config, Mode},
-    dataplane::{self, Dataplane},
+    dataplane::{self, Dataplane, DataplaneError},
     engine::Plan,
     net::{links::Table, netlink::AddressLane},
     runtime::{
         bpffs::{self, PinDir},
-        lock::{self, Lock},
+        lock::{self, Lock, LockError},
         memory::{Memory, Vip},
     },
     sys::realtime,
@@ -64,7 +64,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         }
     };
     let plan = earlier.plan(&config);
-    let (dataplane, pins) = open_dataplane(&config, &mut locks)?;
+    let (dataplane, pins) = open_dataplane(&config, &earlier, &mut locks)?;
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
     }
@@ -136,6 +136,7 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) {
 
 fn open_dataplane(
     config: &Config,
+    earlier: &Memory,
     locks: &mut Vec<Lock>,
 ) -> Result<(Option<Dataplane>, Option<PinDir>), DaemonError> {
     let mode = match config.dataplane.mode {
@@ -146,6 +147,13 @@ fn open_dataplane(
             warn!(
                 "NO GATE: dataplane.mode = \"off\". A node that hangs goes on speaking for its VIPs"
             );
+            for pin_dir in bpffs::find(&config.dataplane.pin_dir, &config.node.runtime_dir) {
+                match lock::pin_dir(&pin_dir) {
+                    Ok(_lock) => remove_dataplane(&pin_dir, config, earlier)?,
+                    Err(error @ LockError::Taken { .. }) => info!("{error}: it is left alone"),
+                    Err(error) => return Err(error.into()),
+                }
+            }
             return Ok((None, None));
         }
     };
@@ -160,10 +168,27 @@ fn open_dataplane(
             error!(
                 "NO GATE: XDP cannot be used, adverts go by sockets alone: {error}. A node that hangs goes on speaking for its VIPs"
             );
-            Ok((None, None))
+            if let Some(pins) = &pins {
+                remove_dataplane(&pins.path, config, earlier)?;
+            }
+            Ok((None, pins))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Without a dataplane: takes off what an earlier run left of one.
+fn remove_dataplane(
+    pin_dir: &Path,
+    config: &Config,
+    earlier: &Memory,
+) -> Result<(), DataplaneError> {
+    let configured = config
+        .instances
+        .iter()
+        .map(|instance| instance.interface.as_str());
+    let interfaces = configured.chain(earlier.vips().iter().map(|vip| vip.interface.as_str()));
+    dataplane::remove_leftovers(pin_dir, &interfaces.collect())
 }
 
 fn find_pins(config: &Config, locks: &mut Vec<Lock>) -> Result<Option<PinDir>, DaemonError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::{
     Link as _, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
+    loaded_programs,
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     xdp::XdpLink,
 };
@@ -147,6 +148,12 @@ fn attach_xdp(
     }
     let interface = interface::query(ifindex)?;
     if let Some(AttachedXdp { native, program_id }) = interface.xdp {
+        if is_had(program_id) {
+            return Err(DataplaneError::OtherHad {
+                interface: name.into(),
+                program_id,
+            });
+        }
         return Err(DataplaneError::ForeignXdp {
             interface: name.into(),
             program_id,
@@ -174,6 +181,13 @@ fn attach_xdp(
         },
     };
     Ok((Held::new(link, pin, false)?, native, false))
+}
+
+/// Whether a program is `had_ingress`, by its name.
+fn is_had(program_id: u32) -> bool {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .any(|program| program.id() == program_id && program.name() == b"had_ingress")
 }
 
 const fn mode_fits(mode: Mode, native: bool) -> bool {
@@ -331,6 +345,18 @@ fn attach_clsact(
         Some(link)
     };
     Ok(Egress::Clsact(kept, name.into()))
+}
+
+/// Removes the filter that an earlier daemon left on an interface, if there is one.
+pub(super) fn remove_filter(name: &str) -> Result<(), DataplaneError> {
+    let Ok(link) = clsact_link(name) else {
+        return Ok(());
+    };
+    match removed(link, name) {
+        // No such filter; no clsact qdisc.
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
+        result => result,
+    }
 }
 
 fn removed(link: SchedClassifierLink, name: &str) -> Result<(), DataplaneError> {

@@ -44,6 +44,18 @@ pub enum DataplaneError {
         /// In the driver.
         native: bool,
     },
+    /// Another `had` has the interface.
+    #[error(
+        "{interface} has the XDP program (id {program_id}) of another had: one that runs, or that was \
+         killed and had another dataplane.pin_dir. Stop it; if it no longer runs, start it once with \
+         its own configuration and stop it"
+    )]
+    OtherHad {
+        /// The interface.
+        interface: String,
+        /// Of the program.
+        program_id: u32,
+    },
     /// A bond in native mode.
     #[error(
         "{interface} is a bond, where native XDP sees the ports instead of the bond: set \

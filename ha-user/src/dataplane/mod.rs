@@ -24,7 +24,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     os::fd::{AsFd, BorrowedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use ha_common::{
@@ -341,4 +341,26 @@ impl Dataplane {
         }
         result
     }
+}
+
+/// Takes off what an earlier daemon left: what is pinned in `pin_dir`, and the filters on `interfaces`. For
+/// a daemon that goes without a dataplane: else the old gate would stay, closed for ever, and the old
+/// programs would take the adverts.
+///
+/// # Errors
+///
+/// The first failure, after everything was tried.
+pub fn remove_leftovers(pin_dir: &Path, interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError> {
+    let pins = Pins::found(pin_dir);
+    let linked = pins.linked()?;
+    let mut result = Ok(());
+    for interface in interfaces {
+        result = result.and(attach::remove_filter(interface));
+    }
+    result = result.and(pins.remove_links_but(|_| false));
+    result = result.and(pins.remove());
+    for ifindex in linked {
+        result = result.and(interface::wait_without_xdp(ifindex));
+    }
+    result
 }

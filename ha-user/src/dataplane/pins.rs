@@ -1,6 +1,7 @@
 //! What is pinned, where, and whether it may be adopted.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -91,6 +92,17 @@ impl Pins {
         Ok(pins)
     }
 
+    /// What an earlier daemon left, as it is.
+    pub(super) fn found(dir: &Path) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The interfaces with pinned links.
+    pub(super) fn linked(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        let names = names(&self.links())?;
+        Ok(names.iter().filter_map(|name| ifindex_of(name)).collect())
+    }
+
     fn maps(&self) -> PathBuf {
         self.dir.join(format!("{MAPS}{ABI_VERSION}"))
     }
@@ -115,8 +127,7 @@ impl Pins {
         keep: impl Fn(u32) -> bool,
     ) -> Result<(), DataplaneError> {
         for name in names(&self.links())? {
-            let ifindex = name.rsplit('-').next().and_then(|last| last.parse().ok());
-            if !ifindex.is_some_and(&keep) {
+            if !ifindex_of(&name).is_some_and(&keep) {
                 remove_file(&self.links().join(name))?;
             }
         }
@@ -125,12 +136,21 @@ impl Pins {
 
     /// Removes everything; `pin_dir` itself stays if it holds something else.
     pub(super) fn remove(&self) -> Result<(), DataplaneError> {
-        remove_dir(&self.maps())?;
+        for name in names(&self.dir)? {
+            if name.starts_with(MAPS) {
+                remove_dir(&self.dir.join(name))?;
+            }
+        }
         remove_dir(&self.links())?;
         // It may be a mount point, or hold what is not ours.
         let _ = fs::remove_dir(&self.dir);
         Ok(())
     }
+}
+
+/// The interface of a link's pin.
+fn ifindex_of(name: &str) -> Option<u32> {
+    name.rsplit('-').next()?.parse().ok()
 }
 
 /// Whether every map in a directory is as this daemon's programs need it.

@@ -58,6 +58,16 @@ pub fn prepare(pin_dir: &Path, runtime_dir: &Path) -> io::Result<PinDir> {
     })
 }
 
+/// The directories where an earlier daemon with these settings may have pinned.
+#[must_use]
+pub fn find(pin_dir: &Path, runtime_dir: &Path) -> Vec<PathBuf> {
+    let own = runtime_dir.join("bpf/had");
+    [pin_dir.to_owned(), own]
+        .into_iter()
+        .filter(|path| is_bpffs(path))
+        .collect()
+}
+
 /// Unmounts what [`prepare`] mounted, when nothing is pinned any more.
 ///
 /// # Errors
