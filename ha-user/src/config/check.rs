@@ -30,14 +30,6 @@ pub(super) fn finish(
             "write a shorter path, or a shorter node.runtime_dir",
         );
     }
-    if draft.instances.is_empty() {
-        reader.fail(
-            0,
-            "instance",
-            "there is none",
-            "add an [[instance]] with name, interface, vrid and vips",
-        );
-    }
     if draft.instances.len() > usize::try_from(abi::MAX_INSTANCES).unwrap_or(usize::MAX) {
         reader.fail(
             0,
@@ -194,6 +186,10 @@ fn groups(reader: &Reader<'_>, draft: &Draft) {
             })
             .collect();
         let Some((first, rest)) = members.split_first() else {
+            // Without any instance, that is the mistake to mend.
+            if draft.instances.is_empty() {
+                continue;
+            }
             reader.fail(
                 group.name.offset,
                 format!("{}, name", group.place),
@@ -348,16 +344,13 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
         .and_then(|interface| addresses(&interface.value))
         .unwrap_or_default();
     let is_vip = |address: Ipv4Addr| instance.vips.iter().any(|vip| vip.value.addr() == address);
-    let own: Vec<Ipv4Addr> = instance
-        .source
-        .iter()
-        .map(|source| source.value)
-        .chain(
+    let own = distinct(
+        instance.source.iter().map(|source| source.value).chain(
             live.iter()
                 .map(Ipv4Net::addr)
                 .filter(|address| !is_vip(*address)),
-        )
-        .collect();
+        ),
+    );
     if let (Some(source), false) = (&instance.source, live.is_empty())
         && !live.iter().any(|net| net.addr() == source.value)
     {
@@ -365,7 +358,10 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
             source.offset,
             format!("{}, source", instance.place),
             format!("the interface does not have the address {}", source.value),
-            format!("write one that it has: {}", list(&live)),
+            format!(
+                "write one that it has: {}",
+                list(&distinct(live.iter().map(Ipv4Net::addr)))
+            ),
         );
     }
     for peer in &instance.peers {
@@ -388,7 +384,6 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
     for vip in &instance.vips {
         let inside = own.iter().any(|address| vip.value.contains(address));
         if vip.value.prefix_len() < 32 && !inside {
-            let known: Vec<String> = own.iter().map(ToString::to_string).collect();
             reader.fail(
                 vip.offset,
                 format!("{}, vips", instance.place),
@@ -396,7 +391,7 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
                     "{} is outside any network of this node: {} has none of its own addresses ({})",
                     vip.value,
                     vip.value.trunc(),
-                    known.join(", ")
+                    list(&own)
                 ),
                 format!(
                     "correct the address or the prefix length, or write \"{}/32\" if it is routed here",
@@ -445,7 +440,18 @@ fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Take
     }
 }
 
-fn list(nets: &[Ipv4Net]) -> String {
-    let addresses: Vec<String> = nets.iter().map(|net| net.addr().to_string()).collect();
+/// Each once, in their order: the source is one of the interface's, and that can have one in two networks.
+fn distinct(addresses: impl Iterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
+    let mut seen = Vec::new();
+    for address in addresses {
+        if !seen.contains(&address) {
+            seen.push(address);
+        }
+    }
+    seen
+}
+
+fn list(addresses: &[Ipv4Addr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     addresses.join(", ")
 }

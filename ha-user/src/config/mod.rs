@@ -6,6 +6,7 @@
 
 mod check;
 mod diagnostic;
+mod foreign;
 mod parse;
 mod reader;
 

@@ -66,17 +66,32 @@ pub(super) fn document<'a>(reader: &'a Reader<'a>, text: &'a str) -> Option<Draf
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in errors {
-            let offset = error.span().map_or(0, |span| span.start);
-            reader.fail(
-                offset,
-                "",
-                error.message().trim().replace('\n', ", "),
-                "correct the TOML syntax of this line",
-            );
+            broken(reader, text, &error);
         }
         return None;
     }
     walk(reader, &document)
+}
+
+/// Reports broken syntax. The parser takes a value that is not there for a string without quotes.
+fn broken(reader: &Reader<'_>, text: &str, error: &toml::de::Error) {
+    let span = error.span().unwrap_or_default();
+    let before = text.get(..span.start).unwrap_or_default();
+    if span.is_empty() && before.trim_end_matches([' ', '\t']).ends_with('=') {
+        reader.fail(
+            span.start,
+            "",
+            "there is no value after `=`",
+            "write a value there, or remove the key",
+        );
+        return;
+    }
+    reader.fail(
+        span.start,
+        "",
+        error.message().trim().replace('\n', ", "),
+        "correct the TOML syntax of this line",
+    );
 }
 
 fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Draft> {
@@ -88,6 +103,14 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         &["node", "dataplane", "api", "instance", "group"],
         LATER_SECTIONS,
     );
+    if !root.has_any("instance") {
+        root.fail(
+            0,
+            "instance",
+            "there is none",
+            "add an [[instance]] with name, interface, vrid and vips",
+        );
+    }
     let node = node(root.section(
         "node",
         "[node]".to_owned(),

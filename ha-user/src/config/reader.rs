@@ -11,7 +11,7 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::diagnostic::Diagnostic;
+use super::{diagnostic::Diagnostic, foreign};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +66,11 @@ impl<'a> Reader<'a> {
             .count()
     }
 
-    /// The mistakes, in the order of their lines.
+    /// The mistakes, in the order of their lines. The parser finds some of them twice.
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
         let mut diagnostics = self.diagnostics.into_inner();
         diagnostics.sort_by_key(|diagnostic| diagnostic.line);
+        diagnostics.dedup();
         diagnostics
     }
 
@@ -122,11 +123,7 @@ impl<'a> Section<'a> {
                 );
                 continue;
             }
-            let fix = match nearest(name, known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("remove it; known here: {}", known.join(", ")),
-            };
-            section.fail(offset, name, "unknown key", fix);
+            section.fail(offset, name, "unknown key", fix_of_unknown(name, known));
         }
         section
     }
@@ -382,6 +379,15 @@ impl<'a> Section<'a> {
         ))
     }
 
+    /// Whether there is something under the key, be it right or wrong.
+    pub(super) fn has_any(&self, key: &str) -> bool {
+        match self.value(key).map(Spanned::get_ref) {
+            None => false,
+            Some(DeValue::Array(items)) => !items.is_empty(),
+            Some(_) => true,
+        }
+    }
+
     /// The tables of `[[key]]`.
     pub(super) fn sections(&self, key: &str, known: &[&str], later: &[Later]) -> Vec<Section<'a>> {
         let Some(value) = self.value(key) else {
@@ -390,10 +396,14 @@ impl<'a> Section<'a> {
         let items: &DeArray<'a> = match value.get_ref() {
             DeValue::Array(items) => items,
             _ => {
-                self.wrong_type(
+                self.fail(
+                    value.span().start,
                     key,
-                    value,
-                    &format!("a list of tables, each under [[{key}]]"),
+                    format!(
+                        "is {} but must be a list of tables",
+                        article(value.get_ref())
+                    ),
+                    format!("write [[{key}]], in double brackets"),
                 );
                 return Vec::new();
             }
@@ -438,6 +448,17 @@ fn article(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
+    }
+}
+
+/// What to write instead of an unknown key.
+fn fix_of_unknown(name: &str, known: &[&str]) -> String {
+    if let Some(hint) = foreign::hint(name) {
+        return hint.to_owned();
+    }
+    match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("remove it; known here: {}", known.join(", ")),
     }
 }
 

@@ -69,6 +69,21 @@ fn the_packaged_file_is_valid() {
     assert_eq!(config.instances.len(), 1);
 }
 
+/// The example of docs/keepalived.md is a whole file.
+#[test]
+fn the_example_beside_keepalived_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/keepalived.md");
+    let text = fs::read_to_string(&file).expect("docs/keepalived.md");
+    let examples: Vec<&str> = text
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 1);
+    let config = parse(examples[0]);
+    assert_eq!(config.instances[0].version, Version::V3);
+}
+
 /// What the packaged file shows as comments is valid too, and every key is shown.
 #[test]
 fn the_packaged_file_shows_every_key_truly() {
@@ -128,9 +143,65 @@ fn broken_syntax() {
 }
 
 #[test]
+fn a_missing_value_and_an_unquoted_one() {
+    insta::assert_snapshot!(errors(
+        "name =\nvrid = # which one?\ninterface = eth0\nannounce = { count = }\n"
+    ));
+}
+
+#[test]
 fn unknown_keys_and_sections() {
     let text = format!(
         "colour = 1\n{GOOD}prioritty = 5\n[nodes]\nname = \"n1\"\n[dataplane]\nmod = \"auto\"\n"
+    );
+    insta::assert_snapshot!(errors(&text));
+}
+
+/// What somebody who comes from keepalived or Heartbeat types first.
+#[test]
+fn keys_of_other_daemons() {
+    let text = format!(
+        r#"
+vrrp_script = "chk"
+[vrrp_sync_group]
+group = ["web"]
+[global_defs]
+router_id = "n1"
+{GOOD}
+nopreempt = true
+state = "BACKUP"
+virtual_router_id = 51
+router_id = "n1"
+advert_int = 1
+virtual_ipaddress = ["192.168.33.100/24"]
+virtual_ipaddress_excluded = ["192.168.33.99/24"]
+unicast_peer = ["192.168.33.102"]
+unicast_src_ip = "192.168.33.101"
+mcast_src_ip = "192.168.33.101"
+vrrp_version = 3
+garp_master_delay = 5
+vrrp_garp_master_repeat = 5
+garp_master_refresh = 60
+garp_interval = 0.1
+garp_lower_prio_repeat = 5
+authentication = {{ auth_type = "PASS", auth_pass = "1234" }}
+auth_pass = "1234"
+notify_master = "/bin/true"
+notify = "/bin/true"
+track_interface = ["eth1"]
+track_script = ["chk"]
+virtual_routes = ["10.0.0.0/8 via 192.168.33.1"]
+use_vmac = true
+auto_failback = "on"
+deadtime = 10
+ucast = ["eth0 192.168.33.102"]
+announce = {{ garp_master_repeat = 5 }}
+[node]
+router_id = "n1"
+initdead = 30
+[dataplane]
+vrrp_rt_priority = 50
+"#
     );
     insta::assert_snapshot!(errors(&text));
 }
@@ -180,6 +251,14 @@ fn missing_keys() {
 #[test]
 fn no_instance() {
     insta::assert_snapshot!(errors("[node]\nname = \"n1\"\n"));
+}
+
+#[test]
+fn single_brackets() {
+    insta::assert_snapshot!(errors(&format!(
+        "[node]\nname = \"n1\"\n[[group]]\nname = \"db\"{}group = \"db\"\n",
+        GOOD.replace("[[instance]]", "[instance]")
+    )));
 }
 
 #[test]
@@ -321,6 +400,17 @@ fn live_addresses_are_used_where_the_interface_is_there() {
         .replace("33.100/24", "34.100/24");
     insta::assert_snapshot!(errors_with(&without_source, &live));
     insta::assert_snapshot!(errors_with(&GOOD.replace("33.101", "33.109"), &live));
+
+    // Two networks of one address, which is the source too, are one address to say.
+    let twice = |_: &str| {
+        Some(vec![
+            "192.168.33.101/24".parse().expect("a network"),
+            "192.168.33.101/16".parse().expect("a network"),
+        ])
+    };
+    let elsewhere = GOOD.replace("192.168.33.100/24", "10.9.9.100/24");
+    insta::assert_snapshot!(errors_with(&elsewhere, &twice));
+    insta::assert_snapshot!(errors_with(&GOOD.replace("33.101", "33.109"), &twice));
 }
 
 #[test]
