@@ -259,7 +259,7 @@ fn active(instance: &Instance, now: MonoNs) -> Vec<String> {
     }
     if let Some(gate) = instance.gate {
         lines.push(format!(
-            "Its gate closes by itself in {} unless another advert is sent; one is due every {}.",
+            "Its lease ends in {} unless another advert is sent; one is due every {}.",
             left(gate, now),
             Span(instance.config.advert_interval)
         ));

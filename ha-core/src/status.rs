@@ -80,7 +80,7 @@ pub enum Cause {
     },
     /// This node owns the addresses (priority 255).
     Owner,
-    /// The VIPs are in place and the gate is open.
+    /// The VIPs are in place, and the gate was opened.
     Promoted,
     /// An advert outranks this node's.
     Outranked {
@@ -131,7 +131,7 @@ impl fmt::Display for Cause {
                 write!(f, "{active} advertises the lower priority {priority}")
             }
             Self::Owner => f.write_str("this node owns the addresses (priority 255)"),
-            Self::Promoted => f.write_str("its addresses are in place and the gate is open"),
+            Self::Promoted => f.write_str("its addresses are in place, and it speaks for them"),
             Self::Outranked { by, priority } => {
                 write!(
                     f,

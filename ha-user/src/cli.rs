@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(name = "had", version, max_term_width = 100)]
 pub struct Had {
     /// The configuration file (docs/configuration.md).
-    #[arg(long, value_name = "FILE", default_value = "/etc/had/had.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/had/had.toml")]
     pub config: PathBuf,
 
     /// Only validate the file: exits 0 when it is valid, else 1 with every mistake, its line and the fix.
@@ -94,12 +94,15 @@ pub enum Command {
         instance: String,
     },
     /// Hand a group or an instance over to another node.
+    ///
+    /// Where no other node can take over, this one is Active again after about four advert intervals, in
+    /// which nobody serves.
     Switchover {
         /// The name of a group or an instance that is Active here.
         #[arg(value_name = "GROUP|INSTANCE")]
         target: String,
         /// The node that is to take over: the address of the sole configured peer.
-        #[arg(long, value_name = "NODE")]
+        #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
     },
     /// Read the configuration again; an invalid file changes nothing.

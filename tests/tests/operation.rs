@@ -68,6 +68,47 @@ fn a_bad_configuration_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_switchover_that_nobody_follows_comes_back_at_once() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        scene.nodes[1].stop()?;
+        let from = now();
+        let refused = scene.nodes[0].hactl(&["switchover", WEB]);
+        let error = format!(
+            "{:#}",
+            refused.err().context("there is nobody to take over")?
+        );
+        ensure!(error.contains("this one is Active again"), "{error}");
+        scene.wait_served_by(0)?;
+        let gap = scene.prober.longest_gap(from, now())?;
+        // The Active_Down_Interval is below four intervals of 50 ms.
+        ensure!(gap.length() < Nanos::from_millis(500), "{}", gap.length());
+        Ok(())
+    });
+}
+
+#[test]
+fn routers_that_do_not_understand_each_other_are_reported() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let mut third = lab.node("n3")?;
+        let mut router = third.router().interval_ms(1_000);
+        router.version = 2;
+        third.start(Kind::Had, &[router])?;
+        third.wait_for(WEB, "active")?;
+        let limit = Duration::from_secs(60);
+        for node in &scene.nodes {
+            eventually(limit, &format!("{} warns", node.name()), || {
+                let status = node.hactl(&["status"])?;
+                let warned = status["warnings"].to_string();
+                Ok(warned.contains("advert_version") && node.log().contains("advert_version"))
+            })?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_vip_that_someone_deletes_is_put_back() {
     scenario(|lab| {
         let scene = Scene::new(lab, |router| router)?;

@@ -32,6 +32,8 @@ pub struct StatusReport {
     pub dataplane: DataplaneReport,
     /// The engine thread.
     pub engine: EngineReport,
+    /// What somebody should see to, a sentence each.
+    pub warnings: Vec<String>,
     /// Every instance.
     pub instances: Vec<InstanceReport>,
 }
@@ -100,7 +102,7 @@ pub struct InstanceReport {
     pub vrid: u8,
     /// VRRP version.
     pub vrrp_version: u8,
-    /// `initialize`, `backup`, `promoting`, `active`, `demoting` or `fault`.
+    /// `initialize`, `backup`, `promoting`, `active` or `fault`.
     pub state: String,
     /// keepalived's word for it: MASTER, BACKUP or FAULT.
     pub keepalived_state: String,
@@ -110,10 +112,10 @@ pub struct InstanceReport {
     pub effective_priority: u8,
     /// Virtual addresses with prefix length.
     pub vips: Vec<String>,
-    /// Whether the VIPs are on the interface by this daemon's doing.
+    /// Whether all the VIPs are on the interface.
     pub vips_present: bool,
-    /// Whether the kernel lets this node speak for the VIPs; without a dataplane: whether it is Active.
-    pub gate_open: bool,
+    /// Whether the kernel lets this node speak for the VIPs; `None` without a dataplane: there is no gate.
+    pub gate_open: Option<bool>,
     /// Since when it is Active (RFC 3339).
     pub active_since: Option<String>,
     /// Since when it is in its state (RFC 3339).
@@ -171,6 +173,8 @@ pub struct ExplainReport {
 pub struct SwitchoverReport {
     /// The instances that were handed over.
     pub released: Vec<String>,
+    /// By when another node, or else this one again, is Active; later, something is wrong.
+    pub settled_within_ms: u64,
 }
 
 /// `hactl reload`.

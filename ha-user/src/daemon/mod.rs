@@ -179,6 +179,7 @@ impl Daemon {
             messages: sender,
             realtime_priority: config.dataplane.realtime_priority,
             memory_locked,
+            fragile_pins: pins.as_ref().is_some_and(|pins| pins.fragile),
             pin_dir: gate_dir,
             ready,
             ended,

@@ -196,9 +196,9 @@ fn find_pins(config: &Config, locks: &mut Vec<Lock>) -> Result<Option<PinDir>, D
         Ok(pins) => {
             locks.push(lock::pin_dir(&pins.path)?);
             if pins.fragile {
+                let mounted = pins.mounted.as_deref().unwrap_or(&pins.path).display();
                 warn!(
-                    "the bpffs at {} was mounted in a mount namespace of its own: when the last process in it ends, so does the gate. Mount one there beforehand, from outside",
-                    pins.path.display()
+                    "NO GATE AFTER SIGKILL: the bpffs at {mounted} was mounted in a mount namespace of its own (`ip netns exec` makes one) and goes with the last process in it. Run beforehand, outside of it: mount -t bpf bpf {mounted}"
                 );
             }
             info!("programs and maps are pinned in {}", pins.path.display());

@@ -32,6 +32,7 @@ use super::{
     shell::Shell,
     status::Vitals,
     wake_fd,
+    warnings::Warnings,
 };
 use crate::{
     control::report::EngineReport,
@@ -64,6 +65,8 @@ pub struct Parts {
     pub memory_locked: bool,
     /// Where the dataplane is pinned.
     pub pin_dir: Option<PathBuf>,
+    /// Whether those pins may go with this process ([`crate::runtime::bpffs::PinDir::fragile`]).
+    pub fragile_pins: bool,
     /// Told once the interfaces that are there are attached.
     pub ready: oneshot::Sender<()>,
     /// Told how the thread ended.
@@ -90,6 +93,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 realtime_priority,
                 memory_locked,
                 pin_dir,
+                fragile_pins,
                 ready,
                 ended,
             } = parts;
@@ -112,6 +116,8 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 started: clock::now(),
                 groups: plan.groups.clone(),
                 pin_dir,
+                fragile_pins,
+                warnings: Warnings::default(),
                 engine: EngineReport {
                     wakeups: 0,
                     timeouts: 0,
@@ -264,6 +270,7 @@ impl Driver {
                 self.obey();
             }
             self.serve_timers();
+            self.look_for_warnings();
             // Found while acting: the ring buffer will not wake us for these.
             while let Some(event) = self.silences.pop_front() {
                 self.silence(&event);
@@ -318,6 +325,24 @@ impl Driver {
             for input in inputs {
                 self.handle(input);
             }
+        }
+    }
+
+    /// Looks now and then whether the counters tell of a mistake.
+    fn look_for_warnings(&mut self) {
+        let now = clock::now();
+        if !self.vitals.warnings.is_due(now) {
+            return;
+        }
+        let Some(Ok(counts)) = self.shell.dataplane.as_ref().map(Dataplane::counters) else {
+            return;
+        };
+        let settled = self.shell.seats.iter().all(|seat| {
+            seat.active_since
+                .is_some_and(|since| now.since(since) > Warnings::period())
+        });
+        for news in self.vitals.warnings.look(now, counts, settled) {
+            self.shell.out.log(Level::Warn, news);
         }
     }
 

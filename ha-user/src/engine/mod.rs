@@ -22,6 +22,7 @@ mod plan;
 mod seat;
 mod shell;
 mod status;
+mod warnings;
 
 use std::{
     io,

@@ -165,8 +165,12 @@ impl Shell {
             } else {
                 (now, "was closed")
             };
+            let gate = match &self.dataplane {
+                Some(_) => format!("the gate {how}; "),
+                None => String::new(),
+            };
             let sentence = format!(
-                "the gate {how}; this node no longer speaks for {}",
+                "{gate}this node no longer speaks for {}",
                 seat.vips_in_words()
             );
             self.out.event(at, &seat.name, Kind::GateClosed, sentence);
@@ -182,10 +186,11 @@ impl Shell {
         };
         let seat = &mut self.seats[index];
         if seat.gate.replace(lease).is_none() {
-            let sentence = format!(
-                "the gate opened; this node speaks for {}",
-                seat.vips_in_words()
-            );
+            let gate = match &self.dataplane {
+                Some(_) => "the gate opened; ",
+                None => "",
+            };
+            let sentence = format!("{gate}this node speaks for {}", seat.vips_in_words());
             self.out
                 .event(clock::now(), &seat.name, Kind::GateOpen, sentence);
         }

@@ -1,9 +1,13 @@
 //! What the engine thread reports about itself.
 
 use ha_common::{MonoNs, abi::Reason};
-use ha_core::{Engine, InstanceStatus, State, Version};
+use ha_core::{Engine, InstanceStatus, Version};
 
-use super::{seat::Seat, shell::Shell};
+use super::{
+    seat::{Seat, in_words},
+    shell::Shell,
+    warnings::Warnings,
+};
 use crate::{
     control::report::{
         Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, StatusReport,
@@ -13,12 +17,14 @@ use crate::{
 };
 
 /// What does not change while the daemon runs, and what is counted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Vitals {
     pub(super) node: String,
     pub(super) started: MonoNs,
     pub(super) groups: Vec<String>,
     pub(super) pin_dir: Option<std::path::PathBuf>,
+    pub(super) fragile_pins: bool,
+    pub(super) warnings: Warnings,
     pub(super) engine: EngineReport,
 }
 
@@ -65,6 +71,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             lost_messages: shell.out.lost(),
             ..vitals.engine.clone()
         },
+        warnings: warnings(shell, vitals),
         instances: engine
             .status(now)
             .iter()
@@ -74,6 +81,25 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             })
             .collect(),
     }
+}
+
+/// What somebody should see to.
+fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
+    let owing = shell.seats.iter().filter(|seat| !seat.owed.is_empty());
+    let owed = owing.map(|seat| {
+        format!(
+            "{} cannot be taken off {}: it stays there, and no packet for it passes",
+            in_words(&seat.owed),
+            seat.config.interface
+        )
+    });
+    let fragile = vitals.fragile_pins.then(|| {
+        "after SIGKILL there is no gate: the bpffs ends with this daemon's mount namespace"
+            .to_owned()
+    });
+    owed.chain(fragile)
+        .chain(vitals.warnings.sentences())
+        .collect()
 }
 
 /// One word for all interfaces.
@@ -101,11 +127,12 @@ fn instance(
 ) -> InstanceReport {
     let (gate_open, adverts_received) = match &shell.dataplane {
         Some(dataplane) => (
-            dataplane.gate_open(seat.id, now),
+            Some(dataplane.gate_open(seat.id, now)),
             dataplane.received(seat.id).adverts,
         ),
-        None => (status.state == State::Active, seat.adverts_received),
+        None => (None, seat.adverts_received),
     };
+    let link = shell.links.table().by_name(&seat.config.interface);
     InstanceReport {
         name: status.name.clone(),
         interface: seat.config.interface.clone(),
@@ -124,7 +151,8 @@ fn instance(
         priority: status.priority.0,
         effective_priority: status.effective_priority.0,
         vips: seat.config.vips.iter().map(ToString::to_string).collect(),
-        vips_present: seat.holds_vips,
+        vips_present: link
+            .is_some_and(|link| seat.config.vips.iter().all(|vip| link.has(vip.addr()))),
         gate_open,
         active_since: seat.active_since.map(clock::rfc3339),
         since: clock::rfc3339(status.since),

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::ExitCode,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -26,8 +26,7 @@ use crate::{
     },
 };
 
-/// How long `switchover` watches for the new Active router, and how often it looks.
-const TAKEOVER_LIMIT: u32 = 300;
+/// How often `switchover` looks for the new Active router.
 const TAKEOVER_STEP: Duration = Duration::from_millis(10);
 
 /// Why `hactl` did not do what it was asked for.
@@ -129,7 +128,8 @@ fn watch_takeover(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    for _ in 0..TAKEOVER_LIMIT {
+    let deadline = Instant::now() + Duration::from_millis(released.settled_within_ms);
+    while Instant::now() < deadline {
         let status: StatusReport = ask(socket, Request::Status)?;
         let mut moved: Vec<&crate::control::report::InstanceReport> = status
             .instances
@@ -146,14 +146,15 @@ fn watch_takeover(
         }
         if let Some(back) = moved.iter().find(|instance| instance.state == "active") {
             return Err(Failure::NobodyTookOver(format!(
-                "no other node took {} over, so this one is Active again: see `hactl status` there",
-                back.name
+                "no other node took {} over, and this one is Active again: is had running on another one? There, `hactl explain {}` says why it stays Backup",
+                back.name, back.name
             )));
         }
         thread::sleep(TAKEOVER_STEP);
     }
     Err(Failure::NobodyTookOver(format!(
-        "{} was released, but no other node was heard to be Active: see `hactl status` there",
-        released.released.join(", ")
+        "{} was released, but no other node was heard to be Active within {} ms: `hactl explain` on the other nodes says why they stay Backup",
+        released.released.join(", "),
+        released.settled_within_ms
     )))
 }

@@ -28,7 +28,7 @@ impl Style {
         match text {
             "active" => self.paint("1;32", text),
             "fault" => self.paint("1;31", text),
-            "promoting" | "demoting" => self.paint("33", text),
+            "promoting" => self.paint("33", text),
             _ => text.to_owned(),
         }
     }
@@ -73,6 +73,9 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
     }
     if report.engine.realtime_priority == 0 {
         let _ = writeln!(text, "  the engine thread has no real-time priority");
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "{} {warning}", style.paint("1;33", "warning:"));
     }
     let _ = writeln!(text);
     let mut table = Table::new(&[
@@ -129,7 +132,12 @@ fn row(instance: &InstanceReport) -> Vec<String> {
         instance.vrid.to_string(),
         instance.state.clone(),
         priority,
-        if instance.gate_open { "open" } else { "closed" }.to_owned(),
+        match instance.gate_open {
+            Some(true) => "open",
+            Some(false) => "closed",
+            None => "none",
+        }
+        .to_owned(),
         active,
         instance.since.clone(),
         instance.vips.join(" "),
@@ -222,7 +230,7 @@ mod tests {
             effective_priority: 100,
             vips: vec!["192.168.33.100/24".to_owned()],
             vips_present: true,
-            gate_open: true,
+            gate_open: Some(true),
             active_since: Some("2026-11-21T01:00:00.000000Z".to_owned()),
             since: "2026-11-21T01:00:00.000000Z".to_owned(),
             since_ns: 1,
@@ -274,6 +282,7 @@ mod tests {
                 thread: 43,
                 lost_messages: 0,
             },
+            warnings: vec!["somebody should look at this".to_owned()],
             instances: vec![
                 instance.clone(),
                 InstanceReport {
@@ -283,7 +292,7 @@ mod tests {
                     vrid: 7,
                     state: "backup".to_owned(),
                     effective_priority: 80,
-                    gate_open: false,
+                    gate_open: Some(false),
                     active_since: None,
                     active_peer: Some([192, 168, 34, 102].into()),
                     vips: vec![

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ha_common::Nanos;
 use ha_core::{Input, State, Target};
 
 use super::Driver;
@@ -11,12 +12,19 @@ use crate::{
     sys::clock,
 };
 
+/// Intervals after which a take-over has happened even if priority 0 was lost: the Active_Down_Interval is
+/// shorter (RFC 9568 section 6.1).
+const LONGEST_WAIT: u64 = 4;
+/// VRRPv2's Skew_Time of up to a second, and time for a busy node.
+const SLACK: Nanos = Nanos::from_secs(3);
+
 impl Driver {
     pub(super) fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             // An answer nobody waits for any more is dropped.
             match command {
                 Command::Status(reply) => {
+                    self.follow_links();
                     self.feed_stamps();
                     let report =
                         status::report(&self.engine, &self.shell, &self.vitals, clock::now());
@@ -58,6 +66,12 @@ impl Driver {
                     .iter()
                     .find(|seat| seat.id == status.instance);
                 let mut sentences = status.explanation;
+                if self.shell.dataplane.is_none() {
+                    sentences.push(
+                        "There is no gate: if this node hangs while it is Active, it goes on speaking for the addresses."
+                            .to_owned(),
+                    );
+                }
                 sentences.extend(seat.map(Seat::in_words));
                 ExplainReport {
                     name: status.name,
@@ -126,13 +140,25 @@ impl Driver {
                 ),
             });
         }
-        let released = members
-            .iter()
+        let released: Vec<&Seat> = members
+            .into_iter()
             .filter(|seat| speaking(seat.state))
-            .map(|seat| seat.name.to_string())
             .collect();
+        let longest = released
+            .iter()
+            .map(|seat| seat.config.advert_interval)
+            .max();
+        let report = SwitchoverReport {
+            settled_within_ms: longest
+                .unwrap_or(Nanos::ZERO)
+                .times(LONGEST_WAIT)
+                .plus(SLACK)
+                .0
+                / 1_000_000,
+            released: released.iter().map(|seat| seat.name.to_string()).collect(),
+        };
         self.handle(Input::Switchover(target));
-        Ok(SwitchoverReport { released })
+        Ok(report)
     }
 }
 
