@@ -52,10 +52,20 @@ pub(crate) struct Cable {
     pub(crate) port: String,
 }
 
+/// What the switch's end of a cable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// It lets the other end stand for a NIC: it runs XDP, without which veth drops what native XDP at
+    /// the other end transmits.
+    Nic,
+    /// A veth and no more, as on the bridge of a container host.
+    Plain,
+}
+
 /// The bridge; it goes when the last of its nodes and clients and the lab itself are gone.
 pub(crate) struct Switch {
     pub(crate) ns: NetNs,
-    /// One per port: dropped, the program leaves the port.
+    /// One per [`Port::Nic`]: dropped, the program leaves the port.
     passes: Mutex<Vec<Ebpf>>,
     dir: PathBuf,
 }
@@ -114,8 +124,17 @@ impl Lab {
 
     /// Plugs in a node; the first is 10.77.0.1.
     pub fn node(&self, name: &str) -> Result<Node> {
+        self.node_at(name, Port::Nic)
+    }
+
+    /// Plugs in a node with a veth whose other end runs no XDP.
+    pub fn plain_node(&self, name: &str) -> Result<Node> {
+        self.node_at(name, Port::Plain)
+    }
+
+    fn node_at(&self, name: &str, port: Port) -> Result<Node> {
         let ns = NetNs::new(stale::namespace(&self.id, name))?;
-        let cable = self.cable(&ns, name, &self.nodes)?;
+        let cable = self.cable(&ns, name, &self.nodes, port)?;
         let dir = self.switch.dir.join(name);
         Node::new(name, ns, cable, Arc::clone(&self.switch), dir)
     }
@@ -123,7 +142,7 @@ impl Lab {
     /// Plugs in a client.
     pub fn client(&self, name: &str) -> Result<Client> {
         let ns = NetNs::new(stale::namespace(&self.id, name))?;
-        let cable = self.cable(&ns, name, &self.clients)?;
+        let cable = self.cable(&ns, name, &self.clients, Port::Nic)?;
         Ok(Client {
             ns,
             cable,
@@ -131,14 +150,15 @@ impl Lab {
         })
     }
 
-    fn cable(&self, ns: &NetNs, name: &str, counter: &AtomicU8) -> Result<Cable> {
+    fn cable(&self, ns: &NetNs, name: &str, counter: &AtomicU8, kind: Port) -> Result<Cable> {
         let number = counter.fetch_add(1, Ordering::Relaxed);
         let cable = Cable {
             address: Ipv4Addr::new(10, 77, 0, number),
             mac: Mac([2, 0, 0, 0, 0, number]),
             port: format!("{name}-eth0"),
         };
-        self.switch.plug(ns, "eth0", &cable.port, Some(cable.mac))?;
+        self.switch
+            .plug(ns, "eth0", (&cable.port, kind), Some(cable.mac))?;
         ns.ip(&[
             "addr",
             "add",
@@ -217,7 +237,7 @@ impl Switch {
         &self,
         ns: &NetNs,
         interface: &str,
-        port: &str,
+        (port, kind): (&str, Port),
         mac: Option<Mac>,
     ) -> Result<()> {
         let mac = mac.map(|mac| mac.to_string());
@@ -230,7 +250,16 @@ impl Switch {
         add.extend(["netns", ns.name()]);
         self.ns.ip(&add)?;
         self.ns.ip(&["link", "set", port, "master", BRIDGE])?;
-        // veth delivers frames that XDP transmits only to an end that runs XDP as well.
+        if kind == Port::Nic {
+            self.run_xdp(port)?;
+        }
+        self.ns.ip(&["link", "set", port, "up"])?;
+        ns.ip(&["link", "set", interface, "up"])?;
+        Ok(())
+    }
+
+    /// Attaches a program that passes everything.
+    fn run_xdp(&self, port: &str) -> Result<()> {
         let mut pass = Ebpf::load(PASS_OBJECT).context("loading the XDP program of the ports")?;
         self.ns.enter(|| -> Result<()> {
             let program: &mut Xdp = pass
@@ -245,8 +274,6 @@ impl Switch {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(pass);
-        self.ns.ip(&["link", "set", port, "up"])?;
-        ns.ip(&["link", "set", interface, "up"])?;
         Ok(())
     }
 

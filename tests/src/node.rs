@@ -17,7 +17,7 @@ use crate::{
     Daemon, Kind, Mac, NetNs, Sniffer, VirtualRouter,
     daemon::program,
     eventually,
-    lab::{Cable, Switch},
+    lab::{Cable, Port, Switch},
     netns,
     virtual_router::{had_config, keepalived_config},
 };
@@ -217,7 +217,8 @@ impl Node {
     /// Plugs in a further interface, without an address.
     pub fn plug(&self, interface: &str) -> Result<()> {
         let port = format!("{}-{interface}", self.name);
-        self.switch.plug(&self.ns, interface, &port, None)
+        self.switch
+            .plug(&self.ns, interface, (&port, Port::Nic), None)
     }
 
     /// The VIPs and other addresses that an interface has.

@@ -111,13 +111,14 @@ impl VirtualRouter {
     }
 }
 
-/// A configuration file for `had`, for a node whose files are below `dir`.
+/// A configuration file for `had`, for a node whose files are below `dir`. The lab's cables stand for
+/// NICs, so XDP is native, which `auto` is not on a veth.
 #[must_use]
 pub fn had_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
     let dir = dir.display();
     let mut text = format!(
         "[node]\nname = {node:?}\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\n\n\
-         [dataplane]\npin_dir = \"{dir}/bpf/had\"\n\n\
+         [dataplane]\nmode = \"native\"\npin_dir = \"{dir}/bpf/had\"\n\n\
          [api]\nlisten = \"\"\ncontrol = \"{dir}/run/control.sock\"\n"
     );
     let mut groups = Vec::new();

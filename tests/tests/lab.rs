@@ -1,12 +1,13 @@
-//! The lab itself, with keepalived: what the other tests stand on.
+//! The lab itself, with keepalived: what the other tests stand on. And where its stand-ins for NICs would
+//! hide what happens: `had` on a plain veth.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{
     Kind, Lab, Prober, Probes, eventually, lab::VIP, node::PATIENCE, now, prober::DirectProber,
-    scenario, stray::Stray,
+    scenario, scene::WEB, stray::Stray,
 };
 
 /// Two keepalived nodes, the first Active.
@@ -102,5 +103,33 @@ fn a_cut_between_two_nodes_leaves_the_client_alone() {
         eventually(Duration::from_secs(10), "one of them lets go", || {
             Ok(first.has(VIP)? != second.has(VIP)?)
         })
+    });
+}
+
+#[test]
+fn a_vip_on_a_plain_veth_is_resolved_with_mode_auto() {
+    scenario(|lab| {
+        let mut node = lab.plain_node("n1")?;
+        node.configure(Kind::Had, &[node.router()])?;
+        let native = fs::read_to_string(node.config_path(Kind::Had))?;
+        let auto = native.replace("mode = \"native\"", "mode = \"auto\"");
+        ensure!(auto != native, "the lab's mode is not in the configuration");
+        node.write_config(Kind::Had, &auto)?;
+        node.restart(Kind::Had)?;
+        node.wait_for(WEB, "active")?;
+        // A client that knows nobody, and is told nothing: it has to ask.
+        lab.lose_announcements(VIP)?;
+        let client = lab.client("c1")?;
+        ensure!(client.neighbour(VIP)?.is_none());
+        let prober = Prober::start(&client, VIP, Probes::Echo)?;
+        eventually(PATIENCE, "the client is answered", || {
+            Ok(prober.answered_within(Nanos::from_millis(50)) == Some(node.mac()))
+        })?;
+        ensure!(client.neighbour(VIP)? == Some(node.mac().to_string()));
+        ensure!(
+            node.log().contains("native XDP on a veth"),
+            "the log does not say why"
+        );
+        Ok(())
     });
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     Attachment, DataplaneError, Mode,
-    interface::{self, AttachedXdp},
+    interface::{self, AttachedXdp, Kind},
     loader::Programs,
     pins::{self, Pins},
 };
@@ -135,6 +135,11 @@ fn attach_xdp(
     name: &str,
     ifindex: u32,
 ) -> Result<(Held, bool, bool), DataplaneError> {
+    let kind = interface::query(ifindex)?.kind;
+    let (mode, why) = match (mode, kind.why_generic()) {
+        (Mode::Auto, Some(why)) => (Mode::Generic, Some(why)),
+        _ => (mode, None),
+    };
     if let Some(path) = pin.as_deref().filter(|path| path.exists()) {
         match adopt_xdp(program, path, ifindex) {
             Ok((link, native)) if mode_fits(mode, native) => {
@@ -146,8 +151,7 @@ fn attach_xdp(
         pins::remove_file(path)?;
         interface::wait_without_xdp(ifindex)?;
     }
-    let interface = interface::query(ifindex)?;
-    if let Some(AttachedXdp { native, program_id }) = interface.xdp {
+    if let Some(AttachedXdp { native, program_id }) = interface::query(ifindex)?.xdp {
         if is_had(program_id) {
             return Err(DataplaneError::OtherHad {
                 interface: name.into(),
@@ -161,16 +165,19 @@ fn attach_xdp(
         });
     }
     let (link, native) = match mode {
-        Mode::Native if interface.bond => {
+        Mode::Native if kind == Kind::Bond => {
             return Err(DataplaneError::NativeBond {
                 interface: name.into(),
             });
         }
         Mode::Native => (create_xdp(program, name, ifindex, XdpMode::Driver)?, true),
-        Mode::Generic => (create_xdp(program, name, ifindex, XdpMode::Skb)?, false),
-        Mode::Auto if interface.bond => {
-            info!(interface = name, "a bond: XDP in generic mode");
-            (create_xdp(program, name, ifindex, XdpMode::Skb)?, false)
+        Mode::Generic => {
+            let link = create_xdp(program, name, ifindex, XdpMode::Skb)?;
+            // Not before: an attempt that fails is repeated.
+            if let Some(why) = why {
+                info!(interface = name, "XDP in generic mode: {why}");
+            }
+            (link, false)
         }
         Mode::Auto => match create_xdp(program, name, ifindex, XdpMode::Driver) {
             Ok(link) => (link, true),

@@ -31,8 +31,30 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// An interface.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Interface {
-    pub(super) bond: bool,
+    pub(super) kind: Kind,
     pub(super) xdp: Option<AttachedXdp>,
+}
+
+/// What an interface is, as far as native XDP differs by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bond,
+    Veth,
+    #[default]
+    Other,
+}
+
+impl Kind {
+    /// Why `auto` means generic XDP on it.
+    pub(super) const fn why_generic(self) -> Option<&'static str> {
+        match self {
+            Self::Bond => Some("native XDP on a bond sees the ports instead of the bond"),
+            Self::Veth => {
+                Some("native XDP on a veth can answer only if the other end runs XDP too")
+            }
+            Self::Other => None,
+        }
+    }
 }
 
 /// An attached XDP program.
@@ -107,15 +129,21 @@ fn answer(message: &[u8]) -> io::Result<Interface> {
     let mut interface = Interface::default();
     for (kind, value) in attributes(body.get(IFINFO_LEN..).ok_or_else(malformed)?) {
         match kind {
-            libc::IFLA_LINKINFO => {
-                interface.bond = attributes(value)
-                    .any(|(kind, value)| kind == libc::IFLA_INFO_KIND && value == b"bond\0");
-            }
+            libc::IFLA_LINKINFO => interface.kind = link_kind(value),
             IFLA_XDP => interface.xdp = xdp(value),
             _ => {}
         }
     }
     Ok(interface)
+}
+
+fn link_kind(value: &[u8]) -> Kind {
+    let name = attributes(value).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
+    match name {
+        Some((_, b"bond\0")) => Kind::Bond,
+        Some((_, b"veth\0")) => Kind::Veth,
+        _ => Kind::Other,
+    }
 }
 
 fn xdp(value: &[u8]) -> Option<AttachedXdp> {
@@ -181,13 +209,38 @@ mod tests {
             attribute(libc::IFLA_LINKINFO, &info),
         ]);
         let expected = Interface {
-            bond: true,
+            kind: Kind::Bond,
             xdp: Some(AttachedXdp {
                 native: false,
                 program_id: 77,
             }),
         };
         assert_eq!(answer(&message).unwrap(), expected);
+    }
+
+    #[test]
+    fn kinds() {
+        // What a port belongs to is not what it is.
+        let port = |kind: &[u8]| {
+            [
+                attribute(libc::IFLA_INFO_SLAVE_KIND, b"bond\0"),
+                attribute(libc::IFLA_INFO_KIND, kind),
+            ]
+            .concat()
+        };
+        for (info, kind) in [
+            (port(b"veth\0"), Kind::Veth),
+            (port(b"vlan\0"), Kind::Other),
+            (attribute(libc::IFLA_INFO_KIND, b"bond\0"), Kind::Bond),
+            (
+                attribute(libc::IFLA_INFO_SLAVE_KIND, b"bond\0"),
+                Kind::Other,
+            ),
+        ] {
+            let message = link(&[attribute(libc::IFLA_LINKINFO, &info)]);
+            let expected = Interface { kind, xdp: None };
+            assert_eq!(answer(&message).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Native, else generic. A bond is always generic: in native mode its program sees the ports'
-    /// interface indices, and broadcasts once for each port.
+    /// interface indices, and broadcasts once for each port. So is a veth: what native XDP transmits
+    /// there is dropped unless the other end runs XDP too.
     Auto,
     /// Native or an error.
     Native,

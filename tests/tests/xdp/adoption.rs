@@ -65,7 +65,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 fn a_killed_daemon_leaves_the_gate_and_the_next_one_adopts_it() -> Result<()> {
     let cable = Cable::new()?;
     let (ifindex, _) = cable.interface()?;
-    let (first, attachment) = start(&cable, Mode::Auto)?;
+    let (first, attachment) = start(&cable, Mode::Native)?;
     ensure!(attachment.native && !attachment.adopted, "{attachment:?}");
     let epoch = Epoch(41);
     let until = now().after(Nanos::from_secs(60));
@@ -79,7 +79,7 @@ fn a_killed_daemon_leaves_the_gate_and_the_next_one_adopts_it() -> Result<()> {
     drop(first);
     ensure!(cable.xdp()? == Some((true, first_program)), "XDP stays");
 
-    let (second, attachment) = start(&cable, Mode::Auto)?;
+    let (second, attachment) = start(&cable, Mode::Native)?;
     ensure!(attachment.native && attachment.adopted, "{attachment:?}");
     ensure!(second.epoch(ID) == epoch, "the epoch survives");
     ensure!(second.gate_open(ID, now()), "the lease survives");
@@ -93,7 +93,7 @@ fn a_killed_daemon_leaves_the_gate_and_the_next_one_adopts_it() -> Result<()> {
 
     second.set_epoch(ID, epoch.raised());
     drop(second);
-    let (third, _) = start(&cable, Mode::Auto)?;
+    let (third, _) = start(&cable, Mode::Native)?;
     ensure!(!third.gate_open(ID, now()), "a closed gate stays closed");
 
     close(&cable, third)?;
@@ -125,7 +125,7 @@ fn generic_where_it_is_configured() -> Result<()> {
     ensure!(matches!(cable.xdp()?, Some((false, _))));
     drop(dataplane);
     // What runs is kept, unless the configuration says otherwise.
-    let (dataplane, attachment) = start(&cable, Mode::Auto)?;
+    let (dataplane, attachment) = start(&cable, Mode::Generic)?;
     ensure!(!attachment.native && attachment.adopted, "{attachment:?}");
     drop(dataplane);
     let (dataplane, attachment) = start(&cable, Mode::Native)?;
@@ -136,10 +136,25 @@ fn generic_where_it_is_configured() -> Result<()> {
 }
 
 #[test]
+fn auto_on_a_veth_is_generic() -> Result<()> {
+    let cable = Cable::new()?;
+    // Also where a daemon in native mode was killed.
+    drop(start(&cable, Mode::Native)?);
+    let (dataplane, attachment) = start(&cable, Mode::Auto)?;
+    ensure!(!attachment.native && !attachment.adopted, "{attachment:?}");
+    ensure!(matches!(cable.xdp()?, Some((false, _))));
+    drop(dataplane);
+    let (dataplane, attachment) = start(&cable, Mode::Auto)?;
+    ensure!(!attachment.native && attachment.adopted, "{attachment:?}");
+    close(&cable, dataplane)?;
+    Ok(())
+}
+
+#[test]
 fn detaching_one_interface_leaves_the_rest() -> Result<()> {
     let cable = Cable::new()?;
     let (ifindex, _) = cable.interface()?;
-    let (mut dataplane, _) = start(&cable, Mode::Auto)?;
+    let (mut dataplane, _) = start(&cable, Mode::Native)?;
     cable.node.enter(|| dataplane.detach(ifindex))??;
     wait_without_xdp(&cable)?;
     ensure!(names(&cable.pin_dir().join("links"))?.is_empty());
@@ -172,7 +187,7 @@ fn somebody_elses_program_is_never_replaced() -> Result<()> {
     }
     drop(foreign);
     wait_without_xdp(&cable)?;
-    close(&cable, start(&cable, Mode::Auto)?.0)?;
+    close(&cable, start(&cable, Mode::Native)?.0)?;
     Ok(())
 }
 
@@ -180,14 +195,14 @@ fn somebody_elses_program_is_never_replaced() -> Result<()> {
 fn the_link_of_a_vanished_interface_is_no_obstacle() -> Result<()> {
     let cable = Cable::new()?;
     let (ifindex, _) = cable.interface()?;
-    let (first, _) = start(&cable, Mode::Auto)?;
+    let (first, _) = start(&cable, Mode::Native)?;
     drop(first);
     cable.node.ip(&["link", "del", NODE_IF])?;
     // Another interface, with the very index of the old one.
     cable.plug(&["index", &ifindex.to_string()])?;
     ensure!(cable.interface()?.0 == ifindex);
     ensure!(cable.xdp()?.is_none());
-    let (second, attachment) = start(&cable, Mode::Auto)?;
+    let (second, attachment) = start(&cable, Mode::Native)?;
     ensure!(!attachment.adopted, "{attachment:?}");
     ensure!(cable.xdp()?.is_some());
     // It vanishes under a running daemon, too.
@@ -214,7 +229,7 @@ fn an_unknown_file_system_is_an_error() -> Result<()> {
 #[test]
 fn maps_of_another_layout_are_not_adopted() -> Result<()> {
     let cable = Cable::new()?;
-    start(&cable, Mode::Auto)?.0.set_epoch(ID, Epoch(9));
+    start(&cable, Mode::Native)?.0.set_epoch(ID, Epoch(9));
     // A map of the present version with another layout, and maps of another version.
     let maps = names(&cable.pin_dir())?
         .into_iter()
@@ -227,7 +242,7 @@ fn maps_of_another_layout_are_not_adopted() -> Result<()> {
     std::fs::create_dir(&older)?;
     Array::<MapData, u32>::create(7, 0)?.pin(older.join("GATES"))?;
 
-    let (second, attachment) = start(&cable, Mode::Auto)?;
+    let (second, attachment) = start(&cable, Mode::Native)?;
     ensure!(attachment.adopted, "the links are adopted all the same");
     ensure!(second.epoch(ID) == Epoch::NONE, "new maps: closed");
     ensure!(!older.exists());
@@ -238,13 +253,13 @@ fn maps_of_another_layout_are_not_adopted() -> Result<()> {
 #[test]
 fn what_the_configuration_no_longer_names_is_forgotten() -> Result<()> {
     let cable = Cable::new()?;
-    let (mut first, _) = start(&cable, Mode::Auto)?;
+    let (mut first, _) = start(&cable, Mode::Native)?;
     let frame = udp([10, 9, 0, 2], VIP.octets());
     ensure!(first.run_ingress(&frame)?.code == 1, "the gate is closed");
     drop(first);
 
     // A daemon without this instance and interface.
-    let mut second = Dataplane::open(&cable.options(Mode::Auto))?;
+    let mut second = Dataplane::open(&cable.options(Mode::Native))?;
     ensure!(
         second.run_ingress(&frame)?.code == 1,
         "guarded until the daemon knows"
@@ -285,7 +300,7 @@ fn without_tcx_the_egress_guard_is_a_filter_that_is_found_again() -> Result<()> 
             .run("tc", &["filter", "show", "dev", NODE_IF, "egress"])
     };
     let start = || -> Result<Dataplane> {
-        let mut dataplane = Dataplane::open(&cable.options(Mode::Auto))?;
+        let mut dataplane = Dataplane::open(&cable.options(Mode::Native))?;
         dataplane.without_tcx();
         ensure!(!attach(&cable, &mut dataplane)?.tcx);
         Ok(dataplane)

@@ -248,7 +248,7 @@ impl Fixture {
 
 pub(crate) const fn unpinned() -> Options {
     Options {
-        mode: Mode::Auto,
+        mode: Mode::Native,
         pin_dir: None,
     }
 }
