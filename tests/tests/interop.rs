@@ -286,8 +286,10 @@ impl Peers {
         let router = self.keepalived_router(90);
         let mut mine = self.had_router(100);
         if self.row.version == 2 {
-            // From the three seconds of the step before to one.
-            self.had.reload(&[mine.clone()])?;
+            // From the three seconds of the step before to one, which takes a restart.
+            self.had.stop()?;
+            self.had.start(Kind::Had, &[mine.clone()])?;
+            self.had.wait_for(WEB, "active")?;
         }
         self.keepalived.start(Kind::Keepalived, &[router])?;
         self.keepalived_says("Entering BACKUP STATE")?;

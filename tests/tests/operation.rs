@@ -281,7 +281,8 @@ fn without_a_dataplane_nothing_of_a_killed_run_is_left_attached() {
         scene.nodes[1].wait_for(WEB, "active")?;
         let path = scene.nodes[0].config_path(Kind::Had);
         let text = fs::read_to_string(&path)?;
-        let off = text.replace("[dataplane]\n", "[dataplane]\nmode = \"off\"\n");
+        let off = text.replace("mode = \"native\"", "mode = \"off\"");
+        ensure!(off != text, "the lab does not choose a mode");
         fs::write(&path, off)?;
         scene.nodes[0].restart(Kind::Had)?;
         let peer = scene.nodes[1].address();

@@ -8,9 +8,10 @@ use std::{
     path::Path,
     process::ExitCode,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use ha_common::Nanos;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,6 +25,7 @@ use crate::{
             Counters, EventReport, ExplainReport, ReloadReport, StatusReport, SwitchoverReport,
         },
     },
+    sys::clock,
 };
 
 /// How often `switchover` looks for the new Active router.
@@ -128,8 +130,8 @@ fn watch_takeover(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_millis(released.settled_within_ms);
-    while Instant::now() < deadline {
+    let deadline = clock::now().after(Nanos::from_millis(released.settled_within_ms));
+    while clock::now() < deadline {
         let status: StatusReport = ask(socket, Request::Status)?;
         let mut moved: Vec<&crate::control::report::InstanceReport> = status
             .instances
