@@ -6,6 +6,7 @@ use ha_tests::{clock::sleep_until, lab::VIP, now};
 
 use crate::{
     figures::Figures,
+    hang::{self, End, STOPPED, Spoken},
     pair::{ACTIVE_DOWN, INTERVAL, Pair, System, VRID, events},
 };
 
@@ -23,28 +24,45 @@ pub(crate) fn run(trials: u32) -> Result<()> {
          hold the virtual address {VIP}. The Active one advertises each {INTERVAL}; the other takes over\n\
          after {ACTIVE_DOWN} without an advert (RFC 9568). The client asks {VIP} for an echo each 200 us.\n"
     );
-    let mut silences = [Vec::new(), Vec::new()];
-    for (system, silences) in [System::Had, System::Keepalived]
-        .into_iter()
-        .zip(&mut silences)
-    {
+    let mut lines = Vec::new();
+    for system in [System::Had, System::Keepalived] {
         println!("== {} ==", system.name());
         let mut pair = Pair::start(system)?;
+        let mut silences = Vec::new();
         for _ in 0..trials {
-            let timeline = take_over(&mut pair)?;
-            silences.push(timeline.silence);
+            silences.push(take_over(&mut pair)?.silence);
         }
+        let spoken = hang(&mut pair)?;
         println!();
+        let figures = Figures::of(&silences).context("there is at least one trial")?;
+        lines.push(format!(
+            "{:<10}  power lost: the client heard nothing for {} (median of {}); daemon hangs: {} frames of the old node beside the new one",
+            system.name(),
+            figures.median,
+            figures.count,
+            spoken.stopped
+        ));
     }
-    let [had, keepalived] = silences;
-    for (name, silences) in [("had", &had), ("keepalived", &keepalived)] {
-        let figures = Figures::of(silences).context("there is at least one trial")?;
-        println!(
-            "{name:<10} the client heard nothing for {} (median of {})",
-            figures.median, figures.count
-        );
+    for line in lines {
+        println!("{line}");
     }
     Ok(())
+}
+
+/// Lets the Active node's daemon hang.
+fn hang(pair: &mut Pair) -> Result<Spoken> {
+    let old = pair.settle()?;
+    let name = pair.nodes[old].name().to_owned();
+    println!(
+        "{name} is Active. Its daemon hangs (SIGSTOP) for {STOPPED}; packets for {VIP} go straight to {name}, and a\n\
+         process on it goes on sending from {VIP}."
+    );
+    let spoken = hang::end_daemon(pair, End::Stop, old)?;
+    println!(
+        "  {} frames left {name} for {VIP} later than three intervals after its last advert ({} were offered)",
+        spoken.stopped, spoken.offered
+    );
+    Ok(spoken)
 }
 
 fn take_over(pair: &mut Pair) -> Result<Timeline> {

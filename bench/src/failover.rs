@@ -4,26 +4,15 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ha_common::{MonoNs, Nanos};
-use ha_tests::{
-    clock::sleep_until, eventually, lab::VIP, node::PATIENCE, now, prober::DirectProber,
-    stray::Stray,
-};
+use ha_tests::{clock::sleep_until, eventually, node::PATIENCE, now};
 use serde_json::{Value, json};
 
 use crate::{
     figures::{Figures, millis},
+    hang::{self, End, Spoken},
     pair::{ACTIVE_DOWN, INSTANCE, INTERVAL, PRIORITY, Pair, SKEW, System, VRID, silence_proven},
     plot,
 };
-
-/// How long a stopped daemon stays stopped.
-const STOPPED: Nanos = Nanos::from_secs(1);
-
-/// How long the node is watched after its daemon goes on.
-const RETURNING: Nanos = Nanos::from_millis(500);
-
-/// A gate is open for this long after the last advert (docs/architecture.md, "The gate").
-const GATE: Nanos = Nanos(3 * INTERVAL.0);
 
 /// A power-off must be over for the client after this: three missed adverts, the phase of the fault
 /// within one more, the skew, and what follows the detection.
@@ -86,17 +75,6 @@ struct Trial {
     after_detection: Option<Nanos>,
     /// What the node said whose daemon was stopped or killed.
     spoken: Option<Spoken>,
-}
-
-/// Frames of a node without a working daemon in which it speaks for the VIP.
-#[derive(Clone, Copy, Default)]
-struct Spoken {
-    /// From the gate's deadline until the daemon goes on.
-    stopped: usize,
-    /// After that, while the other node is Active.
-    returning: usize,
-    /// Packets that a local process sent from the VIP meanwhile, without an error.
-    offered: u64,
 }
 
 /// Runs the trials and writes table, JSON and plot.
@@ -179,7 +157,12 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
         spoken: None,
     };
     if fault.leaves_the_node() {
-        trial.spoken = Some(stop_daemon(pair, fault, old, new)?);
+        let end = if fault == Fault::Sigstop {
+            End::Stop
+        } else {
+            End::Kill
+        };
+        trial.spoken = Some(hang::end_daemon(pair, end, old)?);
     } else {
         match fault {
             Fault::PowerOff => pair.nodes[old].power_off()?,
@@ -217,55 +200,6 @@ fn at_phase(pair: &Pair, active: usize, phase: Nanos) -> Result<MonoNs> {
         Ok(now().since(last) < Nanos(INTERVAL.0 / 2))
     })?;
     Ok(last.after(INTERVAL).after(phase))
-}
-
-/// Stops or kills the Active node's daemon while packets for the VIP go straight to the node and a
-/// process on it sends from the VIP; counts what leaves it.
-fn stop_daemon(pair: &mut Pair, fault: Fault, old: usize, new: usize) -> Result<Spoken> {
-    let stray = Stray::start(&pair.nodes[old], VIP, pair.client.address())?;
-    let direct = DirectProber::start(&pair.client, VIP, pair.nodes[old].mac())?;
-    let sniffer = &pair.sniffers[old];
-    eventually(PATIENCE, "the process on the Active node is heard", || {
-        Ok(sniffer.spoken(MonoNs::ZERO, now()).len() > 100)
-    })?;
-    let offered_before = stray.accepted();
-    if fault == Fault::Sigstop {
-        pair.nodes[old].daemon()?.freeze()?;
-    } else {
-        pair.nodes[old].kill()?;
-    }
-    let stopped_at = now();
-    let other = &pair.sniffers[new];
-    eventually(PATIENCE, "the other node takes over", || {
-        Ok(other.last_live_advert(VRID).is_some())
-    })?;
-    sleep_until(stopped_at.after(STOPPED));
-    let going_on = now();
-    let (last_advert, _) = pair.sniffers[old]
-        .last_advert_before(VRID, going_on)
-        .context("the Active node sent no advert at all")?;
-    ensure!(
-        last_advert < stopped_at.after(INTERVAL),
-        "a stopped daemon advertised"
-    );
-    let stopped = pair.sniffers[old]
-        .spoken(last_advert.after(GATE), going_on)
-        .len();
-    let offered = stray.accepted() - offered_before;
-    if fault == Fault::Sigstop {
-        pair.nodes[old].daemon()?.thaw()?;
-    } else {
-        pair.nodes[old].restart(pair.system.kind())?;
-    }
-    let end = going_on.after(RETURNING);
-    sleep_until(end);
-    drop((stray, direct));
-    let returning = pair.sniffers[old].spoken(going_on, end).len();
-    Ok(Spoken {
-        stopped,
-        returning,
-        offered,
-    })
 }
 
 /// Undoes the fault.

@@ -4,6 +4,7 @@ mod demo;
 mod failover;
 mod figures;
 mod guard;
+mod hang;
 mod pair;
 mod plot;
 mod steady;
