@@ -41,8 +41,8 @@ pub struct VridKey {
     pub _pad: [u8; 2],
 }
 
-/// Key of `VIPS` (IPv4): the address itself. A packet for it that arrives by another interface meets
-/// the same gate.
+/// Key of `VIPS` (IPv4): the address itself. A packet for it that arrives by another interface that has
+/// the programs meets the same gate.
 pub type Vip4Key = [u8; 4];
 
 /// Key of `SENDERS`: a unicast peer from which an instance takes adverts.
@@ -393,6 +393,19 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_is_documented() {
+        let page = include_str!("../../docs/status.md");
+        for reason in Reason::ALL {
+            let row = ["| `", reason.name(), "` |"].concat();
+            assert!(
+                page.contains(&row),
+                "docs/status.md lacks {}",
+                reason.name()
+            );
+        }
+    }
 
     #[test]
     fn advert_word_keeps_what_it_was_given() {

@@ -117,7 +117,7 @@ fn overlaps(old: &[(u64, u64)], new: &[(u64, u64)]) -> Vec<(u64, u64)> {
     found
 }
 
-/// design.md 4.2: two gates are open at once at most for (send time of the last advert sent, which is
+/// The bound of docs/architecture.md, "The gate": two gates are open at once at most for (send time of the last advert sent, which is
 /// what keeps the older gate open, − send time of the last one that the newer one knew of), and if
 /// nothing is lost between them at most for a one-way delay.
 fn overlap(

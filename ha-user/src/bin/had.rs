@@ -53,10 +53,12 @@ fn check(arguments: &cli::Had) -> anyhow::Result<()> {
 
 /// Without colours and time stamps under systemd, whose journal has its own.
 fn log_to_stderr(level: cli::LogLevel) {
-    let filter = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|directives| EnvFilter::try_new(directives).ok())
-        .unwrap_or_else(|| EnvFilter::new(level.directive()));
+    let wanted = std::env::var("RUST_LOG").ok().map(EnvFilter::try_new);
+    let (filter, misunderstood) = match wanted {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(level.directive()), Some(error)),
+        None => (EnvFilter::new(level.directive()), None),
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -66,5 +68,8 @@ fn log_to_stderr(level: cli::LogLevel) {
         builder.without_time().init();
     } else {
         builder.init();
+    }
+    if let Some(error) = misunderstood {
+        tracing::warn!("RUST_LOG is not understood, and so ignored: {error}");
     }
 }

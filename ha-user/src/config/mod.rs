@@ -77,7 +77,7 @@ pub enum Mode {
 /// How the checksum of VRRPv3 adverts for IPv4 is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
-    /// What most routers in use check: with a pseudo-header.
+    /// As the peer does; before one was heard, with a pseudo-header, which most routers in use check.
     Auto,
     /// RFC 9568 section 5.2.8: over the VRRP message alone.
     Rfc9568,

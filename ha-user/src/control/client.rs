@@ -29,7 +29,8 @@ pub enum ClientError {
     },
     /// It did not answer in time, or hung up.
     #[error(
-        "had did not answer: {0}. See its log; a daemon that is stopped or hangs answers nothing, and its gate closes by itself"
+        "had did not answer: {}. See its log; a daemon that is stopped or hangs answers nothing, and its gate closes by itself",
+        in_time(.0)
     )]
     Silent(#[source] io::Error),
     /// Its answer cannot be read.
@@ -38,6 +39,14 @@ pub enum ClientError {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+}
+
+/// A receive timeout is an odd error number.
+fn in_time(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => format!("nothing came within {} s", ANSWER_LIMIT.as_secs()),
+        _ => error.to_string(),
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {
