@@ -45,9 +45,11 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     remove_leftovers(&config, earlier.vips());
     let table = Table::read().unwrap_or_default();
     config::load(file, &|_| None, &|interface, address| {
-        table
+        let has = table
             .by_name(interface)
-            .is_some_and(|link| link.has(address))
+            .is_some_and(|link| link.has(address));
+        // What it could not take off stays behind its gate.
+        has && !earlier.has(interface, address)
     })?;
     // An interface or its address may come later than the daemon: that is only a warning.
     if let Err(error) = check(file) {

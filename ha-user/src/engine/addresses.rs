@@ -89,10 +89,7 @@ impl Shell {
 
     /// Notes addresses that could not be taken off.
     pub(super) fn owe(&mut self, index: usize, vips: &[Ipv4Net], error: &io::Error) {
-        let seat = &mut self.seats[index];
-        seat.owed.extend(vips);
-        seat.owed.sort_unstable();
-        seat.owed.dedup();
+        let seat = &self.seats[index];
         let text = format!(
             "{}: {} could not be taken off {}, to be tried again; no packet for it passes: {error}",
             seat.name,
@@ -100,26 +97,56 @@ impl Shell {
             seat.config.interface
         );
         self.out.log(Level::Error, text);
+        self.add_debts(index, vips);
+    }
+
+    /// Whoever is configured with an owed address by now answers for it: at once, if it holds it.
+    fn add_debts(&mut self, index: usize, vips: &[Ipv4Net]) {
+        for vip in vips {
+            let heir = self.heir(index, vip);
+            let seat = &mut self.seats[heir.unwrap_or(index)];
+            let held = heir.is_some() && seat.holds_vips;
+            if !held && !seat.owed.contains(vip) {
+                seat.owed.push(*vip);
+            }
+        }
         self.retry_soon();
+    }
+
+    fn heir(&self, index: usize, vip: &Ipv4Net) -> Option<usize> {
+        let debtor = &self.seats[index];
+        self.seats.iter().position(|seat| {
+            seat.id != debtor.id
+                && !seat.ended
+                && seat.config.interface == debtor.config.interface
+                && seat.config.vips.contains(vip)
+        })
     }
 
     /// Tries again what is owed, and forgets the instances that stayed for that alone.
     pub(super) fn take_owed(&mut self) {
         for index in 0..self.seats.len() {
             let owed = std::mem::take(&mut self.seats[index].owed);
-            if owed.is_empty() {
+            let (mine, inherited): (Vec<Ipv4Net>, Vec<Ipv4Net>) = owed
+                .into_iter()
+                .partition(|vip| self.heir(index, vip).is_none());
+            if !inherited.is_empty() {
+                self.add_debts(index, &inherited);
+            }
+            if mine.is_empty() {
                 continue;
             }
-            match self.take_vips(index, &owed) {
-                Ok(()) => {
-                    let seat = &self.seats[index];
-                    let sentence =
-                        format!("{} taken off {}", in_words(&owed), seat.config.interface);
-                    self.out
-                        .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
-                    self.configure(seat.id);
-                }
-                Err(error) => self.owe(index, &owed, &error),
+            if self.take_vips(index, &mine).is_err() {
+                self.seats[index].owed = mine;
+                self.retry_soon();
+                continue;
+            }
+            let seat = &self.seats[index];
+            let sentence = format!("{} taken off {}", in_words(&mine), seat.config.interface);
+            self.out
+                .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
+            if !seat.ended {
+                self.configure(seat.id);
             }
         }
         self.forget_ended();
