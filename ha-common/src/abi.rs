@@ -8,8 +8,12 @@ use crate::{units::MonoNs, wire::vrrp::Rules};
 /// Grows with every change of a map's layout; pinned maps of another version are not adopted.
 pub const ABI_VERSION: u32 = 1;
 
-/// Instances per node: 255 VRIDs on each of a few interfaces.
+/// Slots for instances: 255 VRIDs on each of a few interfaces, and [`CLOSED_SLOT`].
 pub const MAX_INSTANCES: u32 = 1024;
+
+/// The slot that no instance has: it has no leases, so its gate is never open. A virtual address that could
+/// not be taken off its interface leads to it.
+pub const CLOSED_SLOT: u32 = MAX_INSTANCES - 1;
 
 /// VIPs over all instances.
 pub const MAX_VIPS: u32 = 65_536;

@@ -295,3 +295,23 @@ fn without_a_dataplane_nothing_of_a_killed_run_is_left_attached() {
         scene.wait_served_by(0)
     });
 }
+
+#[test]
+fn a_renamed_interface_does_not_keep_the_vip() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let node = &scene.nodes[0];
+        node.ns().ip(&["link", "set", "eth0", "name", "eth9"])?;
+        scene.nodes[1].wait_for(WEB, "active")?;
+        eventually(PATIENCE, "the VIP is taken off", || {
+            Ok(!node.addresses("eth9")?.contains(&VIP))
+        })?;
+        eventually(PATIENCE, "the programs are taken off", || {
+            let links = node.ns().ip(&["link", "show", "eth9"])?;
+            Ok(!links.contains("prog/xdp"))
+        })?;
+        node.ns().ip(&["link", "set", "eth9", "name", "eth0"])?;
+        node.wait_for(WEB, "backup")?;
+        scene.stays(1, A_WHILE)
+    });
+}

@@ -5,6 +5,8 @@
 
 #[path = "xdp/adoption.rs"]
 mod adoption;
+#[path = "xdp/closed.rs"]
+mod closed;
 #[path = "xdp/egress.rs"]
 mod egress;
 #[path = "xdp/fixture.rs"]

@@ -30,11 +30,11 @@ pub(super) fn finish(
             "write a shorter path, or a shorter node.runtime_dir",
         );
     }
-    if draft.instances.len() > usize::try_from(abi::MAX_INSTANCES).unwrap_or(usize::MAX) {
+    if draft.instances.len() > usize::try_from(abi::CLOSED_SLOT).unwrap_or(usize::MAX) {
         reader.fail(
             0,
             "instance",
-            format!("there are more than {}", abi::MAX_INSTANCES),
+            format!("there are more than {}", abi::CLOSED_SLOT),
             "remove some",
         );
     }

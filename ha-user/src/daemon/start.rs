@@ -1,15 +1,16 @@
 //! Everything before the first decision: lock, leftovers of a killed run, bpffs, programs, memory.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use ha_common::{abi::MAX_INSTANCES, gate::Epoch};
 use ha_core::InstanceId;
+use ipnet::Ipv4Net;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, check};
 use crate::{
     config::{self, Config, Mode},
-    dataplane::{self, Dataplane, DataplaneError},
+    dataplane::{self, Dataplane},
     engine::Plan,
     net::{links::Table, netlink::AddressLane},
     runtime::{
@@ -25,6 +26,8 @@ pub(super) struct Started {
     pub(super) config: Config,
     pub(super) memory: Memory,
     pub(super) plan: Plan,
+    /// Addresses of an earlier run that could not be taken off, by interface.
+    pub(super) left: Vec<(String, Ipv4Net)>,
     pub(super) dataplane: Option<Dataplane>,
     pub(super) pins: Option<PinDir>,
     pub(super) memory_locked: bool,
@@ -42,7 +45,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     fs::create_dir_all(runtime_dir).map_err(used("the runtime directory cannot be made:"))?;
     let mut locks = vec![lock::runtime_dir(runtime_dir)?];
     let earlier = Memory::load(runtime_dir).map_err(used("there is no reading in"))?;
-    remove_leftovers(&config, earlier.vips());
+    let left = remove_leftovers(&config, earlier.vips());
     let table = Table::read().unwrap_or_default();
     config::load(file, &|_| None, &|interface, address| {
         let has = table
@@ -70,7 +73,8 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
     }
-    let memory = Memory::of(&plan, &[]);
+    let mut memory = Memory::of(&plan, &[]);
+    memory.keep(left.clone());
     memory
         .save(runtime_dir)
         .map_err(used("there is no writing in"))?;
@@ -78,6 +82,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         config,
         memory,
         plan,
+        left,
         dataplane,
         pins,
         memory_locked,
@@ -85,8 +90,9 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     })
 }
 
-/// Takes away the addresses that a killed run wrote down. The owner of the addresses keeps them.
-fn remove_leftovers(config: &Config, earlier: &[Vip]) {
+/// Takes away the addresses that a killed run wrote down; returns those that it could not, by interface.
+/// The owner of the addresses keeps them.
+fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<(String, Ipv4Net)> {
     let owned = |vip: &Vip| {
         config.instances.iter().any(|instance| {
             instance.priority == ha_common::Priority::OWNER
@@ -94,46 +100,39 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) {
                 && instance.vips.contains(&vip.address)
         })
     };
-    let mut vips = earlier.to_vec();
-    vips.retain(|vip| !owned(vip));
-    let found = match Table::read() {
-        Ok(table) => vips
-            .into_iter()
-            .filter_map(|vip| {
-                let link = table.by_name(&vip.interface)?;
-                link.addresses
-                    .contains(&vip.address)
-                    .then_some((link.ifindex, vip))
-            })
-            .collect(),
-        Err(error) => {
+    let vips = earlier.iter().filter(|vip| !owned(vip));
+    let (table, mut lane) = match (Table::read(), AddressLane::open()) {
+        (Ok(table), Ok(lane)) => (table, lane),
+        (Err(error), _) | (_, Err(error)) => {
             error!("left-over VIPs cannot be looked for: {error}");
-            Vec::new()
+            return vips
+                .map(|vip| (vip.interface.clone(), vip.address))
+                .collect();
         }
     };
-    if found.is_empty() {
-        return;
+    let mut left = Vec::new();
+    for vip in vips {
+        let Some(link) = table.by_name(&vip.interface) else {
+            continue;
+        };
+        if !link.addresses.contains(&vip.address) {
+            continue;
+        }
+        match lane.remove(link.ifindex, &[vip.address]) {
+            Ok(()) => warn!(
+                "removed {} from {}, where an earlier run left it",
+                vip.address, vip.interface
+            ),
+            Err(error) => {
+                error!(
+                    "an earlier run left {} on {}, and it cannot be removed: {error}",
+                    vip.address, vip.interface
+                );
+                left.push((vip.interface.clone(), vip.address));
+            }
+        }
     }
-    let removed = AddressLane::open().and_then(|mut lane| {
-        found
-            .iter()
-            .map(|(ifindex, vip)| lane.remove(*ifindex, &[vip.address]))
-            .fold(Ok(()), Result::and)
-    });
-    let words: Vec<String> = found
-        .iter()
-        .map(|(_, vip)| format!("{} on {}", vip.address, vip.interface))
-        .collect();
-    match removed {
-        Ok(()) => warn!(
-            "removed VIPs that an earlier run left: {}",
-            words.join(", ")
-        ),
-        Err(error) => error!(
-            "left-over VIPs could not be removed ({}): {error}",
-            words.join(", ")
-        ),
-    }
+    left
 }
 
 fn open_dataplane(
@@ -149,13 +148,7 @@ fn open_dataplane(
             warn!(
                 "NO GATE: dataplane.mode = \"off\". A node that hangs goes on speaking for its VIPs"
             );
-            for pin_dir in bpffs::find(&config.dataplane.pin_dir, &config.node.runtime_dir) {
-                match lock::pin_dir(&pin_dir) {
-                    Ok(_lock) => remove_dataplane(&pin_dir, config, earlier)?,
-                    Err(error @ LockError::Taken { .. }) => info!("{error}: it is left alone"),
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            remove_dataplane(config, earlier)?;
             return Ok((None, None));
         }
     };
@@ -171,26 +164,35 @@ fn open_dataplane(
                 "NO GATE: XDP cannot be used, adverts go by sockets alone: {error}. A node that hangs goes on speaking for its VIPs"
             );
             if let Some(pins) = &pins {
-                remove_dataplane(&pins.path, config, earlier)?;
+                dataplane::remove_pins(&pins.path)?;
             }
+            dataplane::remove_filters(&interfaces(config, earlier))?;
             Ok((None, pins))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Without a dataplane: takes off what an earlier run left of one.
-fn remove_dataplane(
-    pin_dir: &Path,
-    config: &Config,
-    earlier: &Memory,
-) -> Result<(), DataplaneError> {
-    let configured = config
-        .instances
-        .iter()
-        .map(|instance| instance.interface.as_str());
-    let interfaces = configured.chain(earlier.vips().iter().map(|vip| vip.interface.as_str()));
-    dataplane::remove_leftovers(pin_dir, &interfaces.collect())
+/// Mode `off`: takes off what an earlier run left, unless it is another daemon's, which runs.
+fn remove_dataplane(config: &Config, earlier: &Memory) -> Result<(), DaemonError> {
+    for pin_dir in bpffs::find(&config.dataplane.pin_dir, &config.node.runtime_dir) {
+        match lock::pin_dir(&pin_dir) {
+            Ok(_lock) => dataplane::remove_pins(&pin_dir)?,
+            Err(error @ LockError::Taken { .. }) => {
+                info!("{error}: it is left alone");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(dataplane::remove_filters(&interfaces(config, earlier))?)
+}
+
+/// The interfaces that this run or an earlier one may have used.
+fn interfaces<'a>(config: &'a Config, earlier: &'a Memory) -> BTreeSet<&'a str> {
+    let configured = config.instances.iter().map(|one| one.interface.as_str());
+    let remembered = earlier.vips().iter().map(|vip| vip.interface.as_str());
+    configured.chain(remembered).collect()
 }
 
 fn find_pins(config: &Config, locks: &mut Vec<Lock>) -> Result<Option<PinDir>, DaemonError> {

@@ -6,7 +6,7 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData, MapError},
 };
-use ha_common::abi::{InstanceConfig, MAX_INSTANCES, SenderKey, Vip4Key, VridKey, WatchConfig};
+use ha_common::abi::{CLOSED_SLOT, InstanceConfig, SenderKey, Vip4Key, VridKey, WatchConfig};
 use ha_core::InstanceId;
 
 use super::{DataplaneError, loader};
@@ -34,7 +34,7 @@ impl Settings {
     /// The slots that hold an instance.
     pub(super) fn used(&self) -> Result<BTreeSet<InstanceId>, DataplaneError> {
         let mut used = BTreeSet::new();
-        for slot in 0..MAX_INSTANCES {
+        for slot in 0..CLOSED_SLOT {
             let id = InstanceId(slot);
             if self.instance(id)?.ifindex != 0 {
                 used.insert(id);
@@ -105,6 +105,29 @@ impl Settings {
         Ok(())
     }
 
+    /// Lets a VIP lead to the slot whose gate never opens.
+    pub(super) fn close_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+        insert(&mut self.vips, "VIPS", vip.octets(), CLOSED_SLOT)
+    }
+
+    /// Lets go of a VIP that leads to that slot.
+    pub(super) fn release_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+        let key = vip.octets();
+        if find(&self.vips, "VIPS", &key)? == Some(CLOSED_SLOT) {
+            remove(&mut self.vips, "VIPS", &key)?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the VIPs that lead to that slot and are not among `kept`.
+    pub(super) fn release_vips_but(
+        &mut self,
+        kept: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), DataplaneError> {
+        let kept: Vec<Ipv4Addr> = kept.iter().copied().collect();
+        self.retain(InstanceId(CLOSED_SLOT), &kept, &[])
+    }
+
     /// Removes the way from a (former) configuration's interface and VRID to its slot, unless it leads
     /// to another slot by now: that of an instance with another name, say.
     pub(super) fn remove_vrid(
@@ -137,12 +160,12 @@ impl Settings {
 }
 
 fn checked(id: InstanceId) -> Result<InstanceId, DataplaneError> {
-    if id.0 < MAX_INSTANCES {
+    if id.0 < CLOSED_SLOT {
         Ok(id)
     } else {
         Err(DataplaneError::NoSlot {
             slot: id.0,
-            slots: MAX_INSTANCES,
+            slots: CLOSED_SLOT,
         })
     }
 }

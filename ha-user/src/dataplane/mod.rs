@@ -88,6 +88,8 @@ pub struct Dataplane {
     /// Interfaces from which the kernel may not have taken the program yet.
     detached: BTreeSet<u32>,
     instances: BTreeMap<InstanceId, InstanceConfig>,
+    /// What leads to the slot whose gate never opens, by this daemon's doing.
+    closed: BTreeSet<Ipv4Addr>,
     /// Slots in use in the adopted maps that this daemon did not set.
     unclaimed: BTreeSet<InstanceId>,
 }
@@ -112,6 +114,7 @@ impl Dataplane {
             attached: BTreeMap::new(),
             detached: BTreeSet::new(),
             instances: BTreeMap::new(),
+            closed: BTreeSet::new(),
             unclaimed,
         })
     }
@@ -218,22 +221,45 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Forgets what an earlier daemon left and this one has not set or attached: instances, links on
-    /// other interfaces; and what was heard, whose events went to that daemon. To be called once after
-    /// a start, when left-over VIPs are removed.
+    /// Closes the way to an address that no instance has, and that could not be taken off its interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the write.
+    pub fn close_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+        self.closed.insert(vip);
+        self.loaded.settings.close_vip(vip)
+    }
+
+    /// The opposite of [`Self::close_vip`]; the address of an instance stays that.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the write.
+    pub fn release_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+        self.closed.remove(&vip);
+        self.loaded.settings.release_vip(vip)
+    }
+
+    /// Forgets what an earlier daemon left and this one has not set, closed or attached: instances,
+    /// addresses, links on other interfaces than `kept`; and what was heard, whose events went to that
+    /// daemon. To be called once after a start, when left-over VIPs are removed.
     ///
     /// # Errors
     ///
     /// The kernel refuses a write, or a pin cannot be removed.
-    pub fn forget_leftovers(&mut self) -> Result<(), DataplaneError> {
+    pub fn forget_leftovers(&mut self, kept: &BTreeSet<u32>) -> Result<(), DataplaneError> {
         for id in self.instances.keys() {
             self.loaded.words.forget_heard(*id);
         }
         while let Some(id) = self.unclaimed.first().copied() {
             self.clear_instance(id)?;
         }
+        self.loaded.settings.release_vips_but(&self.closed)?;
         match &self.pins {
-            Some(pins) => pins.remove_links_but(|ifindex| self.attached.contains_key(&ifindex)),
+            Some(pins) => pins.remove_links_but(|ifindex| {
+                self.attached.contains_key(&ifindex) || kept.contains(&ifindex)
+            }),
             None => Ok(()),
         }
     }
@@ -344,24 +370,32 @@ impl Dataplane {
     }
 }
 
-/// Takes off what an earlier daemon left: what is pinned in `pin_dir`, and the filters on `interfaces`. For
-/// a daemon that goes without a dataplane: else the old gate would stay, closed for ever, and the old
-/// programs would take the adverts.
+/// Removes what an earlier daemon pinned in `pin_dir`, and so takes its programs off. For a daemon that goes
+/// without a dataplane: else the old gate would stay, closed for ever, and the old programs would take the
+/// adverts.
 ///
 /// # Errors
 ///
 /// The first failure, after everything was tried.
-pub fn remove_leftovers(pin_dir: &Path, interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError> {
+pub fn remove_pins(pin_dir: &Path) -> Result<(), DataplaneError> {
     let pins = Pins::found(pin_dir);
     let linked = pins.linked()?;
+    let mut result = pins.remove_links_but(|_| false).and(pins.remove());
+    for ifindex in linked {
+        result = result.and(interface::wait_without_xdp(ifindex));
+    }
+    result
+}
+
+/// Removes the egress filters that an earlier daemon left on `interfaces` (where there is no tcx).
+///
+/// # Errors
+///
+/// The first failure, after everything was tried.
+pub fn remove_filters(interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError> {
     let mut result = Ok(());
     for interface in interfaces {
         result = result.and(attach::remove_filter(interface));
-    }
-    result = result.and(pins.remove_links_but(|_| false));
-    result = result.and(pins.remove());
-    for ifindex in linked {
-        result = result.and(interface::wait_without_xdp(ifindex));
     }
     result
 }

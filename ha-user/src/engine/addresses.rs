@@ -1,18 +1,14 @@
 //! The virtual addresses on the interfaces: put on, taken off, and owed when that failed.
 //!
-//! An address that could not be taken off stays behind its (closed) gate until it is gone, whatever
-//! becomes of its instance: the dataplane lets go of it last.
+//! No packet for an owed address passes as long as there is a dataplane: where an instance has the
+//! address, that one's gate decides; else it leads to a slot whose gate never opens.
 
-use std::{io, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ha_core::InstanceId;
 use ipnet::Ipv4Net;
 
-use super::{
-    outbox::Level,
-    seat::{Seat, in_words},
-    shell::Shell,
-};
+use super::{outbox::Level, seat::in_words, shell::Shell};
 use crate::{events::Kind, sys::clock};
 
 impl Shell {
@@ -28,8 +24,6 @@ impl Shell {
                 .event(clock::now(), &seat.name, Kind::VipsAdded, sentence);
         }
         seat.holds_vips = true;
-        let Seat { config, owed, .. } = seat;
-        owed.retain(|vip| !config.vips.contains(vip));
         Some(result)
     }
 
@@ -46,16 +40,34 @@ impl Shell {
             .copied()
             .collect();
         let ifindex = link.ifindex;
+        let seat = &mut self.seats[index];
+        seat.vips_on = Some(ifindex);
+        self.debts.forgive(ifindex, &seat.config.vips);
         self.lane
-            .add(ifindex, &self.seats[index].config.vips, &others)
+            .add(ifindex, &seat.config.vips, &others)
             .map_err(|error| error.to_string())
     }
 
     fn is_vip(&self, address: Ipv4Addr) -> bool {
+        self.is_configured(address) || self.debts.iter().any(|debt| debt.vip.addr() == address)
+    }
+
+    fn is_configured(&self, address: Ipv4Addr) -> bool {
         self.seats
             .iter()
-            .flat_map(Seat::guarded)
+            .flat_map(|seat| &seat.config.vips)
             .any(|vip| vip.addr() == address)
+    }
+
+    /// Whether another instance than the one at `index` holds an address on the same interface.
+    pub(super) fn is_held_beside(&self, index: usize, vip: &Ipv4Net) -> bool {
+        let seat = &self.seats[index];
+        self.seats.iter().any(|other| {
+            other.id != seat.id
+                && other.holds_vips
+                && other.config.interface == seat.config.interface
+                && other.config.vips.contains(vip)
+        })
     }
 
     /// Takes an instance's VIPs off its interface, or notes that they are owed.
@@ -64,127 +76,75 @@ impl Shell {
             return;
         };
         let vips = self.seats[index].removable();
-        let result = self.take_vips(index, &vips);
-        let seat = &mut self.seats[index];
-        let held = std::mem::take(&mut seat.holds_vips);
-        match result {
-            Ok(()) if held && !vips.is_empty() => {
-                let sentence = format!("{} taken off {}", in_words(&vips), seat.config.interface);
-                self.out
-                    .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
-            }
-            Ok(()) => {}
-            Err(error) => self.owe(index, &vips, &error),
+        let held = std::mem::take(&mut self.seats[index].holds_vips);
+        if self.take_vips(index, &vips) && held && !vips.is_empty() {
+            let seat = &self.seats[index];
+            let sentence = format!("{} taken off {}", in_words(&vips), seat.config.interface);
+            self.out
+                .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
         }
     }
 
-    /// Takes addresses off a seat's interface; an interface that is gone took them along.
-    pub(super) fn take_vips(&mut self, index: usize, vips: &[Ipv4Net]) -> io::Result<()> {
+    /// Takes addresses off the interface that they were put on, whatever it is called by now; one that is
+    /// gone took them along. Whether they are off; else they are owed.
+    pub(super) fn take_vips(&mut self, index: usize, vips: &[Ipv4Net]) -> bool {
         let seat = &self.seats[index];
-        match self.links.table().by_name(&seat.config.interface) {
-            Some(link) => self.lane.remove(link.ifindex, vips),
-            None => Ok(()),
-        }
-    }
-
-    /// Notes addresses that could not be taken off.
-    pub(super) fn owe(&mut self, index: usize, vips: &[Ipv4Net], error: &io::Error) {
-        let seat = &self.seats[index];
+        let named = || self.links.table().by_name(&seat.config.interface);
+        let Some(ifindex) = seat.vips_on.or_else(|| Some(named()?.ifindex)) else {
+            return true;
+        };
+        let Err(error) = self.lane.remove(ifindex, vips) else {
+            return true;
+        };
+        self.debts.add(ifindex, &seat.config.interface, vips);
         let text = format!(
-            "{}: {} could not be taken off {}, to be tried again; no packet for it passes: {error}",
+            "{}: {} could not be taken off {}, to be tried again: {error}",
             seat.name,
             in_words(vips),
             seat.config.interface
         );
         self.out.log(Level::Error, text);
-        self.add_debts(index, vips);
-    }
-
-    /// Whoever is configured with an owed address by now answers for it: at once, if it holds it.
-    fn add_debts(&mut self, index: usize, vips: &[Ipv4Net]) {
-        for vip in vips {
-            let heir = self.heir(index, vip);
-            let seat = &mut self.seats[heir.unwrap_or(index)];
-            let held = heir.is_some() && seat.holds_vips;
-            if !held && !seat.owed.contains(vip) {
-                seat.owed.push(*vip);
-            }
-        }
+        self.guard_owed();
         self.retry_soon();
+        false
     }
 
-    fn heir(&self, index: usize, vip: &Ipv4Net) -> Option<usize> {
-        let debtor = &self.seats[index];
-        self.seats.iter().position(|seat| {
-            seat.id != debtor.id
-                && !seat.ended
-                && seat.config.interface == debtor.config.interface
-                && seat.config.vips.contains(vip)
-        })
-    }
-
-    /// Tries again what is owed, and forgets the instances that stayed for that alone.
-    pub(super) fn take_owed(&mut self) {
-        for index in 0..self.seats.len() {
-            let owed = std::mem::take(&mut self.seats[index].owed);
-            let (mine, inherited): (Vec<Ipv4Net>, Vec<Ipv4Net>) = owed
-                .into_iter()
-                .partition(|vip| self.heir(index, vip).is_none());
-            if !inherited.is_empty() {
-                self.add_debts(index, &inherited);
-            }
-            if mine.is_empty() {
-                continue;
-            }
-            if self.take_vips(index, &mine).is_err() {
-                self.seats[index].owed = mine;
-                self.retry_soon();
-                continue;
-            }
-            let seat = &self.seats[index];
-            let sentence = format!("{} taken off {}", in_words(&mine), seat.config.interface);
-            self.out
-                .event(clock::now(), &seat.name, Kind::VipsRemoved, sentence);
-            if !seat.ended {
-                self.configure(seat.id);
-            }
-        }
-        self.forget_ended();
-    }
-
-    /// Takes the instances that have ended out of the dataplane, unless they owe addresses.
-    pub(super) fn forget_ended(&mut self) {
-        let over: Vec<InstanceId> = self
-            .seats
+    /// Closes the way to what is owed and no instance has. To be called before an instance lets go of an
+    /// address in the dataplane.
+    pub(super) fn guard_owed(&mut self) {
+        let orphans: BTreeSet<Ipv4Addr> = self
+            .debts
             .iter()
-            .filter(|seat| seat.ended && seat.owed.is_empty())
-            .map(|seat| seat.id)
+            .map(|debt| debt.vip.addr())
+            .filter(|address| !self.is_configured(*address))
             .collect();
-        for id in over {
-            self.forget(id);
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        for address in orphans {
+            if let Err(error) = dataplane.close_vip(address) {
+                let text = format!("{address} stays on its interface without a gate: {error}");
+                self.out.log(Level::Error, text);
+            }
         }
     }
 
-    /// Takes an instance out of the dataplane, and its seat away.
-    pub(super) fn forget(&mut self, id: InstanceId) {
-        self.seats.retain(|seat| seat.id != id);
-        if let Some(dataplane) = &mut self.dataplane
-            && let Err(error) = dataplane.clear_instance(id)
-        {
-            let text = format!("a removed instance stays in the dataplane's maps: {error}");
-            self.out.log(Level::Error, text);
+    /// Tries again what is owed.
+    pub(super) fn pay_debts(&mut self) {
+        let Self { debts, lane, .. } = self;
+        let paid = debts.pay(|debt| lane.remove(debt.ifindex, &[debt.vip]).is_ok());
+        for debt in paid {
+            let text = format!("{} was taken off {} at last", debt.vip, debt.interface);
+            self.out.log(Level::Info, text);
+            if let Some(dataplane) = &mut self.dataplane
+                && let Err(error) = dataplane.release_vip(debt.vip.addr())
+            {
+                let text = format!("{}: the dataplane keeps it closed: {error}", debt.vip);
+                self.out.log(Level::Error, text);
+            }
         }
-    }
-
-    /// The addresses that could not be taken off, by interface.
-    pub(super) fn owed(&self) -> Vec<(String, Ipv4Net)> {
-        self.seats
-            .iter()
-            .flat_map(|seat| {
-                seat.owed
-                    .iter()
-                    .map(|vip| (seat.config.interface.clone(), *vip))
-            })
-            .collect()
+        if !self.debts.is_empty() {
+            self.retry_soon();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The thread's loop: wait, take in, look at the clock, let the engine decide, act.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -15,6 +15,7 @@ use std::{
 
 use ha_common::{MonoNs, abi::Event, wire::vrrp::MAX_PACKET_LEN};
 use ha_core::{Engine, Input};
+use ipnet::Ipv4Net;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     time::{
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     COMMANDS, Command, Handle,
+    debts::Debts,
     outbox::{Level, Message, Outbox},
     plan::Plan,
     seat::{Seat, in_words},
@@ -67,6 +69,8 @@ pub struct Parts {
     pub pin_dir: Option<PathBuf>,
     /// Whether those pins may go with this process ([`crate::runtime::bpffs::PinDir::fragile`]).
     pub fragile_pins: bool,
+    /// Addresses of an earlier run that could not be taken off, by interface.
+    pub left: Vec<(String, Ipv4Net)>,
     /// Told once the interfaces that are there are attached.
     pub ready: oneshot::Sender<()>,
     /// Told how the thread ended.
@@ -94,6 +98,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 memory_locked,
                 pin_dir,
                 fragile_pins,
+                left,
                 ready,
                 ended,
             } = parts;
@@ -128,7 +133,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                     lost_messages: 0,
                 },
             };
-            let result = Driver::open(dataplane, out, &plan, vitals, receiver, &wake)
+            let result = Driver::open(dataplane, out, &plan, &left, vitals, receiver, &wake)
                 .and_then(|driver| driver.run(ready));
             // Nobody listens when the process is ending anyway.
             let _ = ended.send(result);
@@ -164,6 +169,7 @@ impl Driver {
         dataplane: Option<Dataplane>,
         out: Outbox,
         plan: &Plan,
+        left: &[(String, Ipv4Net)],
         vitals: Vitals,
         commands: Receiver<Command>,
         wake: &Arc<OwnedFd>,
@@ -186,6 +192,8 @@ impl Driver {
             links,
             interfaces: Default::default(),
             seats: plan.seats.iter().map(Seat::new).collect(),
+            debts: Debts::default(),
+            unused: BTreeSet::new(),
             out,
             retry_at: None,
             finished: false,
@@ -196,8 +204,16 @@ impl Driver {
         shell.match_interfaces();
         let mut inputs = Vec::new();
         shell.follow_links(&mut inputs);
+        for (interface, vip) in left {
+            if let Some(link) = shell.links.table().by_name(interface) {
+                shell.debts.add(link.ifindex, interface, &[*vip]);
+                shell.retry_soon();
+            }
+        }
+        shell.guard_owed();
+        let kept = shell.debts.iter().map(|debt| debt.ifindex).collect();
         if let Some(dataplane) = &mut shell.dataplane
-            && let Err(error) = dataplane.forget_leftovers()
+            && let Err(error) = dataplane.forget_leftovers(&kept)
         {
             let text = format!("what an earlier daemon left in the dataplane stays: {error}");
             shell.out.log(Level::Error, text);
@@ -337,11 +353,14 @@ impl Driver {
         let Some(Ok(counts)) = self.shell.dataplane.as_ref().map(Dataplane::counters) else {
             return;
         };
-        let settled = self.shell.seats.iter().all(|seat| {
-            seat.active_since
-                .is_some_and(|since| now.since(since) > Warnings::period())
-        });
-        for news in self.vitals.warnings.look(now, counts, settled) {
+        let since: Option<Vec<MonoNs>> = self
+            .shell
+            .seats
+            .iter()
+            .map(|seat| seat.active_since)
+            .collect();
+        let alone_since = since.and_then(|since| since.into_iter().max());
+        for news in self.vitals.warnings.look(now, counts, alone_since) {
             self.shell.out.log(Level::Warn, news);
         }
     }
@@ -397,13 +416,18 @@ impl Driver {
 
     /// Everything is handed over: the programs go, once the other node speaks.
     fn finish(mut self) -> io::Result<()> {
-        self.shell.take_owed();
-        let owed = self.shell.owed();
-        if !owed.is_empty() {
+        self.shell.pay_debts();
+        if !self.shell.debts.is_empty() {
+            let owed: Vec<Ipv4Net> = self.shell.debts.iter().map(|debt| debt.vip).collect();
             // Dropped and not closed: what is pinned stays in place.
+            let guarded = if self.vitals.pin_dir.is_some() {
+                "the programs stay attached, and no packet for it passes"
+            } else {
+                "NOTHING GUARDS IT NOW"
+            };
             return Err(io::Error::other(format!(
-                "{} could not be taken off: the programs stay attached and its gate closed. Start had again to try again",
-                in_words(&owed.into_iter().map(|(_, vip)| vip).collect::<Vec<_>>())
+                "{} could not be taken off: {guarded}. Start had to try again, or use `ip address del`",
+                in_words(&owed)
             )));
         }
         match self.shell.dataplane.take() {

@@ -16,6 +16,7 @@
 
 mod addresses;
 mod advert;
+mod debts;
 mod driver;
 mod outbox;
 mod plan;

@@ -24,10 +24,8 @@ pub(super) struct Seat {
     pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
     pub(super) holds_vips: bool,
-    /// Addresses that could not be taken off its interface so far.
-    pub(super) owed: Vec<Ipv4Net>,
-    /// No longer configured: it is here for what it owes.
-    pub(super) ended: bool,
+    /// The interface that the VIPs were put on last.
+    pub(super) vips_on: Option<u32>,
     /// VIPs that are the node's own addresses (priority 255): never removed.
     pub(super) own: Vec<Ipv4Net>,
     /// The lease that opened the gate.
@@ -56,8 +54,7 @@ impl Seat {
             source: None,
             refused: false,
             holds_vips: false,
-            owed: Vec::new(),
-            ended: false,
+            vips_on: None,
             own: Vec::new(),
             gate: None,
             announced: false,
@@ -78,13 +75,6 @@ impl Seat {
         let mut vips = self.config.vips.clone();
         vips.retain(|vip| !self.own.contains(vip));
         vips
-    }
-
-    /// The addresses that its gate guards: its VIPs, and what it owes.
-    pub(super) fn guarded(&self) -> impl Iterator<Item = &Ipv4Net> {
-        let owed = self.owed.iter();
-        let owed = owed.filter(|vip| !self.config.vips.contains(vip));
-        self.config.vips.iter().chain(owed)
     }
 
     /// For the dataplane.

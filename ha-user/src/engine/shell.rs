@@ -1,6 +1,9 @@
 //! Carries out what the engine decides, and tells it what became of the interfaces.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use ha_common::{
     MonoNs, Nanos,
@@ -13,6 +16,7 @@ use ipnet::Ipv4Net;
 
 use super::{
     advert,
+    debts::Debts,
     outbox::{Level, Outbox},
     seat::Seat,
 };
@@ -50,6 +54,10 @@ pub(super) struct Shell {
     pub(super) interfaces: BTreeMap<String, Interface>,
     pub(super) seats: Vec<Seat>,
     pub(super) out: Outbox,
+    /// Addresses that could not be taken off.
+    pub(super) debts: Debts,
+    /// Interfaces, by index, that are to be let go of.
+    pub(super) unused: BTreeSet<u32>,
     /// When to try again what failed.
     pub(super) retry_at: Option<MonoNs>,
     /// The engine has handed everything over.
@@ -272,7 +280,7 @@ impl Shell {
         if interface.ifindex == 0 {
             return;
         }
-        let vips: Vec<Ipv4Addr> = seat.guarded().map(|vip| vip.addr()).collect();
+        let vips: Vec<Ipv4Addr> = seat.config.vips.iter().map(Ipv4Net::addr).collect();
         let config = seat.map_config(interface.ifindex, interface.mac);
         let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
         self.seats[index].refused = result.is_err();
@@ -302,9 +310,7 @@ impl Shell {
             self.follow_link(&name);
         }
         for index in 0..self.seats.len() {
-            if !self.seats[index].ended {
-                self.follow_seat(index, inputs);
-            }
+            self.follow_seat(index, inputs);
         }
     }
 
@@ -318,13 +324,9 @@ impl Shell {
         if gone != 0 && gone != found {
             *interface = Interface::default();
             self.ports_changed = true;
-            if let Some(dataplane) = &mut self.dataplane {
-                // The interface took its programs along; what is left are pins.
-                if let Err(error) = dataplane.detach(gone) {
-                    self.out
-                        .log(Level::Info, format!("{name} is gone: {error}"));
-                }
-            }
+            // Renamed, it has the VIPs until the engine has let go of them.
+            self.unused.insert(gone);
+            self.retry_soon();
             self.out
                 .log(Level::Warn, format!("interface {name} is gone"));
         }
@@ -392,6 +394,7 @@ impl Shell {
             .iter()
             .filter(|seat| !seat.is_owner())
             .flat_map(|seat| seat.config.vips.iter().copied())
+            .chain(self.debts.iter().map(|debt| debt.vip))
             .collect();
         let link = self.links.table().by_name(name);
         let condition = match link {
@@ -456,8 +459,8 @@ impl Shell {
     /// Tries again what failed: attaching, and removing VIPs.
     pub(super) fn retry(&mut self, inputs: &mut Vec<Input>) {
         self.retry_at = None;
-        self.take_owed();
-        self.match_interfaces();
+        self.pay_debts();
+        self.let_go();
         let refused: Vec<InstanceId> = self
             .seats
             .iter()
@@ -486,17 +489,33 @@ impl Shell {
         for name in unused {
             let gone = self.interfaces.remove(&name).unwrap_or_default();
             self.ports_changed = true;
-            if let Some(dataplane) = &mut self.dataplane
-                && let Err(error) = dataplane.detach(gone.ifindex)
-            {
-                self.out.log(
-                    Level::Warn,
-                    format!("{name}: the dataplane could not be detached: {error}"),
-                );
-            }
+            self.unused.insert(gone.ifindex);
         }
         for name in wanted {
             self.interfaces.entry(name).or_default();
+        }
+        self.let_go();
+    }
+
+    /// Takes the programs off the interfaces that no instance names any more, but for those on which an
+    /// address is owed.
+    fn let_go(&mut self) {
+        let Self {
+            unused,
+            interfaces,
+            debts,
+            ..
+        } = self;
+        let used = |ifindex: u32| interfaces.values().any(|one| one.ifindex == ifindex);
+        unused.retain(|ifindex| !used(*ifindex));
+        for ifindex in unused.extract_if(.., |ifindex| !debts.concern(*ifindex)) {
+            // One that is gone took its programs along; what is left are pins.
+            if let Some(dataplane) = &mut self.dataplane
+                && let Err(error) = dataplane.detach(ifindex)
+            {
+                let text = format!("interface {ifindex} could not be let go of: {error}");
+                self.out.log(Level::Warn, text);
+            }
         }
     }
 }

@@ -3,11 +3,7 @@
 use ha_common::{MonoNs, abi::Reason};
 use ha_core::{Engine, InstanceStatus, Version};
 
-use super::{
-    seat::{Seat, in_words},
-    shell::Shell,
-    warnings::Warnings,
-};
+use super::{seat::Seat, shell::Shell, warnings::Warnings};
 use crate::{
     control::report::{
         Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, StatusReport,
@@ -85,12 +81,14 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
 
 /// What somebody should see to.
 fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
-    let owing = shell.seats.iter().filter(|seat| !seat.owed.is_empty());
-    let owed = owing.map(|seat| {
+    let guarded = match &shell.dataplane {
+        Some(_) => "no packet for it passes",
+        None => "nothing guards it",
+    };
+    let owed = shell.debts.iter().map(|debt| {
         format!(
-            "{} cannot be taken off {}: it stays there, and no packet for it passes",
-            in_words(&seat.owed),
-            seat.config.interface
+            "{} cannot be taken off {}; {guarded}",
+            debt.vip, debt.interface
         )
     });
     let fragile = vitals.fragile_pins.then(|| {

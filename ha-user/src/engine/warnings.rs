@@ -3,16 +3,29 @@
 
 use ha_common::{MonoNs, Nanos, abi::Reason};
 
-/// Between two looks. There is no timer for them: the engine thread looks when it is awake anyway.
+/// At least this long between two looks. There is no timer for them: the engine thread looks when it is awake
+/// anyway.
 const PERIOD: Nanos = Nanos::from_secs(10);
+
+/// How long a warning stays after the last time: longer than the minute between two announcements of an
+/// address by whoever else claims it.
+const MEMORY: Nanos = Nanos::from_secs(150);
 
 /// The counters at the last look, and what they told.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     looked_at: MonoNs,
     counts: Vec<(Reason, u64)>,
-    /// Counted since the look before the last one.
-    found: Vec<(Reason, u64)>,
+    found: Vec<Found>,
+}
+
+/// Something that is wrong.
+#[derive(Debug)]
+struct Found {
+    reason: Reason,
+    /// How often it was counted since it is known.
+    count: u64,
+    last: MonoNs,
 }
 
 impl Warnings {
@@ -21,57 +34,59 @@ impl Warnings {
         now.since(self.looked_at) >= PERIOD
     }
 
-    /// Looks. `settled`: every instance has been Active for a whole period, so that nobody else has any
-    /// business with its addresses. Returns what was not there at the last look.
+    /// Looks. `alone_since`: since when every instance has been Active, so that nobody else has any
+    /// business with its addresses. Returns what was not known.
     pub(super) fn look(
         &mut self,
         now: MonoNs,
         counts: Vec<(Reason, u64)>,
-        settled: bool,
+        alone_since: Option<MonoNs>,
     ) -> Vec<String> {
-        let first = self.counts.is_empty();
-        let before = |reason| {
-            let known = self.counts.iter().find(|(known, _)| *known == reason);
-            known.map_or(0, |(_, count)| *count)
-        };
-        let found: Vec<(Reason, u64)> = counts
-            .iter()
-            .map(|(reason, count)| (*reason, count.saturating_sub(before(*reason))))
-            .filter(|(reason, more)| {
-                let counts = settled || *reason != Reason::PassArpFromVip;
-                !first && *more > 0 && counts && advice(*reason).is_some()
-            })
-            .collect();
-        let news = found
-            .iter()
-            .filter(|(reason, _)| !self.found.iter().any(|(known, _)| known == reason))
-            .map(|(reason, more)| sentence(*reason, *more))
-            .collect();
+        let alone = alone_since.is_some_and(|since| since <= self.looked_at);
+        self.found.retain(|found| now.since(found.last) <= MEMORY);
+        let mut news = Vec::new();
+        // What an earlier run counted is no news.
+        for ((reason, before), (_, count)) in self.counts.iter().zip(&counts) {
+            let more = count.saturating_sub(*before);
+            if more == 0 || advice(*reason).is_none() {
+                continue;
+            }
+            if *reason == Reason::PassArpFromVip && !alone {
+                continue;
+            }
+            if let Some(found) = self.found.iter_mut().find(|one| one.reason == *reason) {
+                found.count += more;
+                found.last = now;
+                continue;
+            }
+            let found = Found {
+                reason: *reason,
+                count: more,
+                last: now,
+            };
+            news.push(found.sentence());
+            self.found.push(found);
+        }
         self.looked_at = now;
         self.counts = counts;
-        self.found = found;
         news
     }
 
     /// What is wrong at present.
     pub(super) fn sentences(&self) -> impl Iterator<Item = String> {
-        self.found
-            .iter()
-            .map(|(reason, more)| sentence(*reason, *more))
-    }
-
-    /// How long an instance must have been Active to count as settled.
-    pub(super) const fn period() -> Nanos {
-        PERIOD
+        self.found.iter().map(Found::sentence)
     }
 }
 
-fn sentence(reason: Reason, more: u64) -> String {
-    format!(
-        "{more} times within {PERIOD}: {} ({})",
-        advice(reason).unwrap_or_default(),
-        reason.name()
-    )
+impl Found {
+    fn sentence(&self) -> String {
+        format!(
+            "{} ({} {})",
+            advice(self.reason).unwrap_or_default(),
+            self.reason.name(),
+            self.count
+        )
+    }
 }
 
 /// What a verdict says about the other routers' configuration, if anything.
@@ -112,51 +127,67 @@ const fn advice(reason: Reason) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn look(warnings: &mut Warnings, version: u64, arp: u64, settled: bool) -> Vec<String> {
-        let counts = vec![
-            (Reason::AdvertTaken, 7 * version),
-            (Reason::AdvertVersion, version),
-            (Reason::PassArpFromVip, arp),
-        ];
-        warnings.look(MonoNs(1), counts, settled)
+    struct Run {
+        warnings: Warnings,
+        now: MonoNs,
+    }
+
+    impl Run {
+        fn look(&mut self, version: u64, arp: u64, alone_since: Option<MonoNs>) -> Vec<String> {
+            self.now = self.now.after(PERIOD);
+            let counts = vec![
+                (Reason::AdvertTaken, 7 * version),
+                (Reason::AdvertVersion, version),
+                (Reason::PassArpFromVip, arp),
+            ];
+            self.warnings.look(self.now, counts, alone_since)
+        }
+    }
+
+    fn run() -> Run {
+        Run {
+            warnings: Warnings::default(),
+            now: MonoNs::ZERO,
+        }
     }
 
     #[test]
-    fn what_grows_is_told_once_and_kept_as_long_as_it_grows() {
-        let mut warnings = Warnings::default();
-        assert!(
-            look(&mut warnings, 5, 0, true).is_empty(),
-            "of an earlier run"
-        );
-        assert!(look(&mut warnings, 5, 0, true).is_empty());
-        let told = look(&mut warnings, 9, 0, true);
-        assert!(
-            told[0].starts_with("4 times") && told[0].contains("`version`"),
-            "{told:?}"
-        );
+    fn what_is_counted_is_told_once_and_kept_for_a_while() {
+        let mut run = run();
+        assert!(run.look(5, 0, None).is_empty(), "of an earlier run");
+        assert!(run.look(5, 0, None).is_empty());
+        let told = run.look(9, 0, None);
         assert_eq!(told.len(), 1);
-        assert!(look(&mut warnings, 10, 0, true).is_empty(), "told before");
-        assert_eq!(warnings.sentences().count(), 1);
-        assert!(look(&mut warnings, 10, 0, true).is_empty());
-        assert_eq!(warnings.sentences().count(), 0);
-        assert_eq!(look(&mut warnings, 11, 0, true).len(), 1, "it is back");
+        assert!(told[0].contains("`version`") && told[0].ends_with("(advert_version 4)"));
+        assert!(run.look(10, 0, None).is_empty(), "told before");
+        let kept: Vec<String> = run.warnings.sentences().collect();
+        assert!(kept[0].ends_with("(advert_version 5)"), "{kept:?}");
+        for _ in 0..MEMORY.0 / PERIOD.0 {
+            assert!(run.look(10, 0, None).is_empty());
+            assert_eq!(run.warnings.sentences().count(), 1);
+        }
+        run.look(10, 0, None);
+        assert_eq!(run.warnings.sentences().count(), 0);
+        assert_eq!(run.look(11, 0, None).len(), 1, "it is back");
     }
 
     #[test]
     fn a_claim_counts_only_where_nobody_else_may_make_one() {
-        let mut warnings = Warnings::default();
-        look(&mut warnings, 0, 1, true);
-        assert!(look(&mut warnings, 0, 2, false).is_empty(), "a take-over");
-        assert!(look(&mut warnings, 0, 3, true)[0].contains("`vrid`"));
+        let mut run = run();
+        run.look(0, 1, None);
+        assert!(run.look(0, 2, None).is_empty(), "a Backup hears them");
+        let since = run.now.after(Nanos(1));
+        assert!(run.look(0, 3, Some(since)).is_empty(), "a take-over");
+        assert!(run.look(0, 4, Some(since))[0].contains("`vrid`"));
     }
 
     #[test]
     fn looks_are_rare() {
-        let mut warnings = Warnings::default();
-        let now = MonoNs::ZERO.after(PERIOD);
-        assert!(warnings.is_due(now));
-        warnings.look(now, Vec::new(), true);
-        assert!(!warnings.is_due(now.after(Nanos(PERIOD.0 - 1))));
-        assert!(warnings.is_due(now.after(PERIOD)));
+        let mut run = run();
+        assert!(run.warnings.is_due(MonoNs::ZERO.after(PERIOD)));
+        run.look(0, 0, None);
+        let next = run.now.after(PERIOD);
+        assert!(!run.warnings.is_due(next.before(Nanos(1))));
+        assert!(run.warnings.is_due(next));
     }
 }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ha_common::{Priority, abi::MAX_INSTANCES};
+use ha_common::{Priority, abi::CLOSED_SLOT};
 use ha_core::{InstanceId, Version};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -145,9 +145,9 @@ impl Memory {
                 let free = |slot: &u32| !has.contains(slot);
                 // Instances that end and ones that begin may together be more than there are slots: then
                 // an ended one's slot is used again.
-                (0..MAX_INSTANCES)
+                (0..CLOSED_SLOT)
                     .find(|slot| free(slot) && !had.contains(slot))
-                    .or_else(|| (0..MAX_INSTANCES).find(free))
+                    .or_else(|| (0..CLOSED_SLOT).find(free))
                     .unwrap_or(0)
             });
             has.push(slot);

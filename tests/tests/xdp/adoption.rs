@@ -265,7 +265,7 @@ fn what_the_configuration_no_longer_names_is_forgotten() -> Result<()> {
         "guarded until the daemon knows"
     );
     ensure!(cable.xdp()?.is_some());
-    second.forget_leftovers()?;
+    second.forget_leftovers(&[].into())?;
     ensure!(second.run_ingress(&frame)?.code == 2, "an ordinary address");
     wait_without_xdp(&cable)?;
     close(&cable, second)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ha_common::{
     MonoNs, Nanos,
-    abi::{AdvertWord, Event, EventKind, InstanceConfig, Reason},
+    abi::{AdvertWord, CLOSED_SLOT, Event, EventKind, InstanceConfig, Reason},
     gate::{ADVERT_SLOT, Epoch, Lease},
 };
 use ha_core::InstanceId;
@@ -20,8 +20,8 @@ pub(crate) const V3: InstanceId = InstanceId(0);
 pub(crate) const V2: InstanceId = InstanceId(1);
 /// The same with VRRPv3 and unicast, VRID 53.
 pub(crate) const UNICAST: InstanceId = InstanceId(2);
-/// Multicast, VRRPv3, VRID 54, on another interface.
-pub(crate) const ELSEWHERE: InstanceId = InstanceId(1023);
+/// Multicast, VRRPv3, VRID 54, on another interface; the last slot.
+pub(crate) const ELSEWHERE: InstanceId = InstanceId(CLOSED_SLOT - 1);
 
 pub(crate) const OURS: [u8; 4] = [192, 168, 0, 2];
 pub(crate) const PEER: [u8; 4] = [192, 168, 0, 3];

@@ -25,6 +25,7 @@ impl Driver {
             match command {
                 Command::Status(reply) => {
                     self.follow_links();
+                    self.look_for_warnings();
                     self.feed_stamps();
                     let report =
                         status::report(&self.engine, &self.shell, &self.vitals, clock::now());

@@ -24,15 +24,6 @@ impl Driver {
     /// are handed over and begin anew.
     pub(super) fn reload(&mut self, plan: &Plan) -> Reloaded {
         let mut changes = Vec::new();
-        // A slot that is used again is more urgent than an address that cannot be removed.
-        let ended = self.shell.seats.iter().filter(|seat| seat.ended);
-        let reused: Vec<InstanceId> = ended
-            .map(|seat| seat.id)
-            .filter(|id| plan.seats.iter().any(|new| new.id == *id))
-            .collect();
-        for id in reused {
-            self.shell.forget(id);
-        }
         let known = |id: InstanceId, seats: &[Seat]| seats.iter().any(|seat| seat.id == id);
         for new in &plan.seats {
             if !known(new.id, &self.shell.seats) {
@@ -81,19 +72,36 @@ impl Driver {
         }
         Reloaded {
             report: ReloadReport { changes },
-            left: self.shell.owed(),
+            left: self
+                .shell
+                .debts
+                .iter()
+                .map(|debt| (debt.interface.clone(), debt.vip))
+                .collect(),
         }
     }
 
     /// Forgets the instances that the plan does not have; the engine has handed them over.
     fn drop_missing(&mut self, plan: &Plan, changes: &mut Vec<String>) {
-        for seat in &mut self.shell.seats {
-            let kept = plan.seats.iter().any(|new| new.id == seat.id);
-            if !kept && !std::mem::replace(&mut seat.ended, true) {
+        let is_kept = |seat: &Seat| plan.seats.iter().any(|new| new.id == seat.id);
+        let ended: Vec<InstanceId> = self
+            .shell
+            .seats
+            .extract_if(.., |seat| !is_kept(seat))
+            .map(|seat| {
                 changes.push(format!("{}: ends", seat.name));
+                seat.id
+            })
+            .collect();
+        self.shell.guard_owed();
+        for id in ended {
+            if let Some(dataplane) = &mut self.shell.dataplane
+                && let Err(error) = dataplane.clear_instance(id)
+            {
+                let text = format!("a removed instance stays in the dataplane's maps: {error}");
+                self.shell.out.log(Level::Error, text);
             }
         }
-        self.shell.take_owed();
     }
 
     /// Brings one instance up to date in place.
@@ -122,14 +130,14 @@ impl Driver {
         gone.retain(|vip| !seat.own.contains(vip));
         let added = without(&new.instance.vips, &old.vips);
         let (id, holds) = (seat.id, seat.holds_vips);
+        // An instance that was brought up to date before this one may hold them by now.
+        gone.retain(|vip| !self.shell.is_held_beside(index, vip));
         // What goes leaves the interface before the dataplane stops guarding it; what comes is guarded
         // before it is there.
-        if holds && !gone.is_empty() {
-            match self.shell.take_vips(index, &gone) {
-                Ok(()) => self.tell(index, Kind::VipsRemoved, &gone, "taken off", Ok(())),
-                Err(error) => self.shell.owe(index, &gone, &error),
-            }
+        if holds && !gone.is_empty() && self.shell.take_vips(index, &gone) {
+            self.tell(index, Kind::VipsRemoved, &gone, "taken off", Ok(()));
         }
+        self.shell.guard_owed();
         self.shell.configure(id);
         if holds && !(gone.is_empty() && added.is_empty()) {
             // All of them: the kernel may have removed more than was asked for (secondary addresses).
