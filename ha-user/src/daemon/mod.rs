@@ -9,6 +9,7 @@ mod start;
 
 use std::{
     io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -111,13 +112,16 @@ fn check_beside(file: &Path, memory: &Memory) -> Result<Config, ConfigError> {
     config::load(
         file,
         &|interface| table.by_name(interface).map(|link| link.addresses.clone()),
-        &|interface, address| {
-            let has = table
-                .by_name(interface)
-                .is_some_and(|link| link.has(address));
-            has && !memory.has(interface, address)
-        },
+        &taken(&table, memory),
     )
+}
+
+/// Whether an interface has an address that no run of this daemon may have put there.
+fn taken(table: &Table, memory: &Memory) -> impl Fn(&str, Ipv4Addr) -> bool {
+    |interface, address| {
+        let link = table.by_name(interface);
+        link.is_some_and(|link| link.has(address)) && !memory.has(interface, address)
+    }
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.

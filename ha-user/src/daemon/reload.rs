@@ -42,12 +42,15 @@ impl Daemon {
         let plan = self.memory.plan(&config);
         let runtime_dir = &config.node.runtime_dir;
         let unwritable = |error| format!("{} cannot be written: {error}", runtime_dir.display());
-        // Before: what may be added, and what may be left. Afterwards: only the former.
+        // Before: what may be added, and what may be left. Afterwards: the former, and what was left.
         Memory::of(&plan, self.memory.vips())
             .save(runtime_dir)
             .map_err(unwritable)?;
         self.memory = Memory::of(&plan, &[]);
-        let applied = self.engine.ask(|reply| Command::Reload { plan, reply });
+        let applied = self.engine.ask(|reply| Command::Reload {
+            plan: plan.clone(),
+            reply,
+        });
         let Reloaded { mut report, left } = timeout(APPLY_LIMIT, applied)
             .await
             .map_err(|_| {
@@ -55,7 +58,7 @@ impl Daemon {
                     .to_owned()
             })?
             .map_err(|error| error.to_string())?;
-        self.memory.keep(left);
+        self.memory = Memory::of(&plan, &left);
         self.memory.save(runtime_dir).map_err(unwritable)?;
         report.changes.extend(fixed);
         self.config = config;

@@ -4,10 +4,9 @@ use std::{collections::BTreeSet, fs, io, path::Path};
 
 use ha_common::{abi::MAX_INSTANCES, gate::Epoch};
 use ha_core::InstanceId;
-use ipnet::Ipv4Net;
 use tracing::{error, info, warn};
 
-use super::{DaemonError, check};
+use super::{DaemonError, check_beside, taken};
 use crate::{
     config::{self, Config, Mode},
     dataplane::{self, Dataplane},
@@ -26,8 +25,8 @@ pub(super) struct Started {
     pub(super) config: Config,
     pub(super) memory: Memory,
     pub(super) plan: Plan,
-    /// Addresses of an earlier run that could not be taken off, by interface.
-    pub(super) left: Vec<(String, Ipv4Net)>,
+    /// Addresses of an earlier run that could not be taken off.
+    pub(super) left: Vec<Vip>,
     pub(super) dataplane: Option<Dataplane>,
     pub(super) pins: Option<PinDir>,
     pub(super) memory_locked: bool,
@@ -46,16 +45,13 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     let mut locks = vec![lock::runtime_dir(runtime_dir)?];
     let earlier = Memory::load(runtime_dir).map_err(used("there is no reading in"))?;
     let left = remove_leftovers(&config, earlier.vips());
-    let table = Table::read().unwrap_or_default();
-    config::load(file, &|_| None, &|interface, address| {
-        let has = table
-            .by_name(interface)
-            .is_some_and(|link| link.has(address));
-        // What it could not take off stays behind its gate.
-        has && !earlier.has(interface, address)
-    })?;
+    config::load(
+        file,
+        &|_| None,
+        &taken(&Table::read().unwrap_or_default(), &earlier),
+    )?;
     // An interface or its address may come later than the daemon: that is only a warning.
-    if let Err(error) = check(file) {
+    if let Err(error) = check_beside(file, &earlier) {
         warn!("with the addresses that this node has at present:\n{error}");
     }
 
@@ -73,8 +69,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
     }
-    let mut memory = Memory::of(&plan, &[]);
-    memory.keep(left.clone());
+    let memory = Memory::of(&plan, &left);
     memory
         .save(runtime_dir)
         .map_err(used("there is no writing in"))?;
@@ -90,9 +85,9 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     })
 }
 
-/// Takes away the addresses that a killed run wrote down; returns those that it could not, by interface.
+/// Takes away the addresses that a killed run wrote down; returns those that it could not.
 /// The owner of the addresses keeps them.
-fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<(String, Ipv4Net)> {
+fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<Vip> {
     let owned = |vip: &Vip| {
         config.instances.iter().any(|instance| {
             instance.priority == ha_common::Priority::OWNER
@@ -105,9 +100,7 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<(String, Ipv4Net)> 
         (Ok(table), Ok(lane)) => (table, lane),
         (Err(error), _) | (_, Err(error)) => {
             error!("left-over VIPs cannot be looked for: {error}");
-            return vips
-                .map(|vip| (vip.interface.clone(), vip.address))
-                .collect();
+            return vips.cloned().collect();
         }
     };
     let mut left = Vec::new();
@@ -128,7 +121,7 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<(String, Ipv4Net)> 
                     "an earlier run left {} on {}, and it cannot be removed: {error}",
                     vip.address, vip.interface
                 );
-                left.push((vip.interface.clone(), vip.address));
+                left.push(vip.clone());
             }
         }
     }

@@ -120,12 +120,8 @@ impl Settings {
     }
 
     /// Lets go of the VIPs that lead to that slot and are not among `kept`.
-    pub(super) fn release_vips_but(
-        &mut self,
-        kept: &BTreeSet<Ipv4Addr>,
-    ) -> Result<(), DataplaneError> {
-        let kept: Vec<Ipv4Addr> = kept.iter().copied().collect();
-        self.retain(InstanceId(CLOSED_SLOT), &kept, &[])
+    pub(super) fn release_vips_but(&mut self, kept: &[Ipv4Addr]) -> Result<(), DataplaneError> {
+        self.retain(InstanceId(CLOSED_SLOT), kept, &[])
     }
 
     /// Removes the way from a (former) configuration's interface and VRID to its slot, unless it leads

@@ -88,8 +88,6 @@ pub struct Dataplane {
     /// Interfaces from which the kernel may not have taken the program yet.
     detached: BTreeSet<u32>,
     instances: BTreeMap<InstanceId, InstanceConfig>,
-    /// What leads to the slot whose gate never opens, by this daemon's doing.
-    closed: BTreeSet<Ipv4Addr>,
     /// Slots in use in the adopted maps that this daemon did not set.
     unclaimed: BTreeSet<InstanceId>,
 }
@@ -114,7 +112,6 @@ impl Dataplane {
             attached: BTreeMap::new(),
             detached: BTreeSet::new(),
             instances: BTreeMap::new(),
-            closed: BTreeSet::new(),
             unclaimed,
         })
     }
@@ -227,7 +224,6 @@ impl Dataplane {
     ///
     /// The kernel refuses the write.
     pub fn close_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
-        self.closed.insert(vip);
         self.loaded.settings.close_vip(vip)
     }
 
@@ -237,28 +233,29 @@ impl Dataplane {
     ///
     /// The kernel refuses the write.
     pub fn release_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
-        self.closed.remove(&vip);
         self.loaded.settings.release_vip(vip)
     }
 
-    /// Forgets what an earlier daemon left and this one has not set, closed or attached: instances,
-    /// addresses, links on other interfaces than `kept`; and what was heard, whose events went to that
-    /// daemon. To be called once after a start, when left-over VIPs are removed.
+    /// Forgets what an earlier daemon left and this one has not set or attached: instances, closed
+    /// addresses, links; and what was heard, whose events went to that daemon. To be called once after a
+    /// start, when left-over VIPs are removed; `owed` are those that could not be, with the index of their
+    /// interface: they stay closed there.
     ///
     /// # Errors
     ///
     /// The kernel refuses a write, or a pin cannot be removed.
-    pub fn forget_leftovers(&mut self, kept: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+    pub fn forget_leftovers(&mut self, owed: &[(u32, Ipv4Addr)]) -> Result<(), DataplaneError> {
         for id in self.instances.keys() {
             self.loaded.words.forget_heard(*id);
         }
         while let Some(id) = self.unclaimed.first().copied() {
             self.clear_instance(id)?;
         }
-        self.loaded.settings.release_vips_but(&self.closed)?;
+        let closed: Vec<Ipv4Addr> = owed.iter().map(|(_, vip)| *vip).collect();
+        self.loaded.settings.release_vips_but(&closed)?;
         match &self.pins {
             Some(pins) => pins.remove_links_but(|ifindex| {
-                self.attached.contains_key(&ifindex) || kept.contains(&ifindex)
+                self.attached.contains_key(&ifindex) || owed.iter().any(|(on, _)| *on == ifindex)
             }),
             None => Ok(()),
         }

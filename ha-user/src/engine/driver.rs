@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
+    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -40,6 +41,7 @@ use crate::{
     control::report::EngineReport,
     dataplane::Dataplane,
     net::{links::Links, netlink::AddressLane, port::Port},
+    runtime::memory::Vip,
     sys::{clock, realtime},
 };
 
@@ -69,8 +71,8 @@ pub struct Parts {
     pub pin_dir: Option<PathBuf>,
     /// Whether those pins may go with this process ([`crate::runtime::bpffs::PinDir::fragile`]).
     pub fragile_pins: bool,
-    /// Addresses of an earlier run that could not be taken off, by interface.
-    pub left: Vec<(String, Ipv4Net)>,
+    /// Addresses of an earlier run that could not be taken off.
+    pub left: Vec<Vip>,
     /// Told once the interfaces that are there are attached.
     pub ready: oneshot::Sender<()>,
     /// Told how the thread ended.
@@ -169,7 +171,7 @@ impl Driver {
         dataplane: Option<Dataplane>,
         out: Outbox,
         plan: &Plan,
-        left: &[(String, Ipv4Net)],
+        left: &[Vip],
         vitals: Vitals,
         commands: Receiver<Command>,
         wake: &Arc<OwnedFd>,
@@ -204,16 +206,22 @@ impl Driver {
         shell.match_interfaces();
         let mut inputs = Vec::new();
         shell.follow_links(&mut inputs);
-        for (interface, vip) in left {
-            if let Some(link) = shell.links.table().by_name(interface) {
-                shell.debts.add(link.ifindex, interface, &[*vip]);
+        for vip in left {
+            if let Some(link) = shell.links.table().by_name(&vip.interface) {
+                shell
+                    .debts
+                    .add(link.ifindex, &vip.interface, &[vip.address]);
                 shell.retry_soon();
             }
         }
         shell.guard_owed();
-        let kept = shell.debts.iter().map(|debt| debt.ifindex).collect();
+        let owed: Vec<(u32, Ipv4Addr)> = shell
+            .debts
+            .iter()
+            .map(|debt| (debt.ifindex, debt.vip.addr()))
+            .collect();
         if let Some(dataplane) = &mut shell.dataplane
-            && let Err(error) = dataplane.forget_leftovers(&kept)
+            && let Err(error) = dataplane.forget_leftovers(&owed)
         {
             let text = format!("what an earlier daemon left in the dataplane stays: {error}");
             shell.out.log(Level::Error, text);

@@ -34,7 +34,6 @@ use std::{
     },
 };
 
-use ipnet::Ipv4Net;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
@@ -43,8 +42,9 @@ pub use self::{
     outbox::{Level, Message},
     plan::{Plan, SeatPlan},
 };
-use crate::control::report::{
-    Counters, ExplainReport, ReloadReport, StatusReport, SwitchoverReport,
+use crate::{
+    control::report::{Counters, ExplainReport, ReloadReport, StatusReport, SwitchoverReport},
+    runtime::memory::Vip,
 };
 
 /// Commands that may wait for the engine thread; more are refused.
@@ -91,8 +91,8 @@ pub enum Command {
 pub struct Reloaded {
     /// What changed.
     pub report: ReloadReport,
-    /// Addresses that are no longer configured and could not be taken off, by interface.
-    pub left: Vec<(String, Ipv4Net)>,
+    /// Addresses that could not be taken off.
+    pub left: Vec<Vip>,
 }
 
 /// How the rest of the daemon reaches the engine thread.

@@ -13,6 +13,14 @@ use rustix::{
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
+/// The directory on the bpffs at [`own_mount`].
+const OWN_PINS: &str = "had";
+
+/// Where this daemon mounts a bpffs if there is none.
+fn own_mount(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("bpf")
+}
+
 /// Where to pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinDir {
@@ -43,13 +51,13 @@ pub fn prepare(pin_dir: &Path, runtime_dir: &Path) -> io::Result<PinDir> {
             mounted: None,
         });
     }
-    let own = runtime_dir.join("bpf");
+    let own = own_mount(runtime_dir);
     fs::create_dir_all(&own)?;
     let mounted = !is_bpffs(&own);
     if mounted {
         mount("bpf", &own, "bpf", MountFlags::empty(), None)?;
     }
-    let path = own.join("had");
+    let path = own.join(OWN_PINS);
     fs::create_dir_all(&path)?;
     Ok(PinDir {
         path,
@@ -61,8 +69,7 @@ pub fn prepare(pin_dir: &Path, runtime_dir: &Path) -> io::Result<PinDir> {
 /// The directories where an earlier daemon with these settings may have pinned.
 #[must_use]
 pub fn find(pin_dir: &Path, runtime_dir: &Path) -> Vec<PathBuf> {
-    let own = runtime_dir.join("bpf/had");
-    [pin_dir.to_owned(), own]
+    [pin_dir.to_owned(), own_mount(runtime_dir).join(OWN_PINS)]
         .into_iter()
         .filter(|path| is_bpffs(path))
         .collect()

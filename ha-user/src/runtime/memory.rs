@@ -113,16 +113,6 @@ impl Memory {
             .any(|vip| vip.interface == interface && vip.address.addr() == address)
     }
 
-    /// Adds addresses that are left although no instance has them any more, by interface.
-    pub fn keep(&mut self, left: Vec<(String, Ipv4Net)>) {
-        let left = left
-            .into_iter()
-            .map(|(interface, address)| Vip { interface, address });
-        self.vips.extend(left);
-        self.vips.sort_unstable();
-        self.vips.dedup();
-    }
-
     /// Gives every instance its slot: the one that it had if it is still the same virtual router, else one
     /// that nobody has or had.
     #[must_use]

@@ -265,7 +265,14 @@ fn what_the_configuration_no_longer_names_is_forgotten() -> Result<()> {
         "guarded until the daemon knows"
     );
     ensure!(cable.xdp()?.is_some());
-    second.forget_leftovers(&[].into())?;
+    let (ifindex, _) = cable.interface()?;
+    second.close_vip(VIP)?;
+    second.forget_leftovers(&[(ifindex, VIP)])?;
+    ensure!(
+        cable.xdp()?.is_some() && second.run_ingress(&frame)?.code == 1,
+        "an address that cannot be taken off keeps its programs, and is closed"
+    );
+    second.forget_leftovers(&[])?;
     ensure!(second.run_ingress(&frame)?.code == 2, "an ordinary address");
     wait_without_xdp(&cable)?;
     close(&cable, second)?;

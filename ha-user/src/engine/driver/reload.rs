@@ -16,6 +16,7 @@ use crate::{
         seat::{Seat, in_words},
     },
     events::Kind,
+    runtime::memory::Vip,
     sys::clock,
 };
 
@@ -76,7 +77,10 @@ impl Driver {
                 .shell
                 .debts
                 .iter()
-                .map(|debt| (debt.interface.clone(), debt.vip))
+                .map(|debt| Vip {
+                    interface: debt.interface.clone(),
+                    address: debt.vip,
+                })
                 .collect(),
         }
     }
