@@ -8,6 +8,7 @@
 
 pub mod abi;
 pub mod gate;
+pub mod lease;
 #[cfg(feature = "user")]
 mod pod;
 pub mod units;

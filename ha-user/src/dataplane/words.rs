@@ -115,7 +115,7 @@ impl Words {
         Epoch::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, epoch)))
     }
 
-    /// Writes a raised epoch. After 65,535 of them one comes round that may have been superseded long
+    /// Writes a raised epoch. After 32,767 of them one comes round that may have been superseded long
     /// ago: that is forgotten first. The programs supersede the epoch that they find, which is another.
     pub(super) fn set_epoch(&self, id: InstanceId, epoch: Epoch) {
         if self.superseded(id) == epoch && self.epoch(id) != epoch {

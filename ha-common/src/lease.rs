@@ -1,0 +1,318 @@
+//! Leases granted by the peer's kernel: who may act for an instance, decided from plain words
+//! (docs/architecture.md, "Leases").
+//!
+//! The Active node's *echo* asks; the peer's kernel answers by itself, and so promises not to act before a
+//! time. XDP and the simulator decide with the same functions.
+
+use crate::units::{MonoNs, Nanos};
+
+/// UDP port of echoes and their answers, source and destination: "hA".
+pub const PORT: u16 = 0x6841;
+
+/// At least this much longer than the lease that it grants lasts a promise.
+const LEAST_MARGIN: Nanos = Nanos::from_micros(200);
+
+/// How much longer than the lease that it grants a promise lasts: clocks differ in rate, and the lease
+/// counts from before the echo was sent.
+#[must_use]
+pub const fn margin(lease: Nanos) -> Nanos {
+    let fifth = Nanos(lease.0 / 5);
+    if fifth.0 > LEAST_MARGIN.0 {
+        fifth
+    } else {
+        LEAST_MARGIN
+    }
+}
+
+/// Per (instance, peer), in one word that both sides change by compare-and-exchange: until when this node
+/// has promised that peer not to act, or that it acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Promise(u64);
+
+impl Promise {
+    /// This node competes for the instance, or holds it: nothing is granted.
+    pub const ACTING: Self = Self(1 << 63);
+
+    /// Not to act before a time.
+    #[must_use]
+    pub const fn until(time: MonoNs) -> Self {
+        Self(time.0 & !Self::ACTING.0)
+    }
+
+    /// From the word that the map holds.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// As the word that the map holds.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// Whether this node acts.
+    #[must_use]
+    pub const fn is_acting(self) -> bool {
+        self.0 & Self::ACTING.0 != 0
+    }
+
+    /// When this node may act; the clock's origin if it does.
+    #[must_use]
+    pub const fn ends(self) -> MonoNs {
+        if self.is_acting() {
+            MonoNs::ZERO
+        } else {
+            MonoNs(self.0)
+        }
+    }
+
+    /// What becomes of it by a grant at `now` for a lease of `lease`. Always another word, so that a
+    /// compare-and-exchange of anybody who read it before fails.
+    #[must_use]
+    pub const fn granted(self, now: MonoNs, lease: Nanos) -> Self {
+        let until = now.after(lease).after(margin(lease));
+        let least = self.ends().0 + 1;
+        Self::until(if until.0 > least {
+            until
+        } else {
+            MonoNs(least)
+        })
+    }
+}
+
+/// What an echo asks for an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ask {
+    /// Nothing: the sender only shows that it lives.
+    #[default]
+    Nothing = 0,
+    /// The sender holds the instance, and wants to go on.
+    Hold = 1,
+    /// The sender wants to take it over.
+    Candidate = 2,
+    /// The sender lets go: what it was promised before is void.
+    Release = 3,
+}
+
+impl Ask {
+    /// `None` for a number of another version.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::Nothing,
+            1 => Self::Hold,
+            2 => Self::Candidate,
+            3 => Self::Release,
+            _ => return None,
+        })
+    }
+}
+
+/// What this node is for an instance, as its kernel knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// It does not act.
+    #[default]
+    Bystander = 0,
+    /// It acts and announces that it wants to take over; its gate is closed.
+    Candidate = 1,
+    /// It acts, and its gate is open as long as its leases last.
+    Active = 2,
+}
+
+impl Standing {
+    /// From the word that the map holds; what is none counts as the state that grants least.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        match word {
+            0 => Self::Bystander,
+            1 => Self::Candidate,
+            _ => Self::Active,
+        }
+    }
+
+    /// As the word that the map holds.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self as u64
+    }
+}
+
+/// Who goes first where two compete: the newer data, then the higher priority; at a tie the greater
+/// address of the instance's adverts, which both sides know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// How far this node's data is; 0 where no data decides.
+    pub position: u32,
+    /// VRRP priority.
+    pub priority: u8,
+}
+
+impl Rank {
+    /// Whether a peer with the rank `theirs` goes first.
+    #[must_use]
+    pub const fn is_below(self, theirs: Self, their_address_is_greater: bool) -> bool {
+        if self.position != theirs.position {
+            return self.position < theirs.position;
+        }
+        if self.priority != theirs.priority {
+            return self.priority < theirs.priority;
+        }
+        their_address_is_greater
+    }
+}
+
+/// What a peer's request meets at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// The word for that peer.
+    pub acting: bool,
+    /// What this node is.
+    pub standing: Standing,
+    /// Whether this node's gate is open now.
+    pub open: bool,
+    /// Whether this node's lease from that peer is self-renewed.
+    pub self_renewed: bool,
+    /// Whether that peer goes first by rank.
+    pub outranked: bool,
+    /// Whether another peer holds the instance, and has this node's promise.
+    pub promised_elsewhere: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Judgement {
+    /// It is granted.
+    Grant,
+    /// This node's gate is closed for good (its epoch superseded), *then* it no longer acts and the
+    /// request is granted.
+    Yield,
+    /// It is refused, and the peer is told.
+    Refuse,
+}
+
+/// Judges [`Ask::Hold`] and [`Ask::Candidate`].
+///
+/// - Who does not act grants; but no candidate while another peer holds the instance.
+/// - A holder's request beats a candidate's; of two candidates the rank decides.
+/// - An Active node whose gate is closed no longer acts for anybody: it yields.
+/// - One that renews its lease itself believed the peer dead: it yields to a candidate, which has heard of
+///   nobody, and by rank to another holder (after a network was split).
+#[must_use]
+pub const fn judge(ask: Ask, at: &Situation) -> Judgement {
+    let hold = matches!(ask, Ask::Hold);
+    if !at.acting {
+        return if at.promised_elsewhere && !hold {
+            Judgement::Refuse
+        } else {
+            Judgement::Grant
+        };
+    }
+    let yields = match at.standing {
+        Standing::Active if !at.open => true,
+        Standing::Active => at.self_renewed && (!hold || at.outranked),
+        Standing::Bystander | Standing::Candidate => hold || at.outranked,
+    };
+    if yields {
+        Judgement::Yield
+    } else {
+        Judgement::Refuse
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Situation = Situation {
+        acting: false,
+        standing: Standing::Bystander,
+        open: false,
+        self_renewed: false,
+        outranked: false,
+        promised_elsewhere: false,
+    };
+    const CANDIDATE: Situation = Situation {
+        acting: true,
+        standing: Standing::Candidate,
+        ..FREE
+    };
+    const ACTIVE: Situation = Situation {
+        acting: true,
+        standing: Standing::Active,
+        open: true,
+        ..FREE
+    };
+
+    #[test]
+    fn requests() {
+        use Judgement::{Grant, Refuse, Yield};
+        let outranked = |at| Situation {
+            outranked: true,
+            ..at
+        };
+        let alone = Situation {
+            self_renewed: true,
+            ..ACTIVE
+        };
+        let closed = Situation {
+            open: false,
+            ..ACTIVE
+        };
+        let promised = Situation {
+            promised_elsewhere: true,
+            ..FREE
+        };
+        for (at, hold, candidate) in [
+            (FREE, Grant, Grant),
+            (promised, Grant, Refuse),
+            (CANDIDATE, Yield, Refuse),
+            (outranked(CANDIDATE), Yield, Yield),
+            (ACTIVE, Refuse, Refuse),
+            (outranked(ACTIVE), Refuse, Refuse),
+            (alone, Refuse, Yield),
+            (outranked(alone), Yield, Yield),
+            (closed, Yield, Yield),
+        ] {
+            assert_eq!(judge(Ask::Hold, &at), hold, "{at:?}");
+            assert_eq!(judge(Ask::Candidate, &at), candidate, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_promise_outlasts_the_lease_and_always_changes() {
+        let lease = Nanos::from_millis(3);
+        let now = MonoNs(5_000_000);
+        let first = Promise::default().granted(now, lease);
+        assert_eq!(first.ends(), MonoNs(8_600_000));
+        let shorter = first.granted(now, Nanos::from_millis(1));
+        assert_eq!(shorter.ends(), MonoNs(8_600_001));
+        assert_eq!(margin(Nanos::from_micros(500)), Nanos::from_micros(200));
+        assert!(!first.is_acting() && Promise::ACTING.is_acting());
+    }
+
+    #[test]
+    fn rank_is_data_then_priority_then_address() {
+        let rank = |position, priority| Rank { position, priority };
+        assert!(rank(1, 200).is_below(rank(2, 1), false));
+        assert!(!rank(2, 1).is_below(rank(1, 200), true));
+        assert!(rank(1, 100).is_below(rank(1, 101), false));
+        assert!(rank(1, 100).is_below(rank(1, 100), true));
+        assert!(!rank(1, 100).is_below(rank(1, 100), false));
+    }
+
+    #[test]
+    fn numbers_of_another_version_are_no_requests() {
+        for number in 0..=u8::MAX {
+            let ask = Ask::from_u8(number);
+            assert!(ask.is_none_or(|ask| ask as u8 == number));
+            assert_eq!(ask.is_some(), number < 4);
+        }
+        assert_eq!(Standing::from_word(77), Standing::Active);
+    }
+}
