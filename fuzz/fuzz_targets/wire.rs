@@ -1,5 +1,5 @@
-//! Any bytes as a VRRP packet and as ARP: parsing never panics, and what it takes means the same when it
-//! is built anew.
+//! Any bytes as a VRRP packet, as ARP and as a BFD control packet: parsing never panics, and what it takes
+//! means the same when it is built anew.
 //!
 //! The first byte says under which rules the rest is read, and whether its checksums are put right
 //! first: chance alone would hardly ever get past them.
@@ -10,6 +10,7 @@ use ha_common::{
     Centis, Priority, Vrid,
     wire::{
         arp::{self, Arp},
+        bfd::{self, Payload},
         checksum::Sum,
         ipv4,
         vrrp::{self, AdvertSpec, MAX_PACKET_LEN, Rules, Version},
@@ -27,6 +28,13 @@ fuzz_target!(|input: &[u8]| {
         && let Some(arp) = Arp::parse(bytes)
     {
         assert_eq!(arp.emit(), *bytes);
+    }
+    if let Ok((control, section)) = bfd::parse(packet) {
+        let built = match &section {
+            Some(section) => Payload::with_section(&control, section),
+            None => Payload::plain(&control),
+        };
+        assert_eq!(bfd::parse(built.as_slice()), Ok((control, section)));
     }
     let mut packet = packet.to_vec();
     if flags & 1 != 0 {

@@ -367,6 +367,32 @@ reasons! {
     AdvertFragment = "advert_fragment",
     /// XDP dropped an advert to an address that this instance does not use.
     AdvertDestination = "advert_destination",
+    /// XDP passed a BFD packet that belongs to no session of this node.
+    PassBfdUnknown = "pass_bfd_unknown",
+    /// XDP passed an authenticated BFD packet of a session with a key: the daemon checks it.
+    PassBfdAuth = "pass_bfd_auth",
+    /// XDP took a valid BFD packet.
+    BfdTaken = "bfd_taken",
+    /// XDP dropped a fragment of a BFD packet.
+    BfdFragment = "bfd_fragment",
+    /// XDP dropped a BFD packet whose TTL or hop limit is not 255, or (multihop) is below the configured minimum.
+    BfdTtl = "bfd_ttl",
+    /// XDP dropped a packet of another BFD version.
+    BfdVersion = "bfd_version",
+    /// XDP dropped a BFD packet that is shorter than it must be, or than it says.
+    BfdLength = "bfd_length",
+    /// XDP dropped a BFD packet with Detect Mult 0.
+    BfdMultiplier = "bfd_multiplier",
+    /// XDP dropped a BFD packet with the Multipoint bit.
+    BfdMultipoint = "bfd_multipoint",
+    /// XDP dropped a BFD packet with a discriminator of 0 where it must not be.
+    BfdDiscriminator = "bfd_discriminator",
+    /// XDP dropped a BFD packet of a peer with a discriminator that is not this node's (as after a restart).
+    BfdUnknownDiscriminator = "bfd_unknown_discriminator",
+    /// XDP dropped a BFD packet with a session's discriminator that is not from its peer, not to its address or not on its interface.
+    BfdSource = "bfd_source",
+    /// XDP dropped a BFD packet that is authenticated where no key is configured, or not where one is.
+    BfdAuth = "bfd_auth",
     /// An event was not reported: the instance's budget was used up.
     EventBudget = "event_budget",
     /// An event was not reported: the ring buffer was full.

@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod bfd;
 pub mod config;
 mod engine;
 pub mod event;

@@ -4,6 +4,7 @@
 //! the verifier can follow it; the functions that take slices are fronts of the same checks.
 
 pub mod arp;
+pub mod bfd;
 pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
