@@ -1,5 +1,5 @@
-//! Any bytes as a VRRP packet, as ARP and as a BFD control packet: parsing never panics, and what it takes
-//! means the same when it is built anew.
+//! Any bytes as a VRRP packet, as ARP, as a BFD control packet and as an echo: parsing never panics, and
+//! what it takes means the same when it is built anew.
 //!
 //! The first byte says under which rules the rest is read, and whether its checksums are put right
 //! first: chance alone would hardly ever get past them.
@@ -12,7 +12,7 @@ use ha_common::{
         arp::{self, Arp},
         bfd::{self, Payload},
         checksum::Sum,
-        ipv4,
+        echo, ipv4,
         vrrp::{self, AdvertSpec, MAX_PACKET_LEN, Rules, Version},
     },
 };
@@ -36,6 +36,11 @@ fuzz_target!(|input: &[u8]| {
         };
         assert_eq!(bfd::parse(built.as_slice()), Ok((control, section)));
     }
+    if let Some((head, entry)) = packet.split_first_chunk()
+        && let Some(entry) = entry.first_chunk()
+    {
+        read_echo(head, entry);
+    }
     let mut packet = packet.to_vec();
     if flags & 1 != 0 {
         put_checksums_right(&mut packet, flags & 2 != 0);
@@ -53,6 +58,20 @@ fuzz_target!(|input: &[u8]| {
         rebuild(&packet, &rules, vrid, &advert);
     }
 });
+
+/// What a head and an entry mean stays the same when they are built anew.
+fn read_echo(head: &[u8; echo::HEAD_LEN], entry: &[u8; echo::ENTRY_LEN]) {
+    let word = |bytes: &[u8], at: usize| {
+        let bytes = bytes[8 * at..].first_chunk().expect("it has eight bytes");
+        u64::from_ne_bytes(*bytes)
+    };
+    if let Some(head) = echo::Head::parse(&std::array::from_fn(|at| word(head, at))) {
+        assert!(head.payload_len() <= echo::MAX_LEN);
+        assert_eq!(echo::Head::parse(&head.emit()), Some(head));
+    }
+    let entry = echo::Entry::parse(&std::array::from_fn(|at| word(entry, at)));
+    assert_eq!(echo::Entry::parse(&entry.emit()), entry);
+}
 
 /// A packet that was taken carries addresses for as many as it says, and is taken again when built from
 /// what it said.

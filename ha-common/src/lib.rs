@@ -11,6 +11,7 @@ pub mod gate;
 pub mod lease;
 #[cfg(feature = "user")]
 mod pod;
+pub mod siphash;
 pub mod units;
 pub mod wire;
 

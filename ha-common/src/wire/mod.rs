@@ -6,6 +6,7 @@
 pub mod arp;
 pub mod bfd;
 pub mod checksum;
+pub mod echo;
 pub mod ethernet;
 pub mod ipv4;
 pub mod vrrp;
