@@ -6,7 +6,7 @@
 use crate::{units::MonoNs, wire::vrrp::Rules};
 
 /// Grows with every change of a map's layout; pinned maps of another version are not adopted.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Slots for instances: 255 VRIDs on each of a few interfaces, and [`CLOSED_SLOT`].
 pub const MAX_INSTANCES: u32 = 1024;
@@ -20,6 +20,9 @@ pub const MAX_VIPS: u32 = 65_536;
 
 /// Allowed unicast senders over all instances.
 pub const MAX_SENDERS: u32 = 8_192;
+
+/// Interfaces of VLANs that frames with a tag lead to.
+pub const MAX_VLANS: u32 = 4_096;
 
 /// Bytes of the ring buffer for [`Event`]s.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
@@ -43,6 +46,19 @@ pub struct VridKey {
     pub family: u8,
     /// Zero.
     pub _pad: [u8; 2],
+}
+
+/// Key of `VLANS`: a tag in a frame that belongs to an interface. The value is the index of the VLAN's
+/// interface, to which a further tag (QinQ) leads in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct VlanKey {
+    /// Index of the interface with the tagged frames.
+    pub ifindex: u32,
+    /// The tag's EtherType: IEEE 802.1Q or 802.1ad.
+    pub protocol: u16,
+    /// VLAN identifier, 1 to 4094.
+    pub vid: u16,
 }
 
 /// Key of `VIPS` (IPv4): the address itself. A packet for it that arrives by another interface that has
@@ -319,7 +335,7 @@ macro_rules! reasons {
 reasons! {
     /// XDP passed a frame that is none of our business.
     PassOther = "pass_other",
-    /// XDP passed a frame with a VLAN tag: it belongs to another interface.
+    /// XDP passed a frame with a VLAN tag that leads to no interface with instances.
     PassVlan = "pass_vlan",
     /// XDP passed an advert with a VRID that no instance on this interface has.
     PassUnknownVrid = "pass_unknown_vrid",
@@ -411,6 +427,7 @@ reasons! {
 
 const _: () = {
     assert!(size_of::<VridKey>() == 8);
+    assert!(size_of::<VlanKey>() == 8);
     assert!(size_of::<SenderKey>() == 8);
     assert!(size_of::<InstanceConfig>() == 28);
     assert!(size_of::<Gate>() == 64);

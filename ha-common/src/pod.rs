@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
 
 use crate::abi::{
-    Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VridKey, WatchConfig,
+    Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
 };
 
 macro_rules! pod {
@@ -19,6 +19,7 @@ macro_rules! pod {
 pod!(
     VridKey,
     SenderKey,
+    VlanKey,
     InstanceConfig,
     Gate,
     LeaseCell,

@@ -8,12 +8,12 @@ use ha_common::{
     },
 };
 
-use crate::{gate, maps, packet::Frame};
+use crate::{frame::Frame, gate, maps};
 
 /// Judges an ARP frame, and turns a request for a VIP into its answer where the gate is open.
 #[inline(always)]
-pub(crate) fn judge(frame: &Frame, ifindex: u32, station: [u8; 6]) -> Reason {
-    let Some(arp) = frame.bytes(ethernet::HEADER_LEN).and_then(Arp::parse) else {
+pub(crate) fn judge(frame: &Frame) -> Reason {
+    let Some(arp) = frame.bytes(0).and_then(Arp::parse) else {
         return Reason::PassOther;
     };
     // Sender and target alike: an announcement. Nobody answers it, and the neighbour table learns.
@@ -26,7 +26,10 @@ pub(crate) fn judge(frame: &Frame, ifindex: u32, station: [u8; 6]) -> Reason {
                 Reason::DropArpClosed
             };
         }
-        if ifindex != config.ifindex || (station != ethernet::BROADCAST && station != config.mac) {
+        let station = frame.station;
+        if frame.ifindex != config.ifindex
+            || (station != ethernet::BROADCAST && station != config.mac)
+        {
             return Reason::DropArpElsewhere;
         }
         if !gate::is_open(slot, config.leases, gate::now()) {
@@ -40,14 +43,10 @@ pub(crate) fn judge(frame: &Frame, ifindex: u32, station: [u8; 6]) -> Reason {
     Reason::PassArp
 }
 
-/// In place; what pads the frame stays as it came.
 #[inline(always)]
 fn answer(frame: &Frame, request: &Arp, mac: [u8; 6]) -> Reason {
-    let mut reply = [0; arp::FRAME_LEN];
-    let (header, packet) = reply.split_at_mut(ethernet::HEADER_LEN);
-    header.copy_from_slice(&ethernet::build(request.sender_mac, mac, ethernet::ARP));
-    packet.copy_from_slice(&request.answer(mac).emit());
-    if frame.overwrite(&reply) {
+    let reply = request.answer(mac).emit();
+    if frame.answer(request.sender_mac, mac, &reply) {
         Reason::ArpAnswered
     } else {
         Reason::PassOther

@@ -11,29 +11,51 @@ use ha_common::{
     },
 };
 
-use crate::{gate, maps};
+use crate::{frame::MAX_TAGS, gate, maps};
+
+const VID_MASK: u32 = ethernet::VID_MASK as u32;
 
 /// Judges a frame on its way out. The bytes are copied, since they need not be linear in the buffer.
 #[inline(always)]
 pub(crate) fn judge(ctx: &TcContext) -> Reason {
-    // SAFETY: the context is valid for the program's run. A tag in the metadata: the frame belongs to
-    // a VLAN interface, whose own guard has seen it.
-    if unsafe { (*ctx.skb.skb).vlan_present } != 0 {
+    if has_other_vlan(ctx) {
         return Reason::EgressOther;
     }
     let Ok(header) = ctx.load::<[u8; ethernet::HEADER_LEN]>(0) else {
         return Reason::EgressOther;
     };
-    match ethernet::ether_type(&header) {
-        ethernet::IPV4 => packet(ctx),
-        ethernet::ARP => claim(ctx),
+    let mut start = ethernet::HEADER_LEN;
+    let mut ether_type = ethernet::ether_type(&header);
+    for _ in 0..MAX_TAGS {
+        if !ethernet::is_tag(ether_type) {
+            break;
+        }
+        let Ok(tag) = ctx.load::<[u8; ethernet::TAG_LEN]>(start) else {
+            return Reason::EgressOther;
+        };
+        start += ethernet::TAG_LEN;
+        ether_type = ethernet::tagged_type(&tag);
+    }
+    match ether_type {
+        ethernet::IPV4 => packet(ctx, start),
+        ethernet::ARP => claim(ctx, start),
         _ => Reason::EgressOther,
     }
 }
 
+/// Whether there is a tag in the metadata: the frame comes from a VLAN's interface, whose own guard has
+/// seen it. VID 0 says only a priority.
 #[inline(always)]
-fn packet(ctx: &TcContext) -> Reason {
-    let Ok(header) = ctx.load::<[u8; ipv4::HEADER_LEN]>(ethernet::HEADER_LEN) else {
+fn has_other_vlan(ctx: &TcContext) -> bool {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context is valid for the program's run.
+    let (present, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+    present != 0 && tci & VID_MASK != 0
+}
+
+#[inline(always)]
+fn packet(ctx: &TcContext, start: usize) -> Reason {
+    let Ok(header) = ctx.load::<[u8; ipv4::HEADER_LEN]>(start) else {
         return Reason::EgressOther;
     };
     let Some(header) = Header::parse(&header) else {
@@ -48,8 +70,8 @@ fn packet(ctx: &TcContext) -> Reason {
 }
 
 #[inline(always)]
-fn claim(ctx: &TcContext) -> Reason {
-    let Ok(bytes) = ctx.load::<[u8; arp::PACKET_LEN]>(ethernet::HEADER_LEN) else {
+fn claim(ctx: &TcContext, start: usize) -> Reason {
+    let Ok(bytes) = ctx.load::<[u8; arp::PACKET_LEN]>(start) else {
         return Reason::EgressOther;
     };
     match Arp::parse(&bytes).and_then(|arp| maps::instance_of_vip(arp.sender_ip)) {

@@ -3,26 +3,25 @@
 use ha_common::{
     abi::Reason,
     wire::{
-        ethernet,
         ipv4::{self, Header},
         vrrp,
     },
 };
 
-use crate::{gate, maps, packet::Frame};
+use crate::{frame::Frame, gate, maps};
 
-/// Judges an IPv4 frame. Fragments and packets with options meet the gate as any other.
+/// Judges an IPv4 packet. Fragments and packets with options meet the gate as any other.
 #[inline(always)]
-pub(crate) fn judge(frame: &Frame, ifindex: u32) -> Reason {
+pub(crate) fn judge(frame: &Frame) -> Reason {
     let Some(header) = frame
-        .bytes::<{ ipv4::HEADER_LEN }>(ethernet::HEADER_LEN)
+        .bytes::<{ ipv4::HEADER_LEN }>(0)
         .and_then(Header::parse)
     else {
         return Reason::PassOther;
     };
     let mut otherwise = Reason::PassOther;
     if header.protocol == vrrp::PROTOCOL {
-        match crate::vrrp::judge(frame, &header, ifindex) {
+        match crate::vrrp::judge(frame, &header) {
             Ok(reason) => return reason,
             Err(reason) => otherwise = reason,
         }

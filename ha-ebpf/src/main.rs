@@ -9,6 +9,7 @@
 
 mod arp;
 mod egress;
+mod frame;
 mod gate;
 mod ipv4;
 mod maps;
@@ -23,7 +24,7 @@ use aya_ebpf::{
 };
 use ha_common::{abi::Reason, wire::ethernet};
 
-use crate::packet::Frame;
+use crate::{frame::Frame, packet::Span};
 
 /// Ingress.
 #[expect(
@@ -32,8 +33,8 @@ use crate::packet::Frame;
 )]
 #[xdp]
 fn had_ingress(ctx: XdpContext) -> u32 {
-    let frame = Frame::new(&ctx);
-    let reason = ingress(&frame, ctx.ingress_ifindex() as u32);
+    let frame = Span::new(ctx.data(), ctx.data_end());
+    let reason = ingress(frame, ctx.ingress_ifindex() as u32);
     maps::count(reason);
     xdp_verdict(reason)
 }
@@ -53,21 +54,21 @@ fn had_egress(ctx: TcContext) -> i32 {
 /// Arms the silence timer of the instance whose slot the first four bytes name; 1 if it runs.
 #[xdp]
 fn had_watch(ctx: XdpContext) -> u32 {
-    match Frame::new(&ctx).bytes::<4>(0) {
+    match Span::new(ctx.data(), ctx.data_end()).bytes::<4>(0) {
         Some(slot) => watch::arm_now(u32::from_ne_bytes(*slot)) as u32,
         None => 0,
     }
 }
 
 #[inline(always)]
-fn ingress(frame: &Frame, ifindex: u32) -> Reason {
-    let Some(header) = frame.bytes::<{ ethernet::HEADER_LEN }>(0) else {
-        return Reason::PassOther;
+fn ingress(frame: Span, ifindex: u32) -> Reason {
+    let frame = match Frame::parse(frame, ifindex) {
+        Ok(frame) => frame,
+        Err(reason) => return reason,
     };
-    match ethernet::ether_type(header) {
-        ethernet::IPV4 => ipv4::judge(frame, ifindex),
-        ethernet::ARP => arp::judge(frame, ifindex, ethernet::destination(header)),
-        ethernet::VLAN | ethernet::SERVICE_VLAN => Reason::PassVlan,
+    match frame.ether_type {
+        ethernet::IPV4 => ipv4::judge(&frame),
+        ethernet::ARP => arp::judge(&frame),
         _ => Reason::PassOther,
     }
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use ha_common::{
     abi::{
         EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
-        MAX_VIPS, Reason, Received, SenderKey, Vip4Key, VridKey, WatchConfig,
+        MAX_VIPS, MAX_VLANS, Reason, Received, SenderKey, Vip4Key, VlanKey, VridKey, WatchConfig,
     },
     gate::MAX_LEASES,
 };
@@ -36,6 +36,10 @@ pub(crate) static VIPS: HashMap<Vip4Key, u32, { MAX_VIPS as usize }, ON_DEMAND> 
 #[btf_map]
 pub(crate) static SENDERS: HashMap<SenderKey, u8, { MAX_SENDERS as usize }, ON_DEMAND> =
     HashMap::new();
+
+/// Interface and tag → the VLAN's interface.
+#[btf_map]
+pub(crate) static VLANS: HashMap<VlanKey, u32, { MAX_VLANS as usize }, ON_DEMAND> = HashMap::new();
 
 /// Slot → epochs.
 #[btf_map]
@@ -90,6 +94,13 @@ pub(crate) fn instance_of_vip(address: Vip4Key) -> Option<(u32, &'static Instanc
     // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
     let slot = *unsafe { VIPS.get(address) }?;
     Some((slot, INSTANCES.get(slot)?))
+}
+
+/// The interface of a VLAN, if an instance is on it.
+#[inline(always)]
+pub(crate) fn vlan_interface(key: &VlanKey) -> Option<u32> {
+    // SAFETY: the value is copied at once, and is one word.
+    unsafe { VLANS.get(key) }.copied()
 }
 
 /// Reads a word that user space or another CPU may write.

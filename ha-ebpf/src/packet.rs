@@ -1,25 +1,35 @@
-//! Access to the frame's bytes: the one place where packet pointers are followed.
+//! Access to a frame's bytes: the one place where packet pointers are followed.
 
 use core::arch::asm;
 
-use aya_ebpf::programs::XdpContext;
-
-/// A frame between the two pointers of its context.
+/// The bytes between two pointers into a frame.
 ///
-/// The context is read once, at the entry: LLVM may merge two readings of it into arithmetic on the
-/// context pointer, which the verifier refuses ("dereference of modified ctx ptr").
-pub(crate) struct Frame {
+/// A context's pointers are read once, at the entry: LLVM may merge two readings of them into arithmetic
+/// on the context pointer, which the verifier refuses ("dereference of modified ctx ptr").
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
     start: usize,
     end: usize,
 }
 
-impl Frame {
-    /// The frame that a program was called for.
+impl Span {
+    /// From `data` to `data_end` of a context.
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Self {
+    pub(crate) const fn new(data: usize, data_end: usize) -> Self {
         Self {
-            start: ctx.data(),
-            end: ctx.data_end(),
+            start: data,
+            end: data_end,
+        }
+    }
+
+    /// What is left after `offset` bytes, less than 32; nothing, if there are fewer. How many they are is
+    /// kept from the verifier, which would follow all that comes after once for each number; it takes
+    /// any number that it does not know.
+    #[inline(always)]
+    pub(crate) fn after(self, offset: usize, unknown: u32) -> Self {
+        Self {
+            start: hidden(self.start + (forgotten(offset, unknown) & 31)),
+            end: self.end,
         }
     }
 
@@ -35,7 +45,7 @@ impl Frame {
         Some(unsafe { &*(start as *const [u8; N]) })
     }
 
-    /// Overwrites the first `N` bytes. False if the frame is shorter.
+    /// Overwrites the first `N` bytes. False if there are fewer.
     #[inline(always)]
     pub(crate) fn overwrite<const N: usize>(&self, bytes: &[u8; N]) -> bool {
         if self.start + N > self.end {
@@ -58,4 +68,22 @@ fn hidden(pointer: usize) -> usize {
     // instruction twice, which the kernel refuses.)
     unsafe { asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, nostack)) };
     pointer
+}
+
+/// The number, of which the verifier forgets what it is, by means of one that it does not know: to it,
+/// anything comes of an exclusive or, though the second undoes the first.
+#[inline(always)]
+fn forgotten(number: usize, unknown: u32) -> usize {
+    let mut number = number;
+    // SAFETY: changes one register and reads another.
+    unsafe {
+        asm!(
+            "{number} ^= {unknown}",
+            "{number} ^= {unknown}",
+            number = inout(reg) number,
+            unknown = in(reg) u64::from(unknown),
+            options(pure, nomem, nostack)
+        );
+    }
+    number
 }

@@ -8,30 +8,29 @@ use ha_common::{
     },
     wire::{
         checksum::{self, Sum},
-        ethernet, ipv4,
+        ipv4,
         vrrp::{self, Advert, Claim, Reject},
     },
 };
 
 use crate::{
+    frame::Frame,
     gate,
     maps::{self, INSTANCES, RECEIVED, SENDERS, VRIDS},
-    packet::Frame,
     watch,
 };
 
 /// Judges a VRRP packet. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
 #[inline(always)]
-pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header, ifindex: u32) -> Result<Reason, Reason> {
+pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> {
     if ip.fragment {
         return Ok(Reason::AdvertFragment);
     }
-    let start = ethernet::HEADER_LEN + ip.header_len as usize;
-    let Some(head) = frame.bytes::<{ vrrp::HEAD_LEN }>(start) else {
+    let Some(head) = frame.bytes::<{ vrrp::HEAD_LEN }>(ip.header_len as usize) else {
         return Err(Reason::PassOther);
     };
     let key = VridKey {
-        ifindex,
+        ifindex: frame.ifindex,
         vrid: vrrp::vrid(head),
         family: 4,
         _pad: [0; 2],
@@ -71,14 +70,13 @@ fn check(
         }
     }
     let header_len = ip.header_len as usize;
-    match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, ethernet::HEADER_LEN, header_len) {
+    match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, 0, header_len) {
         Some(checksum::VALID) => {}
         Some(_) => return Err(Reject::Checksum),
         None => return Err(Reject::Length),
     }
-    let start = ethernet::HEADER_LEN + header_len;
-    let Some(sum) = sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, start, claim.message_len() as usize)
-    else {
+    let message_len = claim.message_len() as usize;
+    let Some(sum) = sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, header_len, message_len) else {
         return Err(Reject::Length);
     };
     claim.verify(sum)

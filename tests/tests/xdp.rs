@@ -21,5 +21,7 @@ mod ingress;
 mod random;
 #[path = "xdp/reports.rs"]
 mod reports;
+#[path = "xdp/verifier.rs"]
+mod verifier;
 #[path = "xdp/wire.rs"]
 mod wire;

@@ -22,6 +22,28 @@ impl Dataplane {
         self.modes.tcx = false;
     }
 
+    /// How many instructions the verifier followed in each program; it gives up at a million.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not tell (it takes Linux 5.16).
+    pub fn verified(&mut self) -> Result<Vec<(&'static str, u32)>, DataplaneError> {
+        let programs = &mut self.loaded.programs;
+        let infos = [
+            ("had_ingress", programs.ingress()?.info()),
+            ("had_egress", programs.egress()?.info()),
+        ];
+        infos
+            .into_iter()
+            .map(|(name, info)| {
+                let info =
+                    info.map_err(|error| DataplaneError::kernel("asking for a program", error))?;
+                let count = info.verified_instruction_count();
+                Ok((name, count.ok_or(DataplaneError::Object { what: name })?))
+            })
+            .collect()
+    }
+
     /// Runs the ingress program on a frame that came in by the loopback interface (index 1). A frame
     /// has 14 bytes at least.
     ///

@@ -6,7 +6,9 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData, MapError},
 };
-use ha_common::abi::{CLOSED_SLOT, InstanceConfig, SenderKey, Vip4Key, VridKey, WatchConfig};
+use ha_common::abi::{
+    CLOSED_SLOT, InstanceConfig, SenderKey, Vip4Key, VlanKey, VridKey, WatchConfig,
+};
 use ha_core::InstanceId;
 
 use super::{DataplaneError, loader};
@@ -17,6 +19,7 @@ pub(super) struct Settings {
     vrids: HashMap<MapData, VridKey, u32>,
     vips: HashMap<MapData, Vip4Key, u32>,
     senders: HashMap<MapData, SenderKey, u8>,
+    vlans: HashMap<MapData, VlanKey, u32>,
     watch: Array<MapData, WatchConfig>,
 }
 
@@ -27,6 +30,7 @@ impl Settings {
             vrids: loader::take(ebpf, "VRIDS")?,
             vips: loader::take(ebpf, "VIPS")?,
             senders: loader::take(ebpf, "SENDERS")?,
+            vlans: loader::take(ebpf, "VLANS")?,
             watch: loader::take(ebpf, "WATCH_CONFIG")?,
         })
     }
@@ -145,6 +149,11 @@ impl Settings {
         self.remove_vrid(id, &config)?;
         self.retain(id, &[], &[])?;
         self.set_config(id, &InstanceConfig::default())
+    }
+
+    /// Lets frames with a tag belong to the VLAN's interface.
+    pub(super) fn set_vlan(&mut self, key: VlanKey, ifindex: u32) -> Result<(), DataplaneError> {
+        insert(&mut self.vlans, "VLANS", key, ifindex)
     }
 
     pub(super) fn set_watch(&mut self, id: InstanceId, down_ns: u64) -> Result<(), DataplaneError> {

@@ -29,7 +29,7 @@ use std::{
 
 use ha_common::{
     MonoNs,
-    abi::{Event, InstanceConfig, Reason, Received},
+    abi::{Event, InstanceConfig, Reason, Received, VlanKey},
     gate::{self, Epoch, Lease, MAX_LEASES},
 };
 use ha_core::InstanceId;
@@ -185,6 +185,15 @@ impl Dataplane {
         self.instances.insert(id, *config);
         self.unclaimed.remove(&id);
         Ok(())
+    }
+
+    /// Lets frames with a tag belong to the VLAN's interface.
+    ///
+    /// # Errors
+    ///
+    /// The map is full.
+    pub fn set_vlan(&mut self, key: VlanKey, ifindex: u32) -> Result<(), DataplaneError> {
+        self.loaded.settings.set_vlan(key, ifindex)
     }
 
     /// Writes the priority with which this node competes ([`InstanceConfig::priority`]).

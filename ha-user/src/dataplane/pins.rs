@@ -9,8 +9,8 @@ use std::{
 use aya::maps::MapInfo;
 use ha_common::{
     abi::{
-        ABI_VERSION, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS, MAX_VIPS, Reason,
-        Received, SenderKey, Vip4Key, VridKey,
+        ABI_VERSION, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS, MAX_VIPS,
+        MAX_VLANS, Reason, Received, SenderKey, Vip4Key, VlanKey, VridKey,
     },
     gate::MAX_LEASES,
 };
@@ -54,6 +54,7 @@ pub(super) const PINNED_MAPS: &[PinnedMap] = &[
     hash::<VridKey, u32>("VRIDS", MAX_INSTANCES as usize),
     hash::<Vip4Key, u32>("VIPS", MAX_VIPS as usize),
     hash::<SenderKey, u8>("SENDERS", MAX_SENDERS as usize),
+    hash::<VlanKey, u32>("VLANS", MAX_VLANS as usize),
     array::<Gate>("GATES", MAX_INSTANCES as usize),
     array::<LeaseCell>("LEASES", MAX_INSTANCES as usize * MAX_LEASES),
     array::<Received>("RECEIVED", MAX_INSTANCES as usize),

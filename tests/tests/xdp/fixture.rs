@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ha_common::{
     MonoNs, Nanos,
-    abi::{AdvertWord, CLOSED_SLOT, Event, EventKind, InstanceConfig, Reason},
+    abi::{AdvertWord, CLOSED_SLOT, Event, EventKind, InstanceConfig, Reason, VlanKey},
     gate::{ADVERT_SLOT, Epoch, Lease},
+    wire::ethernet,
 };
 use ha_core::InstanceId;
 use ha_tests::now;
@@ -13,6 +14,10 @@ use ha_user::dataplane::{Dataplane, Mode, Options, Verdict};
 
 /// Where `BPF_PROG_TEST_RUN` says that a frame came in: the loopback interface.
 pub(crate) const LOOPBACK: u32 = 1;
+
+/// The VLAN's interface on which instances are while [`Tags`] lead to it, and one on the way.
+const VLAN_IF: u32 = 4712;
+const SERVICE_IF: u32 = 4713;
 
 /// Multicast, VRRPv3, VRID 51, priority 100, on the loopback interface.
 pub(crate) const V3: InstanceId = InstanceId(0);
@@ -66,6 +71,55 @@ pub(crate) fn config(id: InstanceId) -> InstanceConfig {
         source: OURS,
         interval_centis: if id == V2 { 100 } else { 1 },
         ..InstanceConfig::default()
+    }
+}
+
+/// The tags that frames have, and so the interface that they belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tags {
+    /// None: the interface by which they come.
+    None,
+    /// A priority alone: the same.
+    Priority,
+    /// IEEE 802.1Q: the VLAN's interface.
+    Vlan,
+    /// A priority before that.
+    PriorityVlan,
+    /// IEEE 802.1ad, and 802.1Q in it: an interface on the service VLAN's.
+    Service,
+}
+
+impl Tags {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::None,
+        Self::Priority,
+        Self::Vlan,
+        Self::PriorityVlan,
+        Self::Service,
+    ];
+
+    /// Where the instances are.
+    pub(crate) const fn ifindex(self) -> u32 {
+        match self {
+            Self::None | Self::Priority => LOOPBACK,
+            Self::Vlan | Self::PriorityVlan | Self::Service => VLAN_IF,
+        }
+    }
+
+    /// A frame with the tags.
+    pub(crate) fn put(self, frame: &[u8]) -> Vec<u8> {
+        const PRIORITY: [u8; 4] = [0x81, 0x00, 0xe0, 0x00];
+        const VLAN: [u8; 4] = [0x81, 0x00, 0x60, 0x07];
+        const SERVICE: [u8; 4] = [0x88, 0xa8, 0x00, 0x05];
+        let tags = match self {
+            Self::None => vec![],
+            Self::Priority => vec![PRIORITY],
+            Self::Vlan => vec![VLAN],
+            Self::PriorityVlan => vec![PRIORITY, VLAN],
+            Self::Service => vec![SERVICE, VLAN],
+        };
+        let (stations, rest) = frame.split_at(12);
+        [stations, &tags.concat(), rest].concat()
     }
 }
 
@@ -134,6 +188,7 @@ pub(crate) struct Fixture {
     pub(crate) dataplane: Dataplane,
     /// Of every instance; each reset has its own, as a superseded one stays closed.
     epoch: Epoch,
+    tags: Tags,
 }
 
 impl Fixture {
@@ -145,7 +200,20 @@ impl Fixture {
         let mut fixture = Self {
             dataplane,
             epoch: Epoch(7),
+            tags: Tags::None,
         };
+        for (ifindex, protocol, vid, vlan) in [
+            (LOOPBACK, ethernet::VLAN, 7, VLAN_IF),
+            (LOOPBACK, ethernet::SERVICE_VLAN, 5, SERVICE_IF),
+            (SERVICE_IF, ethernet::VLAN, 7, VLAN_IF),
+        ] {
+            let key = VlanKey {
+                ifindex,
+                protocol,
+                vid,
+            };
+            fixture.dataplane.set_vlan(key, vlan).unwrap();
+        }
         fixture.reset(Gate::Closed);
         fixture
     }
@@ -156,6 +224,9 @@ impl Fixture {
         for id in [V3, V2, UNICAST, ELSEWHERE] {
             self.dataplane.clear_instance(id).unwrap();
             let mut config = config(id);
+            if config.ifindex == LOOPBACK {
+                config.ifindex = self.tags.ifindex();
+            }
             match gate {
                 Gate::HalfOpen => config.leases = 2,
                 Gate::NoLeases => config.leases = 0,
@@ -207,17 +278,21 @@ impl Fixture {
             .collect()
     }
 
-    /// Checks a table; names every row that fails.
+    /// Checks a table, with tags in the frames and without; names every row that fails.
     pub(crate) fn check(
         &mut self,
-        rows: Vec<Row>,
+        rows: &[Row],
         mut run: impl FnMut(&mut Dataplane, &[u8]) -> Verdict,
     ) {
         let mut failures = Vec::new();
-        for row in rows {
+        for (tags, row) in Tags::ALL
+            .into_iter()
+            .flat_map(|tags| rows.iter().map(move |row| (tags, row)))
+        {
+            self.tags = tags;
             self.reset(row.gate);
             let before = self.counts();
-            let verdict = run(&mut self.dataplane, &row.frame);
+            let verdict = run(&mut self.dataplane, &tags.put(&row.frame));
             let counted = self.counted(&before);
             let events: Vec<_> = self
                 .events()
@@ -229,14 +304,14 @@ impl Fixture {
                 .iter()
                 .map(|(id, word)| (EventKind::Advert as u32, id.0, word.0))
                 .collect();
-            let out = row.out.as_ref().unwrap_or(&row.frame);
+            let out = tags.put(row.out.as_ref().unwrap_or(&row.frame));
             if verdict.code != row.code
-                || verdict.frame != *out
+                || verdict.frame != out
                 || counted != [(row.counted, 1)]
                 || events != expected
             {
                 failures.push(format!(
-                    "{} (gate {:?}):\n  code {} (expected {}), counted {counted:?} (expected {:?})\n  \
+                    "{} (gate {:?}, tags {tags:?}):\n  code {} (expected {}), counted {counted:?} (expected {:?})\n  \
                      events {events:x?} (expected {expected:x?})\n  frame {:02x?}\n  expected {out:02x?}",
                     row.name, row.gate, verdict.code, row.code, row.counted, verdict.frame,
                 ));

@@ -129,8 +129,8 @@ pub(crate) fn with_options(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// Puts an IEEE 802.1Q tag into a frame.
+/// Puts an IEEE 802.1Q tag of a VLAN without an interface into a frame.
 pub(crate) fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.splice(12..12, [0x81, 0x00, 0x00, 0x07]);
+    frame.splice(12..12, [0x81, 0x00, 0x00, 0x09]);
     frame
 }

@@ -21,7 +21,7 @@ const CLOSED: [Gate; 5] = [
 ];
 
 fn check(rows: Vec<Row>) {
-    Fixture::new().check(rows, |dataplane, frame| {
+    Fixture::new().check(&rows, |dataplane, frame| {
         dataplane.run_ingress(frame).unwrap()
     });
 }
