@@ -7,7 +7,7 @@
 #![no_main]
 
 use ha_common::{
-    Centis, Priority, Vrid,
+    Address, Centis, Priority, Vrid,
     wire::{
         arp::{self, Arp},
         bfd::{self, Payload},
@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
     let rules = Rules {
         version: if flags & 4 != 0 { 2 } else { 3 },
         unicast: flags & 8 != 0,
-        source: OURS,
+        source: Address::v4(OURS),
         interval_centis: 100,
     };
     // No instance has the VRID 0: such a packet is not parsed further.
@@ -93,7 +93,7 @@ fn rebuild(packet: &[u8], rules: &Rules, vrid: Vrid, advert: &vrrp::Advert) {
         vrid,
         priority: Priority(advert.priority),
         interval: Centis(advert.interval_centis),
-        source: advert.sender,
+        source: header.source,
         destination: if rules.unicast { OURS } else { vrrp::GROUP },
         addresses: &addresses,
     };

@@ -1,9 +1,9 @@
 //! The BPF maps' layouts: one definition for both sides.
 //!
-//! Multi-byte values are in host order unless a name says `_be`. Addresses are byte arrays in network
+//! Multi-byte values are in host order unless a name says `_be`. Addresses are [`Address`], in network
 //! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
 
-use crate::{units::MonoNs, wire::vrrp::Rules};
+use crate::{Address, units::MonoNs, wire::vrrp::Rules};
 
 /// Grows with every change of a map's layout; pinned maps of another version are not adopted.
 pub const ABI_VERSION: u32 = 2;
@@ -61,9 +61,9 @@ pub struct VlanKey {
     pub vid: u16,
 }
 
-/// Key of `VIPS` (IPv4): the address itself. A packet for it that arrives by another interface that has
-/// the programs meets the same gate.
-pub type Vip4Key = [u8; 4];
+/// Key of `VIPS`: the address itself. A packet for it that arrives by another interface that has the programs
+/// meets the same gate.
+pub type VipKey = Address;
 
 /// Key of `SENDERS`: a unicast peer from which an instance takes adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +71,22 @@ pub type Vip4Key = [u8; 4];
 pub struct SenderKey {
     /// The instance's slot.
     pub instance: u32,
-    /// IPv4 address.
-    pub address: [u8; 4],
+    /// Zero.
+    pub _pad: u32,
+    /// Its address.
+    pub address: Address,
+}
+
+impl SenderKey {
+    /// The key of one sender.
+    #[must_use]
+    pub const fn new(instance: u32, address: Address) -> Self {
+        Self {
+            instance,
+            _pad: 0,
+            address,
+        }
+    }
 }
 
 /// Value of `INSTANCES`, written by the daemon only.
@@ -93,14 +107,14 @@ pub struct InstanceConfig {
     pub unicast: u8,
     /// The MAC address that answers for the VIPs.
     pub mac: [u8; 6],
-    /// Zero.
-    pub _pad: [u8; 2],
-    /// The source address of this node's adverts: decides at equal priority.
-    pub source: [u8; 4],
     /// VRRPv2 only: adverts with another interval are discarded (RFC 3768 section 7.1), in centiseconds.
     pub interval_centis: u16,
+    /// 4 or 6: the family of its adverts. Its VIPs may be of both.
+    pub family: u8,
     /// Zero.
-    pub _pad2: [u8; 2],
+    pub _pad: [u8; 3],
+    /// The source address of this node's adverts: decides at equal priority.
+    pub source: Address,
 }
 
 impl InstanceConfig {
@@ -144,16 +158,30 @@ pub struct LeaseCell {
 pub struct Received {
     /// When the last valid advert with a priority other than 0 came.
     pub last_ns: u64,
-    /// What it said, as [`AdvertWord`]; 0 = nothing was received yet.
+    /// Odd while `last_word` and `sender` are being written, another number afterwards: whoever reads them
+    /// between two equal, even numbers has both of one advert.
+    pub sequence: u64,
+    /// What the last advert said, as [`AdvertWord`]; 0 = nothing was received yet.
     pub last_word: u64,
+    /// Who said it.
+    pub sender: Address,
     /// Valid adverts so far (of one sender: exact; of several CPUs at once: approximate).
     pub adverts: u64,
     /// Start of the event budget's window.
     pub window_ns: u64,
     /// Events reported in that window.
     pub window_events: u64,
-    /// Zero.
-    pub _pad: [u64; 3],
+}
+
+impl Received {
+    /// What the last advert said.
+    #[must_use]
+    pub const fn said(&self) -> Said {
+        Said {
+            sender: self.sender,
+            word: AdvertWord(self.last_word),
+        }
+    }
 }
 
 /// Value of `WATCH_CONFIG`: what the kernel's silence timer waits for, written by the daemon only.
@@ -164,7 +192,16 @@ pub struct WatchConfig {
     pub down_ns: u64,
 }
 
-/// What an advert said, in one word that is compared and stored at once.
+/// What an advert said, and who: only true together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Source address.
+    pub sender: Address,
+    /// The rest.
+    pub word: AdvertWord,
+}
+
+/// What an advert said, but for its sender, in one word that is compared and stored at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct AdvertWord(pub u64);
@@ -177,14 +214,13 @@ impl AdvertWord {
     /// Packs what an advert said. `interval_centis` has 12 bits on the wire (v3) or is `seconds × 100`
     /// (v2, 15 bits).
     #[must_use]
-    pub const fn new(sender: [u8; 4], priority: u8, interval_centis: u16, from_had: bool) -> Self {
+    pub const fn new(priority: u8, interval_centis: u16, from_had: bool) -> Self {
         let mut word = Self::VALID;
         if from_had {
             word |= Self::FROM_HAD;
         }
         word |= (priority as u64) << 48;
         word |= ((interval_centis & 0x7fff) as u64) << 32;
-        word |= u32::from_be_bytes(sender) as u64;
         Self(word)
     }
 
@@ -211,16 +247,6 @@ impl AdvertWord {
     #[must_use]
     pub const fn has_pseudo_header(self) -> bool {
         self.0 & Self::PSEUDO_HEADER != 0
-    }
-
-    /// Source address.
-    #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low 32 bits are the address"
-    )]
-    pub const fn sender(self) -> [u8; 4] {
-        (self.0 as u32).to_be_bytes()
     }
 
     /// Priority.
@@ -273,6 +299,8 @@ pub struct Event {
     pub word: u64,
     /// When the event was made.
     pub made_ns: u64,
+    /// Who sent the advert.
+    pub sender: Address,
 }
 
 impl Event {
@@ -284,8 +312,11 @@ impl Event {
 
     /// What the advert said.
     #[must_use]
-    pub const fn advert(&self) -> AdvertWord {
-        AdvertWord(self.word)
+    pub const fn said(&self) -> Said {
+        Said {
+            sender: self.sender,
+            word: AdvertWord(self.word),
+        }
     }
 
     /// Reads an entry of the ring buffer; `None` if it has another length.
@@ -293,7 +324,7 @@ impl Event {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; size_of::<Self>()] = bytes.try_into().ok()?;
         let (words, _) = bytes.as_chunks::<8>();
-        let &[first, stamp, word, made] = words else {
+        let &[first, stamp, word, made, high, low] = words else {
             return None;
         };
         let [k0, k1, k2, k3, i0, i1, i2, i3] = first;
@@ -303,6 +334,7 @@ impl Event {
             stamp_ns: u64::from_ne_bytes(stamp),
             word: u64::from_ne_bytes(word),
             made_ns: u64::from_ne_bytes(made),
+            sender: Address::from_words([high, low].map(u64::from_ne_bytes)),
         })
     }
 }
@@ -428,13 +460,13 @@ reasons! {
 const _: () = {
     assert!(size_of::<VridKey>() == 8);
     assert!(size_of::<VlanKey>() == 8);
-    assert!(size_of::<SenderKey>() == 8);
-    assert!(size_of::<InstanceConfig>() == 28);
+    assert!(size_of::<SenderKey>() == 24);
+    assert!(size_of::<InstanceConfig>() == 40);
     assert!(size_of::<Gate>() == 64);
     assert!(size_of::<LeaseCell>() == 64);
     assert!(size_of::<Received>() == 64);
     assert!(size_of::<WatchConfig>() == 8);
-    assert!(size_of::<Event>() == 32);
+    assert!(size_of::<Event>() == 48);
 };
 
 #[cfg(test)]
@@ -456,12 +488,11 @@ mod tests {
 
     #[test]
     fn advert_word_keeps_what_it_was_given() {
-        let word = AdvertWord::new([192, 168, 33, 102], 254, 4095, true);
+        let word = AdvertWord::new(254, 4095, true);
         assert!(word.is_valid() && word.from_had());
-        assert_eq!(word.sender(), [192, 168, 33, 102]);
         assert_eq!(word.priority(), 254);
         assert_eq!(word.interval_centis(), 4095);
-        assert!(!AdvertWord::new([0; 4], 0, 0, false).from_had());
+        assert!(!AdvertWord::new(0, 0, false).from_had());
         assert!(!AdvertWord(0).is_valid());
         assert!(!word.has_pseudo_header());
         let word = word.with_pseudo_header();
@@ -471,21 +502,23 @@ mod tests {
 
     #[test]
     fn events_are_read_as_they_lie_in_memory() {
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 48];
         bytes[..4].copy_from_slice(&2_u32.to_ne_bytes());
         bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());
         bytes[8..16].copy_from_slice(&11_u64.to_ne_bytes());
         bytes[16..24].copy_from_slice(&12_u64.to_ne_bytes());
-        bytes[24..].copy_from_slice(&13_u64.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&13_u64.to_ne_bytes());
+        bytes[42..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
         let expected = Event {
             kind: EventKind::Silence as u32,
             instance: 7,
             stamp_ns: 11,
             word: 12,
             made_ns: 13,
+            sender: Address::v4([10, 0, 0, 1]),
         };
         assert_eq!(Event::from_bytes(&bytes), Some(expected));
-        assert_eq!(Event::from_bytes(&bytes[..31]), None);
+        assert_eq!(Event::from_bytes(&bytes[..47]), None);
         assert_eq!(EventKind::from_u32(expected.kind), Some(EventKind::Silence));
     }
 

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+mod address;
 pub mod gate;
 pub mod lease;
 #[cfg(feature = "user")]
@@ -15,4 +16,5 @@ pub mod siphash;
 pub mod units;
 pub mod wire;
 
+pub use address::Address;
 pub use units::{Centis, MonoNs, Nanos, Priority, Vrid};

@@ -2,8 +2,11 @@
 
 #![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
 
-use crate::abi::{
-    Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
+use crate::{
+    Address,
+    abi::{
+        Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
+    },
 };
 
 macro_rules! pod {
@@ -17,6 +20,7 @@ macro_rules! pod {
 }
 
 pod!(
+    Address,
     VridKey,
     SenderKey,
     VlanKey,

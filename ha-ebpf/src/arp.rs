@@ -1,6 +1,7 @@
 //! ARP: only an open gate answers for a VIP (RFC 826, RFC 5227).
 
 use ha_common::{
+    Address,
     abi::Reason,
     wire::{
         arp::{self, Arp},
@@ -18,7 +19,8 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
     };
     // Sender and target alike: an announcement. Nobody answers it, and the neighbour table learns.
     let announcement = arp.sender_ip == arp.target_ip;
-    if !announcement && let Some((slot, config)) = maps::instance_of_vip(arp.target_ip) {
+    if !announcement && let Some((slot, config)) = maps::instance_of_vip(Address::v4(arp.target_ip))
+    {
         if arp.operation != arp::REQUEST {
             return if gate::is_open(slot, config.leases, gate::now()) {
                 Reason::PassVipOpen
@@ -37,7 +39,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
         }
         return answer(frame, &arp, config.mac);
     }
-    if maps::instance_of_vip(arp.sender_ip).is_some() {
+    if maps::instance_of_vip(Address::v4(arp.sender_ip)).is_some() {
         return Reason::PassArpFromVip;
     }
     Reason::PassArp

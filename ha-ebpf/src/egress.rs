@@ -2,6 +2,7 @@
 
 use aya_ebpf::programs::TcContext;
 use ha_common::{
+    Address,
     abi::{InstanceConfig, Reason},
     wire::{
         arp::{self, Arp},
@@ -61,7 +62,7 @@ fn packet(ctx: &TcContext, start: usize) -> Reason {
     let Some(header) = Header::parse(&header) else {
         return Reason::EgressOther;
     };
-    match maps::instance_of_vip(header.source) {
+    match maps::instance_of_vip(Address::v4(header.source)) {
         None => Reason::EgressOther,
         // An address owner's adverts have the VIP as source, and are how it gets the gate open.
         Some(_) if header.protocol == vrrp::PROTOCOL => Reason::EgressOther,
@@ -74,7 +75,7 @@ fn claim(ctx: &TcContext, start: usize) -> Reason {
     let Ok(bytes) = ctx.load::<[u8; arp::PACKET_LEN]>(start) else {
         return Reason::EgressOther;
     };
-    match Arp::parse(&bytes).and_then(|arp| maps::instance_of_vip(arp.sender_ip)) {
+    match Arp::parse(&bytes).and_then(|arp| maps::instance_of_vip(Address::v4(arp.sender_ip))) {
         None => Reason::EgressOther,
         Some(instance) => guard(instance, Reason::EgressArpClosed),
     }

@@ -1,6 +1,7 @@
 //! IPv4: adverts are taken, and only an open gate lets packets to a VIP in.
 
 use ha_common::{
+    Address,
     abi::Reason,
     wire::{
         ipv4::{self, Header},
@@ -26,7 +27,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
             Err(reason) => otherwise = reason,
         }
     }
-    match maps::instance_of_vip(header.destination) {
+    match maps::instance_of_vip(Address::v4(header.destination)) {
         None => otherwise,
         Some((slot, config)) if gate::is_open(slot, config.leases, gate::now()) => {
             Reason::PassVipOpen

@@ -14,6 +14,7 @@ mod gate;
 mod ipv4;
 mod maps;
 mod packet;
+mod said;
 mod vrrp;
 mod watch;
 

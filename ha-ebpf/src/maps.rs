@@ -11,7 +11,7 @@ use aya_ebpf::{
 use ha_common::{
     abi::{
         EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
-        MAX_VIPS, MAX_VLANS, Reason, Received, SenderKey, Vip4Key, VlanKey, VridKey, WatchConfig,
+        MAX_VIPS, MAX_VLANS, Reason, Received, SenderKey, VipKey, VlanKey, VridKey, WatchConfig,
     },
     gate::MAX_LEASES,
 };
@@ -30,7 +30,7 @@ pub(crate) static VRIDS: HashMap<VridKey, u32, { MAX_INSTANCES as usize }, ON_DE
 
 /// VIP → slot.
 #[btf_map]
-pub(crate) static VIPS: HashMap<Vip4Key, u32, { MAX_VIPS as usize }, ON_DEMAND> = HashMap::new();
+pub(crate) static VIPS: HashMap<VipKey, u32, { MAX_VIPS as usize }, ON_DEMAND> = HashMap::new();
 
 /// Allowed unicast senders.
 #[btf_map]
@@ -90,7 +90,7 @@ pub(crate) fn report(event: Event) {
 
 /// The instance that a VIP belongs to.
 #[inline(always)]
-pub(crate) fn instance_of_vip(address: Vip4Key) -> Option<(u32, &'static InstanceConfig)> {
+pub(crate) fn instance_of_vip(address: VipKey) -> Option<(u32, &'static InstanceConfig)> {
     // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
     let slot = *unsafe { VIPS.get(address) }?;
     Some((slot, INSTANCES.get(slot)?))

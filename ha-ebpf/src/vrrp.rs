@@ -1,10 +1,10 @@
 //! VRRP: adverts are checked, stamped and counted; the daemon hears only of what changes something.
 
 use ha_common::{
-    MonoNs,
+    Address, MonoNs,
     abi::{
-        AdvertWord, EVENT_BUDGET, EVENT_WINDOW_NS, Event, EventKind, InstanceConfig, Reason,
-        Received, SenderKey, VridKey,
+        EVENT_BUDGET, EVENT_WINDOW_NS, Event, EventKind, InstanceConfig, Reason, Received,
+        SenderKey, VridKey,
     },
     wire::{
         checksum::{self, Sum},
@@ -17,7 +17,7 @@ use crate::{
     frame::Frame,
     gate,
     maps::{self, INSTANCES, RECEIVED, SENDERS, VRIDS},
-    watch,
+    said, watch,
 };
 
 /// Judges a VRRP packet. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
@@ -32,7 +32,7 @@ pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> 
     let key = VridKey {
         ifindex: frame.ifindex,
         vrid: vrrp::vrid(head),
-        family: 4,
+        family: ipv4::VERSION,
         _pad: [0; 2],
     };
     // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
@@ -60,10 +60,7 @@ fn check(
     let rules = config.rules();
     let claim = Claim::check(ip, head, &rules)?;
     if rules.unicast {
-        let key = SenderKey {
-            instance: slot,
-            address: ip.source,
-        };
+        let key = SenderKey::new(slot, Address::v4(ip.source));
         // SAFETY: only whether there is a value matters.
         if unsafe { SENDERS.get(key) }.is_none() {
             return Err(Reject::Sender);
@@ -122,18 +119,13 @@ fn take(slot: u32, config: &InstanceConfig, advert: &Advert) -> Reason {
 #[inline(always)]
 fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, eager: bool) {
     // SAFETY: field addresses within a map value.
-    let (last_ns, last_word, adverts) = unsafe {
-        (
-            &raw mut (*received).last_ns,
-            &raw mut (*received).last_word,
-            &raw mut (*received).adverts,
-        )
-    };
-    let word = advert.word();
+    let (last_ns, adverts) =
+        unsafe { (&raw mut (*received).last_ns, &raw mut (*received).adverts) };
+    let said = advert.said();
     let release = advert.priority == 0;
-    let changed = AdvertWord(maps::load(last_word)) != word;
+    let changed = said::peek(received) != said;
     if changed {
-        maps::store(last_word, word.0);
+        said::write(received, &said);
     }
     maps::store(adverts, maps::load(adverts) + 1);
     if !release {
@@ -145,8 +137,9 @@ fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, eage
             kind: EventKind::Advert as u32,
             instance: slot,
             stamp_ns: now.0,
-            word: word.0,
+            word: said.word.0,
             made_ns: now.0,
+            sender: said.sender,
         });
     }
 }

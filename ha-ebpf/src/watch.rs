@@ -25,6 +25,7 @@ use ha_common::{
 use crate::{
     gate,
     maps::{self, RECEIVED, WATCH_CONFIG},
+    said,
 };
 
 /// `CLOCK_MONOTONIC` of `bpf_timer_init`.
@@ -137,14 +138,8 @@ extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) 
     let Some(received) = RECEIVED.get_ptr(slot) else {
         return 0;
     };
-    // SAFETY: field addresses within a map value.
-    let (last_ns, last_word) = unsafe {
-        (
-            &raw const (*received).last_ns,
-            &raw const (*received).last_word,
-        )
-    };
-    let last = MonoNs(maps::load(last_ns));
+    // SAFETY: a field's address within a map value.
+    let last = MonoNs(maps::load(unsafe { &raw const (*received).last_ns }));
     let now = gate::now();
     // Saturating: the stamp may be another CPU's, and later than `now` was read.
     let silent = now.since(last);
@@ -155,12 +150,14 @@ extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) 
         return 0;
     }
     maps::count(Reason::SilenceReported);
+    let said = said::read(received);
     maps::report(Event {
         kind: EventKind::Silence as u32,
         instance: slot,
         stamp_ns: last.0,
-        word: maps::load(last_word),
+        word: said.word.0,
         made_ns: now.0,
+        sender: said.sender,
     });
     0
 }

@@ -2,6 +2,9 @@
 
 use super::checksum::Sum;
 
+/// The header's version, by which maps and settings name the family.
+pub const VERSION: u8 = 4;
+
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
 
@@ -42,7 +45,7 @@ impl Header {
     #[must_use]
     pub const fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let header_len = (bytes[0] & 0x0f) * 4;
-        if bytes[0] >> 4 != 4 || header_len < 20 {
+        if bytes[0] >> 4 != VERSION || header_len < 20 {
             return None;
         }
         let flags = u16::from_be_bytes([bytes[6], bytes[7]]);

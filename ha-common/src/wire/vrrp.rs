@@ -8,7 +8,8 @@ use super::{
     ipv4,
 };
 use crate::{
-    abi::{AdvertWord, Reason},
+    Address,
+    abi::{AdvertWord, Reason, Said},
     units::{Centis, Priority, Vrid},
 };
 
@@ -56,7 +57,7 @@ pub struct Rules {
     /// Adverts are for our own address only, else for [`GROUP`] only.
     pub unicast: bool,
     /// Our own source address.
-    pub source: [u8; 4],
+    pub source: Address,
     /// VRRPv2 only: the interval that every router must have, in centiseconds.
     pub interval_centis: u16,
 }
@@ -128,7 +129,7 @@ impl Reject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advert {
     /// Source address.
-    pub sender: [u8; 4],
+    pub sender: Address,
     /// 2 or 3.
     pub version: u8,
     /// Virtual Router Identifier.
@@ -146,28 +147,24 @@ pub struct Advert {
 }
 
 impl Advert {
-    /// In one word.
+    /// What the maps keep of it.
     #[must_use]
-    pub const fn word(&self) -> AdvertWord {
-        let word = AdvertWord::new(
-            self.sender,
-            self.priority,
-            self.interval_centis,
-            self.from_had,
-        );
-        match self.dialect {
-            Dialect::Plain => word,
-            Dialect::PseudoHeader => word.with_pseudo_header(),
+    pub const fn said(&self) -> Said {
+        let word = AdvertWord::new(self.priority, self.interval_centis, self.from_had);
+        Said {
+            sender: self.sender,
+            word: match self.dialect {
+                Dialect::Plain => word,
+                Dialect::PseudoHeader => word.with_pseudo_header(),
+            },
         }
     }
 
     /// Whether it beats a router of this priority and source address (RFC 9568 section 6.4.3: higher
     /// priority, or equal priority and the greater address).
     #[must_use]
-    pub const fn outranks(&self, priority: u8, source: [u8; 4]) -> bool {
-        self.priority > priority
-            || self.priority == priority
-                && u32::from_be_bytes(self.sender) > u32::from_be_bytes(source)
+    pub const fn outranks(&self, priority: u8, source: Address) -> bool {
+        self.priority > priority || self.priority == priority && self.sender.exceeds(source)
     }
 }
 
@@ -175,6 +172,7 @@ impl Advert {
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     advert: Advert,
+    source: [u8; 4],
     destination: [u8; 4],
     message_len: u16,
 }
@@ -194,7 +192,8 @@ impl Claim {
         if ip.fragment {
             return Err(Reject::Fragment);
         }
-        if same(ip.source, rules.source) {
+        let sender = Address::v4(ip.source);
+        if sender.is(rules.source) {
             return Err(Reject::Own);
         }
         if ip.ttl != TTL {
@@ -236,13 +235,17 @@ impl Claim {
         if interval_centis == 0 {
             return Err(Reject::Interval);
         }
-        let expected = if rules.unicast { rules.source } else { GROUP };
-        if !same(ip.destination, expected) {
+        let expected = if rules.unicast {
+            rules.source
+        } else {
+            Address::v4(GROUP)
+        };
+        if !Address::v4(ip.destination).is(expected) {
             return Err(Reject::Destination);
         }
         Ok(Self {
             advert: Advert {
-                sender: ip.source,
+                sender,
                 version,
                 vrid: vrid(head),
                 priority: head[2],
@@ -251,6 +254,7 @@ impl Claim {
                 from_had: ip.dont_fragment && ip.identification == HAD_MARK,
                 dialect: Dialect::Plain,
             },
+            source: ip.source,
             destination: ip.destination,
             message_len,
         })
@@ -274,7 +278,7 @@ impl Claim {
         if self.advert.version == 2 {
             return Err(Reject::Checksum);
         }
-        let sum = pseudo_header(self.advert.sender, self.destination, self.message_len)
+        let sum = pseudo_header(self.source, self.destination, self.message_len)
             .half(message_sum.to_be_bytes());
         if sum.folded() != checksum::VALID {
             return Err(Reject::Checksum);
@@ -282,11 +286,6 @@ impl Claim {
         self.advert.dialect = Dialect::PseudoHeader;
         Ok(self.advert)
     }
-}
-
-/// Arrays cannot be compared in a `const fn`.
-const fn same(a: [u8; 4], b: [u8; 4]) -> bool {
-    u32::from_ne_bytes(a) == u32::from_ne_bytes(b)
 }
 
 const fn pseudo_header(source: [u8; 4], destination: [u8; 4], message_len: u16) -> Sum {
@@ -333,11 +332,11 @@ pub fn vrid_of(packet: &[u8]) -> Result<u8, Reject> {
 pub fn parse(
     packet: &[u8],
     rules: &Rules,
-    allowed: impl FnOnce([u8; 4]) -> bool,
+    allowed: impl FnOnce(Address) -> bool,
 ) -> Result<Advert, Reject> {
     let (ip, head) = headers(packet)?;
     let claim = Claim::check(&ip, head, rules)?;
-    if rules.unicast && !allowed(ip.source) {
+    if rules.unicast && !allowed(Address::v4(ip.source)) {
         return Err(Reject::Sender);
     }
     let (header, rest) = packet

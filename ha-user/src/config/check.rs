@@ -1,10 +1,10 @@
 //! What is only wrong in combination: duplicates, networks, intervals, groups, senders.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, os::unix::ffi::OsStrExt as _};
+use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt as _};
 
 use ha_common::{Nanos, Priority, Vrid, abi};
 use ha_core::Version;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{
     Addresses, Config, Instance, Taken,
@@ -145,7 +145,7 @@ fn vrids(reader: &Reader<'_>, instances: &[DraftInstance]) {
 }
 
 fn vips(reader: &Reader<'_>, instances: &[DraftInstance]) {
-    let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for instance in instances {
         if instance.vips.len() > usize::from(u8::MAX) {
             reader.fail(
@@ -298,7 +298,7 @@ fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
 
 fn peers(reader: &Reader<'_>, instance: &DraftInstance) {
     let key = || format!("{}, peers", instance.place);
-    let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for peer in &instance.peers {
         if instance
             .source
@@ -343,11 +343,11 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
         .as_ref()
         .and_then(|interface| addresses(&interface.value))
         .unwrap_or_default();
-    let is_vip = |address: Ipv4Addr| instance.vips.iter().any(|vip| vip.value.addr() == address);
+    let is_vip = |address: IpAddr| instance.vips.iter().any(|vip| vip.value.addr() == address);
     let own = distinct(
         instance.source.iter().map(|source| source.value).chain(
             live.iter()
-                .map(Ipv4Net::addr)
+                .map(IpNet::addr)
                 .filter(|address| !is_vip(*address)),
         ),
     );
@@ -360,7 +360,7 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
             format!("the interface does not have the address {}", source.value),
             format!(
                 "write one that it has: {}",
-                list(&distinct(live.iter().map(Ipv4Net::addr)))
+                list(&distinct(live.iter().map(IpNet::addr)))
             ),
         );
     }
@@ -383,7 +383,7 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
     }
     for vip in &instance.vips {
         let inside = own.iter().any(|address| vip.value.contains(address));
-        if vip.value.prefix_len() < 32 && !inside {
+        if vip.value.prefix_len() < vip.value.max_prefix_len() && !inside {
             reader.fail(
                 vip.offset,
                 format!("{}, vips", instance.place),
@@ -441,7 +441,7 @@ fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Take
 }
 
 /// Each once, in their order: the source is one of the interface's, and that can have one in two networks.
-fn distinct(addresses: impl Iterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
+fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut seen = Vec::new();
     for address in addresses {
         if !seen.contains(&address) {
@@ -451,7 +451,7 @@ fn distinct(addresses: impl Iterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
     seen
 }
 
-fn list(addresses: &[Ipv4Addr]) -> String {
+fn list(addresses: &[IpAddr]) -> String {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     addresses.join(", ")
 }

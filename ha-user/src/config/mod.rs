@@ -12,13 +12,13 @@ mod reader;
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use ha_common::{Nanos, Priority, Vrid};
+use ha_common::{Nanos, Priority, Vrid, wire::ipv4};
 use ha_core::{Version, config::AnnounceConfig};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 pub use self::diagnostic::{ConfigError, Diagnostic};
 
@@ -85,6 +85,35 @@ pub enum Checksum {
     PseudoHeader,
 }
 
+/// The family of an instance's adverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// As it stands in IP headers and in the maps.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::V4 => ipv4::VERSION,
+            Self::V6 => 6,
+        }
+    }
+}
+
 /// `[[instance]]`: one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -104,25 +133,48 @@ pub struct Instance {
     pub preempt_delay: Nanos,
     /// Between two adverts.
     pub advert_interval: Nanos,
-    /// Source of this node's adverts; `None` = the interface's first IPv4 address.
-    pub source: Option<Ipv4Addr>,
+    /// Source of this node's adverts; `None` = the interface's first address of the family.
+    pub source: Option<IpAddr>,
     /// Unicast peers; empty = multicast.
-    pub peers: Vec<Ipv4Addr>,
+    pub peers: Vec<IpAddr>,
     /// Checksum dialect of what is sent; both are accepted.
     pub checksum: Checksum,
     /// Virtual addresses with their networks.
-    pub vips: Vec<Ipv4Net>,
+    pub vips: Vec<IpNet>,
     /// Index into [`Config::groups`].
     pub group: Option<usize>,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
 }
 
+impl Instance {
+    /// Which family its adverts are of: that of its source or peers, else IPv4 if it has such a VIP.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        family(
+            self.source.iter().chain(&self.peers).copied(),
+            self.vips.iter().map(IpNet::addr),
+        )
+    }
+}
+
+/// See [`Instance::family`].
+fn family(
+    mut chosen: impl Iterator<Item = IpAddr>,
+    mut vips: impl Iterator<Item = IpAddr>,
+) -> Family {
+    match chosen.next() {
+        Some(address) => Family::of(address),
+        None if vips.any(|vip| vip.is_ipv4()) => Family::V4,
+        None => Family::V6,
+    }
+}
+
 /// The addresses of an interface, to check VIPs against; `None` = not known (there is no such interface).
-pub type Addresses<'a> = &'a dyn Fn(&str) -> Option<Vec<Ipv4Net>>;
+pub type Addresses<'a> = &'a dyn Fn(&str) -> Option<Vec<IpNet>>;
 
 /// Whether an interface has an address that is not one that `had` put there.
-pub type Taken<'a> = &'a dyn Fn(&str, Ipv4Addr) -> bool;
+pub type Taken<'a> = &'a dyn Fn(&str, IpAddr) -> bool;
 
 /// Reads and validates a file.
 ///

@@ -1,10 +1,14 @@
 //! From the file's text to values, each with its place: names, types and ranges.
 
-use std::{net::Ipv4Addr, path::PathBuf, str::FromStr as _};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    str::FromStr as _,
+};
 
 use ha_common::Nanos;
 use ha_core::{Version, config::AnnounceConfig};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeTable;
 
 use super::{
@@ -39,10 +43,10 @@ pub(super) struct DraftInstance {
     pub(super) preempt: At<bool>,
     pub(super) preempt_delay: Nanos,
     pub(super) advert_interval: Option<At<Nanos>>,
-    pub(super) source: Option<At<Ipv4Addr>>,
-    pub(super) peers: Vec<At<Ipv4Addr>>,
+    pub(super) source: Option<At<IpAddr>>,
+    pub(super) peers: Vec<At<IpAddr>>,
     pub(super) checksum: Checksum,
-    pub(super) vips: Vec<At<Ipv4Net>>,
+    pub(super) vips: Vec<At<IpNet>>,
     pub(super) group: Option<At<String>>,
     pub(super) announce: AnnounceConfig,
 }
@@ -282,7 +286,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
     }
 }
 
-fn peers(section: &Section<'_>) -> Vec<At<Ipv4Addr>> {
+fn peers(section: &Section<'_>) -> Vec<At<IpAddr>> {
     let Some(list) = section.strings("peers") else {
         return Vec::new();
     };
@@ -305,7 +309,7 @@ fn peers(section: &Section<'_>) -> Vec<At<Ipv4Addr>> {
         .collect()
 }
 
-fn vips(section: &Section<'_>) -> Vec<At<Ipv4Net>> {
+fn vips(section: &Section<'_>) -> Vec<At<IpNet>> {
     let Some(list) = section.require("vips", section.strings("vips"), "[\"192.168.33.100/24\"]")
     else {
         return Vec::new();
@@ -329,7 +333,7 @@ fn vips(section: &Section<'_>) -> Vec<At<Ipv4Net>> {
         .collect()
 }
 
-fn vip(section: &Section<'_>, text: &At<String>) -> Option<Ipv4Net> {
+fn vip(section: &Section<'_>, text: &At<String>) -> Option<IpNet> {
     let fail = |message: String, fix: &str| {
         section.fail(text.offset, "vips", message, fix);
     };
@@ -379,7 +383,7 @@ fn vip(section: &Section<'_>, text: &At<String>) -> Option<Ipv4Net> {
         );
         return None;
     }
-    Some(vip)
+    Some(vip.into())
 }
 
 fn announce(section: &Section<'_>) -> AnnounceConfig {

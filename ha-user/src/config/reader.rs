@@ -3,7 +3,13 @@
 //! A walker of our own instead of serde, because serde ends at the first unknown key or wrong type and
 //! knows no line of a value that is only wrong together with another one.
 
-use std::{cell::RefCell, net::Ipv4Addr, ops::Range, str::FromStr as _, time::Duration};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+    str::FromStr as _,
+    time::Duration,
+};
 
 use ha_common::Nanos;
 use toml::{
@@ -258,7 +264,7 @@ impl<'a> Section<'a> {
     }
 
     /// An IPv4 address as a string.
-    pub(super) fn address(&self, key: &str) -> Option<At<Ipv4Addr>> {
+    pub(super) fn address(&self, key: &str) -> Option<At<IpAddr>> {
         let text = self.string(key)?;
         let address = self.parse_address(key, &text)?;
         Some(At {
@@ -267,9 +273,9 @@ impl<'a> Section<'a> {
         })
     }
 
-    pub(super) fn parse_address(&self, key: &str, text: &At<String>) -> Option<Ipv4Addr> {
+    pub(super) fn parse_address(&self, key: &str, text: &At<String>) -> Option<IpAddr> {
         match Ipv4Addr::from_str(&text.value) {
-            Ok(address) if is_host(address) => Some(address),
+            Ok(address) if is_host(address) => Some(address.into()),
             Ok(address) => {
                 self.fail(
                     text.offset,

@@ -1,8 +1,8 @@
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use ha_common::{Nanos, Priority};
 use ha_core::Version;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{Checksum, Config, ConfigError, Mode, diagnostic::Diagnostic, load, parse_and_check};
 
@@ -15,11 +15,11 @@ source = "192.168.33.101"
 vips = ["192.168.33.100/24"]
 "#;
 
-fn absent(_interface: &str) -> Option<Vec<Ipv4Net>> {
+fn absent(_interface: &str) -> Option<Vec<IpNet>> {
     None
 }
 
-fn free(_interface: &str, _address: Ipv4Addr) -> bool {
+fn free(_interface: &str, _address: IpAddr) -> bool {
     false
 }
 
@@ -415,8 +415,8 @@ fn live_addresses_are_used_where_the_interface_is_there() {
 
 #[test]
 fn a_vip_that_is_an_ordinary_address() {
-    let taken = |interface: &str, address: Ipv4Addr| {
-        interface == "eth0" && address == Ipv4Addr::new(192, 168, 33, 100)
+    let taken = |interface: &str, address: IpAddr| {
+        interface == "eth0" && address == IpAddr::from([192, 168, 33, 100])
     };
     insta::assert_snapshot!(shown(
         parse_and_check(GOOD, &absent, &taken).expect_err("somebody has it")

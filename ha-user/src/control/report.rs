@@ -1,10 +1,6 @@
 //! What the daemon reports. The JSON of `hactl --json` is exactly this.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -127,9 +123,9 @@ pub struct InstanceReport {
     /// The node that is Active, if another one was heard.
     pub active_peer: Option<IpAddr>,
     /// Source of this node's adverts, once known.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Unicast peers; empty = multicast.
-    pub peers: Vec<Ipv4Addr>,
+    pub peers: Vec<IpAddr>,
     /// Adverts sent.
     pub adverts_sent: u64,
     /// Valid adverts received.

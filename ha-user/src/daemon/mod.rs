@@ -9,7 +9,7 @@ mod start;
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -117,7 +117,7 @@ fn check_beside(file: &Path, memory: &Memory) -> Result<Config, ConfigError> {
 }
 
 /// Whether an interface has an address that no run of this daemon may have put there.
-fn taken(table: &Table, memory: &Memory) -> impl Fn(&str, Ipv4Addr) -> bool {
+fn taken(table: &Table, memory: &Memory) -> impl Fn(&str, IpAddr) -> bool {
     |interface, address| {
         let link = table.by_name(interface);
         link.is_some_and(|link| link.has(address)) && !memory.has(interface, address)

@@ -1,13 +1,14 @@
 //! The maps that hold settings: written by the daemon only, by map updates.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData, MapError},
 };
-use ha_common::abi::{
-    CLOSED_SLOT, InstanceConfig, SenderKey, Vip4Key, VlanKey, VridKey, WatchConfig,
+use ha_common::{
+    Address,
+    abi::{CLOSED_SLOT, InstanceConfig, SenderKey, VipKey, VlanKey, VridKey, WatchConfig},
 };
 use ha_core::InstanceId;
 
@@ -17,7 +18,7 @@ use super::{DataplaneError, loader};
 pub(super) struct Settings {
     instances: Array<MapData, InstanceConfig>,
     vrids: HashMap<MapData, VridKey, u32>,
-    vips: HashMap<MapData, Vip4Key, u32>,
+    vips: HashMap<MapData, VipKey, u32>,
     senders: HashMap<MapData, SenderKey, u8>,
     vlans: HashMap<MapData, VlanKey, u32>,
     watch: Array<MapData, WatchConfig>,
@@ -71,15 +72,16 @@ impl Settings {
         &mut self,
         id: InstanceId,
         config: &InstanceConfig,
-        vips: &[Ipv4Addr],
-        senders: &[Ipv4Addr],
+        vips: &[IpAddr],
+        senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
         self.set_config(id, config)?;
         for vip in vips {
-            insert(&mut self.vips, "VIPS", vip.octets(), id.0)?;
+            insert(&mut self.vips, "VIPS", (*vip).into(), id.0)?;
         }
         for sender in senders {
-            insert(&mut self.senders, "SENDERS", sender_key(id, sender), 1)?;
+            let key = SenderKey::new(id.0, (*sender).into());
+            insert(&mut self.senders, "SENDERS", key, 1)?;
         }
         insert(&mut self.vrids, "VRIDS", vrid_key(config), id.0)?;
         self.retain(id, vips, senders)
@@ -89,19 +91,19 @@ impl Settings {
     fn retain(
         &mut self,
         id: InstanceId,
-        vips: &[Ipv4Addr],
-        senders: &[Ipv4Addr],
+        vips: &[IpAddr],
+        senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
         let stale = entries(&self.vips, "VIPS")?
             .into_iter()
-            .filter(|(vip, slot)| *slot == id.0 && !vips.contains(&Ipv4Addr::from(*vip)));
+            .filter(|(vip, slot)| *slot == id.0 && !vips.contains(&IpAddr::from(*vip)));
         for (vip, _) in stale {
             remove(&mut self.vips, "VIPS", &vip)?;
         }
         let stale = entries(&self.senders, "SENDERS")?
             .into_iter()
             .filter(|(key, _)| {
-                key.instance == id.0 && !senders.contains(&Ipv4Addr::from(key.address))
+                key.instance == id.0 && !senders.contains(&IpAddr::from(key.address))
             });
         for (key, _) in stale {
             remove(&mut self.senders, "SENDERS", &key)?;
@@ -110,13 +112,13 @@ impl Settings {
     }
 
     /// Lets a VIP lead to the slot whose gate never opens.
-    pub(super) fn close_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
-        insert(&mut self.vips, "VIPS", vip.octets(), CLOSED_SLOT)
+    pub(super) fn close_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
+        insert(&mut self.vips, "VIPS", vip.into(), CLOSED_SLOT)
     }
 
     /// Lets go of a VIP that leads to that slot.
-    pub(super) fn release_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
-        let key = vip.octets();
+    pub(super) fn release_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
+        let key = Address::from(vip);
         if find(&self.vips, "VIPS", &key)? == Some(CLOSED_SLOT) {
             remove(&mut self.vips, "VIPS", &key)?;
         }
@@ -124,7 +126,7 @@ impl Settings {
     }
 
     /// Lets go of the VIPs that lead to that slot and are not among `kept`.
-    pub(super) fn release_vips_but(&mut self, kept: &[Ipv4Addr]) -> Result<(), DataplaneError> {
+    pub(super) fn release_vips_but(&mut self, kept: &[IpAddr]) -> Result<(), DataplaneError> {
         self.retain(InstanceId(CLOSED_SLOT), kept, &[])
     }
 
@@ -179,15 +181,8 @@ fn vrid_key(config: &InstanceConfig) -> VridKey {
     VridKey {
         ifindex: config.ifindex,
         vrid: config.vrid,
-        family: 4,
+        family: config.family,
         _pad: [0; 2],
-    }
-}
-
-fn sender_key(id: InstanceId, address: &Ipv4Addr) -> SenderKey {
-    SenderKey {
-        instance: id.0,
-        address: address.octets(),
     }
 }
 

@@ -22,7 +22,7 @@ mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
@@ -170,14 +170,15 @@ impl Dataplane {
         &mut self,
         id: InstanceId,
         config: &InstanceConfig,
-        vips: &[Ipv4Addr],
-        senders: &[Ipv4Addr],
+        vips: &[IpAddr],
+        senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
         let Loaded {
             settings, words, ..
         } = &mut self.loaded;
         let before = settings.instance(id)?;
-        if (before.ifindex, before.vrid) != (config.ifindex, config.vrid) {
+        let identity = |config: &InstanceConfig| (config.ifindex, config.vrid, config.family);
+        if identity(&before) != identity(config) {
             settings.remove_vrid(id, &before)?;
             words.forget(id);
         }
@@ -232,7 +233,7 @@ impl Dataplane {
     /// # Errors
     ///
     /// The kernel refuses the write.
-    pub fn close_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+    pub fn close_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
         self.loaded.settings.close_vip(vip)
     }
 
@@ -241,7 +242,7 @@ impl Dataplane {
     /// # Errors
     ///
     /// The kernel refuses the write.
-    pub fn release_vip(&mut self, vip: Ipv4Addr) -> Result<(), DataplaneError> {
+    pub fn release_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
         self.loaded.settings.release_vip(vip)
     }
 
@@ -253,14 +254,14 @@ impl Dataplane {
     /// # Errors
     ///
     /// The kernel refuses a write, or a pin cannot be removed.
-    pub fn forget_leftovers(&mut self, owed: &[(u32, Ipv4Addr)]) -> Result<(), DataplaneError> {
+    pub fn forget_leftovers(&mut self, owed: &[(u32, IpAddr)]) -> Result<(), DataplaneError> {
         for id in self.instances.keys() {
             self.loaded.words.forget_heard(*id);
         }
         while let Some(id) = self.unclaimed.first().copied() {
             self.clear_instance(id)?;
         }
-        let closed: Vec<Ipv4Addr> = owed.iter().map(|(_, vip)| *vip).collect();
+        let closed: Vec<IpAddr> = owed.iter().map(|(_, vip)| *vip).collect();
         self.loaded.settings.release_vips_but(&closed)?;
         match &self.pins {
             Some(pins) => pins.remove_links_but(|ifindex| {

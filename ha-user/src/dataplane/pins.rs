@@ -10,7 +10,7 @@ use aya::maps::MapInfo;
 use ha_common::{
     abi::{
         ABI_VERSION, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS, MAX_VIPS,
-        MAX_VLANS, Reason, Received, SenderKey, Vip4Key, VlanKey, VridKey,
+        MAX_VLANS, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
     },
     gate::MAX_LEASES,
 };
@@ -52,7 +52,7 @@ const fn hash<K, V>(name: &'static str, entries: usize) -> PinnedMap {
 pub(super) const PINNED_MAPS: &[PinnedMap] = &[
     array::<InstanceConfig>("INSTANCES", MAX_INSTANCES as usize),
     hash::<VridKey, u32>("VRIDS", MAX_INSTANCES as usize),
-    hash::<Vip4Key, u32>("VIPS", MAX_VIPS as usize),
+    hash::<VipKey, u32>("VIPS", MAX_VIPS as usize),
     hash::<SenderKey, u8>("SENDERS", MAX_SENDERS as usize),
     hash::<VlanKey, u32>("VLANS", MAX_VLANS as usize),
     array::<Gate>("GATES", MAX_INSTANCES as usize),

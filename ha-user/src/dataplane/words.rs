@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "memory that the kernel shares")]
 
 use std::{
+    hint::spin_loop,
     mem::offset_of,
     os::fd::AsFd,
     ptr::{self, NonNull},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use ha_common::{
+    Address,
     abi::{Gate, LeaseCell, MAX_INSTANCES, Received},
     gate::{Epoch, Lease, MAX_LEASES},
 };
@@ -23,6 +25,8 @@ use super::DataplaneError;
 /// Bytes of a cell: each of the three maps' values is one cache line.
 const CELL: usize = 64;
 const WORD: usize = size_of::<u64>();
+/// A program writes what an advert said in some nanoseconds; after as many readings it was held up.
+const READS: u32 = 1_000;
 
 const _: () = {
     assert!(size_of::<Gate>() == CELL);
@@ -142,24 +146,39 @@ impl Words {
         self.leases.store(cell, offset, lease.to_word());
     }
 
+    /// What was said is of one advert; nothing while XDP writes it.
     pub(super) fn received(&self, id: InstanceId) -> Received {
         let load = |offset| self.received.load(id.0 as usize, offset);
-        Received {
+        let mut received = Received {
             last_ns: load(offset_of!(Received, last_ns)),
-            last_word: load(offset_of!(Received, last_word)),
             adverts: load(offset_of!(Received, adverts)),
             window_ns: load(offset_of!(Received, window_ns)),
             window_events: load(offset_of!(Received, window_events)),
             ..Received::default()
+        };
+        for _ in 0..READS {
+            let sequence = load(offset_of!(Received, sequence));
+            let last_word = load(offset_of!(Received, last_word));
+            let sender = offset_of!(Received, sender);
+            let sender = Address::from_words([load(sender), load(sender + WORD)]);
+            if sequence.is_multiple_of(2) && sequence == load(offset_of!(Received, sequence)) {
+                received.last_word = last_word;
+                received.sender = sender;
+                break;
+            }
+            spin_loop();
         }
+        received
     }
 
-    /// Clears an instance's leases and what it received. The epoch stays: it only ever rises.
+    /// Clears an instance's leases and what it received. The epoch stays: it only ever rises; and so does the
+    /// sequence, for a program may be writing.
     pub(super) fn forget(&self, id: InstanceId) {
         for slot in 0..MAX_LEASES {
             self.set_lease(id, slot, Lease::default());
         }
-        for offset in (0..CELL).step_by(WORD) {
+        let kept = offset_of!(Received, sequence);
+        for offset in (0..CELL).step_by(WORD).filter(|offset| *offset != kept) {
             self.received.store(id.0 as usize, offset, 0);
         }
     }

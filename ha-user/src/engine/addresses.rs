@@ -3,10 +3,10 @@
 //! No packet for an owed address passes as long as there is a dataplane: where an instance has the
 //! address, that one's gate decides; else it leads to a slot whose gate never opens.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ha_core::InstanceId;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{outbox::Level, seat::in_words, shell::Shell};
 use crate::{events::Kind, sys::clock};
@@ -33,7 +33,7 @@ impl Shell {
         let Some(link) = self.links.table().by_name(&seat.config.interface) else {
             return Err(format!("there is no interface {}", seat.config.interface));
         };
-        let others: Vec<Ipv4Net> = link
+        let others: Vec<IpNet> = link
             .addresses
             .iter()
             .filter(|net| !self.is_vip(net.addr()))
@@ -48,11 +48,11 @@ impl Shell {
             .map_err(|error| error.to_string())
     }
 
-    fn is_vip(&self, address: Ipv4Addr) -> bool {
+    fn is_vip(&self, address: IpAddr) -> bool {
         self.is_configured(address) || self.debts.iter().any(|debt| debt.vip.addr() == address)
     }
 
-    fn is_configured(&self, address: Ipv4Addr) -> bool {
+    fn is_configured(&self, address: IpAddr) -> bool {
         self.seats
             .iter()
             .flat_map(|seat| &seat.config.vips)
@@ -60,7 +60,7 @@ impl Shell {
     }
 
     /// Whether another instance than the one at `index` holds an address on the same interface.
-    pub(super) fn is_held_beside(&self, index: usize, vip: &Ipv4Net) -> bool {
+    pub(super) fn is_held_beside(&self, index: usize, vip: &IpNet) -> bool {
         let seat = &self.seats[index];
         self.seats.iter().any(|other| {
             other.id != seat.id
@@ -87,7 +87,7 @@ impl Shell {
 
     /// Takes addresses off the interface that they were put on, whatever it is called by now; one that is
     /// gone took them along. Whether they are off; else they are owed.
-    pub(super) fn take_vips(&mut self, index: usize, vips: &[Ipv4Net]) -> bool {
+    pub(super) fn take_vips(&mut self, index: usize, vips: &[IpNet]) -> bool {
         let seat = &self.seats[index];
         let named = || self.links.table().by_name(&seat.config.interface);
         let Some(ifindex) = seat.vips_on.or_else(|| Some(named()?.ifindex)) else {
@@ -112,7 +112,7 @@ impl Shell {
     /// Closes the way to what is owed and no instance has. To be called before an instance lets go of an
     /// address in the dataplane.
     pub(super) fn guard_owed(&mut self) {
-        let orphans: BTreeSet<Ipv4Addr> = self
+        let orphans: BTreeSet<IpAddr> = self
             .debts
             .iter()
             .map(|debt| debt.vip.addr())

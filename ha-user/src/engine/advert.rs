@@ -1,11 +1,14 @@
 //! Adverts, both ways: building what is sent, and (mode `off`) checking what a socket received.
 
+use std::net::IpAddr;
+
 use ha_common::{
-    Centis, MonoNs, Nanos, Priority,
-    abi::AdvertWord,
+    Address, Centis, MonoNs, Nanos, Priority,
+    abi::{AdvertWord, Said},
     wire::vrrp::{self, AdvertSpec, Dialect, MAX_PACKET_LEN},
 };
 use ha_core::{Advert, Input, InstanceId, Version};
+use ipnet::IpNet;
 
 use super::seat::{Seat, centis};
 use crate::{config::Checksum, net::port::Port};
@@ -19,21 +22,29 @@ pub(super) fn send(
     interval: Nanos,
     buffer: &mut [u8; MAX_PACKET_LEN],
 ) -> Result<(), String> {
-    let Some(source) = seat.source else {
+    let Some(IpAddr::V4(source)) = seat.source else {
         return Err("the source address is not known".to_owned());
     };
     let mut addresses = [[0; 4]; 255];
-    let count = seat.config.vips.len().min(addresses.len());
-    for (slot, vip) in addresses.iter_mut().zip(&seat.config.vips) {
-        *slot = vip.addr().octets();
-    }
-    let group = [vrrp::GROUP.into()];
+    let vips = seat.config.vips.iter().filter_map(|vip| match vip {
+        IpNet::V4(vip) => Some(vip.addr().octets()),
+        IpNet::V6(_) => None,
+    });
+    let count = addresses
+        .iter_mut()
+        .zip(vips)
+        .map(|(slot, vip)| *slot = vip)
+        .count();
+    let group = [IpAddr::from(vrrp::GROUP)];
     let destinations = match seat.config.peers.as_slice() {
         [] => &group,
         peers => peers,
     };
     let mut result = Ok(());
     for destination in destinations {
+        let IpAddr::V4(destination) = destination else {
+            return Err(format!("{destination} is no IPv4 address"));
+        };
         let spec = AdvertSpec {
             version: match seat.config.version {
                 Version::V2 => vrrp::Version::V2,
@@ -69,11 +80,12 @@ fn dialect(checksum: Checksum, heard: AdvertWord) -> Dialect {
 }
 
 /// What an advert said, for the engine.
-pub(super) fn input(instance: InstanceId, word: AdvertWord, received_at: MonoNs) -> Input {
+pub(super) fn input(instance: InstanceId, said: Said, received_at: MonoNs) -> Input {
+    let word = said.word;
     Input::Advert {
         instance,
         advert: Advert {
-            sender: word.sender().into(),
+            sender: said.sender.into(),
             priority: Priority(word.priority()),
             interval: Centis(word.interval_centis()).to_nanos(),
             from_had: word.from_had(),
@@ -83,11 +95,11 @@ pub(super) fn input(instance: InstanceId, word: AdvertWord, received_at: MonoNs)
 }
 
 /// Checks a received packet as XDP does. `None`: not for this instance, or not valid.
-pub(super) fn check(seat: &Seat, packet: &[u8]) -> Option<AdvertWord> {
+pub(super) fn check(seat: &Seat, packet: &[u8]) -> Option<Said> {
     let rules = seat.map_config(0, [0; 6]).rules();
-    let allowed = |sender: [u8; 4]| seat.config.peers.contains(&sender.into());
+    let allowed = |sender: Address| seat.config.peers.contains(&sender.into());
     let advert = vrrp::parse(packet, &rules, allowed).ok()?;
-    Some(advert.word())
+    Some(advert.said())
 }
 
 #[cfg(test)]
@@ -97,7 +109,7 @@ mod tests {
     #[test]
     fn auto_answers_in_the_dialect_of_the_peer() {
         let nothing = AdvertWord(0);
-        let plain = AdvertWord::new([10, 0, 0, 2], 100, 1, false);
+        let plain = AdvertWord::new(100, 1, false);
         let pseudo = plain.with_pseudo_header();
         assert_eq!(dialect(Checksum::Auto, nothing), Dialect::PseudoHeader);
         assert_eq!(dialect(Checksum::Auto, plain), Dialect::Plain);

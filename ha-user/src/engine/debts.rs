@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// One address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub(super) struct Debt {
     pub(super) ifindex: u32,
     /// What it was called.
     pub(super) interface: String,
-    pub(super) vip: Ipv4Net,
+    pub(super) vip: IpNet,
 }
 
 /// What this node owes.
@@ -21,7 +21,7 @@ pub(super) struct Debts {
 }
 
 impl Debts {
-    pub(super) fn add(&mut self, ifindex: u32, interface: &str, vips: &[Ipv4Net]) {
+    pub(super) fn add(&mut self, ifindex: u32, interface: &str, vips: &[IpNet]) {
         self.owed.extend(vips.iter().map(|vip| Debt {
             ifindex,
             interface: interface.to_owned(),
@@ -30,7 +30,7 @@ impl Debts {
     }
 
     /// Somebody has put these on again, and answers for them.
-    pub(super) fn forgive(&mut self, ifindex: u32, vips: &[Ipv4Net]) {
+    pub(super) fn forgive(&mut self, ifindex: u32, vips: &[IpNet]) {
         self.owed
             .retain(|debt| debt.ifindex != ifindex || !vips.contains(&debt.vip));
     }
@@ -60,7 +60,7 @@ impl Debts {
 mod tests {
     use super::*;
 
-    fn nets(texts: &[&str]) -> Vec<Ipv4Net> {
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -16,7 +16,7 @@ use std::{
 
 use ha_common::{MonoNs, abi::Event, wire::vrrp::MAX_PACKET_LEN};
 use ha_core::{Engine, Input};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     time::{
@@ -215,7 +215,7 @@ impl Driver {
             }
         }
         shell.guard_owed();
-        let owed: Vec<(u32, Ipv4Addr)> = shell
+        let owed: Vec<(u32, IpAddr)> = shell
             .debts
             .iter()
             .map(|debt| (debt.ifindex, debt.vip.addr()))
@@ -426,7 +426,7 @@ impl Driver {
     fn finish(mut self) -> io::Result<()> {
         self.shell.pay_debts();
         if !self.shell.debts.is_empty() {
-            let owed: Vec<Ipv4Net> = self.shell.debts.iter().map(|debt| debt.vip).collect();
+            let owed: Vec<IpNet> = self.shell.debts.iter().map(|debt| debt.vip).collect();
             // Dropped and not closed: what is pinned stays in place.
             let guarded = if self.vitals.pin_dir.is_some() {
                 "the programs stay attached, and no packet for it passes"

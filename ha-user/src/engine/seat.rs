@@ -1,10 +1,10 @@
 //! One instance as the engine thread carries it: what the engine decided, and what was done about it.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-use ha_common::{MonoNs, Priority, abi, abi::AdvertWord, gate::Lease};
+use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease};
 use ha_core::{InstanceId, InterfaceCondition, State, Version};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::plan::SeatPlan;
 use crate::config::Instance;
@@ -19,7 +19,7 @@ pub(super) struct Seat {
     pub(super) state: State,
     /// What the engine was told of its interface last.
     pub(super) condition: Option<InterfaceCondition>,
-    pub(super) source: Option<Ipv4Addr>,
+    pub(super) source: Option<IpAddr>,
     /// The dataplane did not take its configuration.
     pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
@@ -27,7 +27,7 @@ pub(super) struct Seat {
     /// The interface that the VIPs were put on last.
     pub(super) vips_on: Option<u32>,
     /// VIPs that are the node's own addresses (priority 255): never removed.
-    pub(super) own: Vec<Ipv4Net>,
+    pub(super) own: Vec<IpNet>,
     /// The lease that opened the gate.
     pub(super) gate: Option<Lease>,
     /// Whether this take-over was announced already.
@@ -35,7 +35,7 @@ pub(super) struct Seat {
     /// The latest stamp that the engine knows.
     pub(super) heard: MonoNs,
     /// What the last advert said that the engine was told of.
-    pub(super) word: AdvertWord,
+    pub(super) said: Said,
     pub(super) adverts_sent: u64,
     /// Valid adverts received (mode `off`).
     pub(super) adverts_received: u64,
@@ -59,7 +59,7 @@ impl Seat {
             gate: None,
             announced: false,
             heard: MonoNs::ZERO,
-            word: AdvertWord(0),
+            said: Said::default(),
             adverts_sent: 0,
             adverts_received: 0,
             active_since: None,
@@ -71,7 +71,7 @@ impl Seat {
     }
 
     /// The VIPs that this daemon may take off the interface.
-    pub(super) fn removable(&self) -> Vec<Ipv4Net> {
+    pub(super) fn removable(&self) -> Vec<IpNet> {
         let mut vips = self.config.vips.clone();
         vips.retain(|vip| !self.own.contains(vip));
         vips
@@ -90,7 +90,8 @@ impl Seat {
             priority: self.rank.0,
             unicast: u8::from(!self.config.peers.is_empty()),
             mac,
-            source: self.source.map_or([0; 4], |source| source.octets()),
+            family: self.config.family().number(),
+            source: self.source.map_or(Address::UNSPECIFIED, Address::from),
             interval_centis: centis(self.config.advert_interval.0),
             ..abi::InstanceConfig::default()
         }
@@ -117,7 +118,7 @@ impl Seat {
 }
 
 /// Addresses in words.
-pub(super) fn in_words(vips: &[Ipv4Net]) -> String {
+pub(super) fn in_words(vips: &[IpNet]) -> String {
     let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
     vips.join(", ")
 }

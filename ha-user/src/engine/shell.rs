@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use ha_common::{
@@ -12,7 +12,7 @@ use ha_common::{
     wire::{arp, vrrp::MAX_PACKET_LEN},
 };
 use ha_core::{Action, Input, InstanceId, InterfaceCondition, State, Transition};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{
     advert,
@@ -152,7 +152,7 @@ impl Shell {
             Some(dataplane) => AdvertWord(dataplane.received(id).last_word),
             None => self
                 .index(id)
-                .map_or(AdvertWord(0), |index| self.seats[index].word),
+                .map_or(AdvertWord(0), |index| self.seats[index].said.word),
         }
     }
 
@@ -220,7 +220,7 @@ impl Shell {
     pub(super) fn announce(
         &mut self,
         id: InstanceId,
-        only: Option<&[Ipv4Net]>,
+        only: Option<&[IpNet]>,
     ) -> Option<Result<(), String>> {
         let index = self.index(id)?;
         let seat = &mut self.seats[index];
@@ -235,7 +235,10 @@ impl Shell {
         };
         let mut result = Ok(());
         for vip in only.unwrap_or(&seat.config.vips) {
-            let frame = arp::announcement(vip.addr().octets(), interface.mac);
+            let IpAddr::V4(address) = vip.addr() else {
+                continue;
+            };
+            let frame = arp::announcement(address.octets(), interface.mac);
             if let Err(error) = port.send_arp(&frame) {
                 result = Err(format!("{}: {error}", vip.addr()));
             }
@@ -280,7 +283,7 @@ impl Shell {
         if interface.ifindex == 0 {
             return;
         }
-        let vips: Vec<Ipv4Addr> = seat.config.vips.iter().map(Ipv4Net::addr).collect();
+        let vips: Vec<IpAddr> = seat.config.vips.iter().map(IpNet::addr).collect();
         let config = seat.map_config(interface.ifindex, interface.mac);
         let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
         self.seats[index].refused = result.is_err();
@@ -389,7 +392,7 @@ impl Shell {
                 .get(name)
                 .is_none_or(|interface| interface.port.is_none());
         // Another owner's VIPs, and our own ones, are no host's first address; an owner's are.
-        let vips: Vec<Ipv4Net> = self
+        let vips: Vec<IpNet> = self
             .seats
             .iter()
             .filter(|seat| !seat.is_owner())
@@ -399,14 +402,14 @@ impl Shell {
         let link = self.links.table().by_name(name);
         let condition = match link {
             None => InterfaceCondition::Absent,
-            Some(link) => match link.condition(seat.config.source, &vips) {
+            Some(link) => match link.condition(seat.config.family(), seat.config.source, &vips) {
                 InterfaceCondition::Ready { .. } if failed => InterfaceCondition::NoDataplane,
                 condition => condition,
             },
         };
         let lost = seat.holds_vips
             && link.is_some_and(|link| seat.config.vips.iter().any(|vip| !link.has(vip.addr())));
-        let own: Vec<Ipv4Net> = match link {
+        let own: Vec<IpNet> = match link {
             Some(link) if seat.is_owner() && !seat.holds_vips => seat
                 .config
                 .vips
@@ -420,9 +423,7 @@ impl Shell {
         seat.own = own;
         if seat.condition.as_ref() != Some(&condition) {
             seat.condition = Some(condition);
-            if let InterfaceCondition::Ready {
-                source: std::net::IpAddr::V4(source),
-            } = condition
+            if let InterfaceCondition::Ready { source } = condition
                 && seat.source.replace(source) != Some(source)
             {
                 self.configure(id);

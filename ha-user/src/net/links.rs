@@ -14,12 +14,12 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
 };
 
 use ha_core::InterfaceCondition;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
 use netlink_packet_route::{
     AddressFamily,
@@ -30,6 +30,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::{io::Errno, net::RecvFlags};
 
 use super::netlink::{self, Message};
+use crate::config::Family;
 
 /// Message types (rtnetlink(7)).
 const RTM_NEWLINK: u16 = 16;
@@ -60,21 +61,26 @@ pub struct Link {
     pub up: bool,
     /// Whether it has carrier.
     pub carrier: bool,
-    /// Its IPv4 addresses, in the kernel's order: the first is its primary one.
-    pub addresses: Vec<Ipv4Net>,
+    /// Its addresses, in the kernel's order: the first of a family is its primary one.
+    pub addresses: Vec<IpNet>,
 }
 
 impl Link {
     /// Whether it has an address.
     #[must_use]
-    pub fn has(&self, address: Ipv4Addr) -> bool {
+    pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|net| net.addr() == address)
     }
 
-    /// Whether an instance can use it. Without a configured `source`, its first address that is none of
-    /// the `vips` is the source.
+    /// Whether an instance can use it. Without a configured `source`, its first address of the family that is
+    /// none of the `vips` is the source.
     #[must_use]
-    pub fn condition(&self, source: Option<Ipv4Addr>, vips: &[Ipv4Net]) -> InterfaceCondition {
+    pub fn condition(
+        &self,
+        family: Family,
+        source: Option<IpAddr>,
+        vips: &[IpNet],
+    ) -> InterfaceCondition {
         if !self.up {
             return InterfaceCondition::Down;
         }
@@ -86,13 +92,12 @@ impl Link {
             None => self
                 .addresses
                 .iter()
-                .map(Ipv4Net::addr)
+                .map(IpNet::addr)
+                .filter(|address| Family::of(*address) == family)
                 .find(|address| !vips.iter().any(|vip| vip.addr() == *address)),
         };
         found.map_or(InterfaceCondition::NoAddress, |source| {
-            InterfaceCondition::Ready {
-                source: source.into(),
-            }
+            InterfaceCondition::Ready { source }
         })
     }
 }
@@ -178,7 +183,7 @@ impl Table {
         let (AddressFamily::Inet, Some(local)) = (header.family, local) else {
             return;
         };
-        let Ok(net) = Ipv4Net::new(local.into(), header.prefix_len) else {
+        let Ok(net) = IpNet::new(IpAddr::from(local), header.prefix_len) else {
             return;
         };
         let Some(link) = self.links.get_mut(&header.index) else {
@@ -265,7 +270,7 @@ impl AsFd for Links {
 mod tests {
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
@@ -282,28 +287,43 @@ mod tests {
 
     fn ready(source: &str) -> InterfaceCondition {
         InterfaceCondition::Ready {
-            source: source.parse::<Ipv4Addr>().unwrap().into(),
+            source: source.parse().unwrap(),
         }
     }
 
     #[test]
     fn the_source_is_the_first_address_that_is_no_vip() {
         let vips = [net("192.168.33.100/24")];
-        assert_eq!(link().condition(None, &vips), ready("192.168.33.101"));
-        assert_eq!(link().condition(None, &[]), ready("192.168.33.100"));
+        assert_eq!(
+            link().condition(Family::V4, None, &vips),
+            ready("192.168.33.101")
+        );
+        assert_eq!(
+            link().condition(Family::V4, None, &[]),
+            ready("192.168.33.100")
+        );
     }
 
     #[test]
     fn a_configured_source_must_be_there() {
-        let source = Some(Ipv4Addr::new(192, 168, 33, 101));
-        assert_eq!(link().condition(source, &[]), ready("192.168.33.101"));
-        let other = Some(Ipv4Addr::new(192, 168, 33, 102));
-        assert_eq!(link().condition(other, &[]), InterfaceCondition::NoAddress);
+        let source = Some(IpAddr::from([192, 168, 33, 101]));
+        assert_eq!(
+            link().condition(Family::V4, source, &[]),
+            ready("192.168.33.101")
+        );
+        let other = Some(IpAddr::from([192, 168, 33, 102]));
+        assert_eq!(
+            link().condition(Family::V4, other, &[]),
+            InterfaceCondition::NoAddress
+        );
         let bare = Link {
             addresses: Vec::new(),
             ..link()
         };
-        assert_eq!(bare.condition(None, &[]), InterfaceCondition::NoAddress);
+        assert_eq!(
+            bare.condition(Family::V4, None, &[]),
+            InterfaceCondition::NoAddress
+        );
     }
 
     #[test]
@@ -313,13 +333,16 @@ mod tests {
             carrier: false,
             ..link()
         };
-        assert_eq!(down.condition(None, &[]), InterfaceCondition::Down);
+        assert_eq!(
+            down.condition(Family::V4, None, &[]),
+            InterfaceCondition::Down
+        );
         let unplugged = Link {
             carrier: false,
             ..link()
         };
         assert_eq!(
-            unplugged.condition(None, &[]),
+            unplugged.condition(Family::V4, None, &[]),
             InterfaceCondition::NoCarrier
         );
     }

@@ -15,7 +15,7 @@
 
 use std::{io, os::fd::AsFd as _, time::Duration};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
@@ -99,7 +99,7 @@ impl AddressLane {
     ///
     /// # Errors
     /// The first address's that the kernel refused; the others have been tried.
-    pub fn add(&mut self, ifindex: u32, vips: &[Ipv4Net], others: &[Ipv4Net]) -> io::Result<()> {
+    pub fn add(&mut self, ifindex: u32, vips: &[IpNet], others: &[IpNet]) -> io::Result<()> {
         self.each(vips, &[Errno::EXIST], |vip| {
             let mut message = address(ifindex, vip);
             if others.iter().any(|other| vip.contains(&other.addr())) {
@@ -119,7 +119,7 @@ impl AddressLane {
     ///
     /// # Errors
     /// The first address's that the kernel refused; the others have been tried.
-    pub fn remove(&mut self, ifindex: u32, vips: &[Ipv4Net]) -> io::Result<()> {
+    pub fn remove(&mut self, ifindex: u32, vips: &[IpNet]) -> io::Result<()> {
         self.each(vips, &[Errno::ADDRNOTAVAIL, Errno::NODEV], |vip| {
             (0, RouteNetlinkMessage::DelAddress(address(ifindex, vip)))
         })
@@ -127,9 +127,9 @@ impl AddressLane {
 
     fn each(
         &mut self,
-        vips: &[Ipv4Net],
+        vips: &[IpNet],
         harmless: &[Errno],
-        request: impl Fn(Ipv4Net) -> (u16, RouteNetlinkMessage),
+        request: impl Fn(IpNet) -> (u16, RouteNetlinkMessage),
     ) -> io::Result<()> {
         let mut result = Ok(());
         for batch in vips.chunks(BATCH) {
@@ -158,12 +158,7 @@ impl AddressLane {
 
     /// Reads the answers to the requests that follow `first`; `harmless` are errors that say that what
     /// was asked for holds anyway.
-    fn acknowledged(
-        &mut self,
-        first: u32,
-        batch: &[Ipv4Net],
-        harmless: &[Errno],
-    ) -> io::Result<()> {
+    fn acknowledged(&mut self, first: u32, batch: &[IpNet], harmless: &[Errno]) -> io::Result<()> {
         let mut left = batch.len();
         let mut result = Ok(());
         while left > 0 {
@@ -208,15 +203,15 @@ fn refusal(payload: &[u8]) -> Option<Errno> {
     (code != 0).then(|| Errno::from_raw_os_error(code.saturating_neg()))
 }
 
-fn address(ifindex: u32, vip: Ipv4Net) -> AddressMessage {
+fn address(ifindex: u32, vip: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = vip.prefix_len();
     message.header.scope = AddressScope::Universe;
     message.header.index = ifindex;
     message.attributes = vec![
-        AddressAttribute::Local(vip.addr().into()),
-        AddressAttribute::Address(vip.addr().into()),
+        AddressAttribute::Local(vip.addr()),
+        AddressAttribute::Address(vip.addr()),
     ];
     message
 }

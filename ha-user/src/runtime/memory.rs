@@ -7,22 +7,22 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use ha_common::{Priority, abi::CLOSED_SLOT};
 use ha_core::{InstanceId, Version};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Config, Instance},
+    config::{Config, Family, Instance},
     engine::{Plan, SeatPlan},
 };
 
-/// Grows with every change that an older daemon could not read; the file of another version is ignored.
-const VERSION: u32 = 1;
+/// Grows with every change that an older daemon could not read; the file of a later version is ignored.
+const VERSION: u32 = 2;
 
 /// The file `<runtime_dir>/memory.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,14 @@ struct Slot {
     interface: String,
     vrid: u8,
     vrrp_version: u8,
+    /// 4 or 6.
+    #[serde(default = "ipv4")]
+    family: u8,
+}
+
+/// Version 1 had no other.
+fn ipv4() -> u8 {
+    Family::V4.number()
 }
 
 /// An address that this daemon may have put on an interface.
@@ -47,7 +55,7 @@ pub struct Vip {
     /// The interface's name.
     pub interface: String,
     /// The address with its network.
-    pub address: Ipv4Net,
+    pub address: IpNet,
 }
 
 impl Default for Memory {
@@ -73,7 +81,7 @@ impl Memory {
         };
         let memory: Option<Self> = serde_json::from_slice(&text).ok();
         Ok(memory
-            .filter(|memory| memory.version == VERSION)
+            .filter(|memory| memory.version <= VERSION)
             .unwrap_or_default())
     }
 
@@ -107,7 +115,7 @@ impl Memory {
 
     /// Whether this daemon, or an earlier one, may have put an address on an interface.
     #[must_use]
-    pub fn has(&self, interface: &str, address: Ipv4Addr) -> bool {
+    pub fn has(&self, interface: &str, address: IpAddr) -> bool {
         self.vips
             .iter()
             .any(|vip| vip.interface == interface && vip.address.addr() == address)
@@ -202,6 +210,7 @@ fn identity(slot: u32, instance: &Instance) -> Slot {
             Version::V2 => 2,
             Version::V3 => 3,
         },
+        family: instance.family().number(),
     }
 }
 
@@ -271,9 +280,9 @@ mod tests {
         let mut config = config(dir.path(), &[("a", "eth0", 1), ("b", "eth0", 2)]);
         config.instances[0].priority = Priority::OWNER;
         let memory = Memory::of(&Memory::default().plan(&config), &[]);
-        assert!(!memory.has("eth0", Ipv4Addr::new(10, 0, 0, 1)));
-        assert!(memory.has("eth0", Ipv4Addr::new(10, 0, 0, 2)));
-        assert!(!memory.has("eth1", Ipv4Addr::new(10, 0, 0, 2)));
+        assert!(!memory.has("eth0", IpAddr::from([10, 0, 0, 1])));
+        assert!(memory.has("eth0", IpAddr::from([10, 0, 0, 2])));
+        assert!(!memory.has("eth1", IpAddr::from([10, 0, 0, 2])));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const ID: InstanceId = InstanceId(3);
 /// The daemon's start: open, set, attach.
 fn start(cable: &Cable, mode: Mode) -> Result<(Dataplane, Attachment)> {
     let mut dataplane = Dataplane::open(&cable.options(mode))?;
-    dataplane.set_instance(ID, &cable.config()?, &[VIP], &[])?;
+    dataplane.set_instance(ID, &cable.config()?, &[VIP.into()], &[])?;
     let attachment = attach(cable, &mut dataplane)?;
     Ok((dataplane, attachment))
 }
@@ -266,8 +266,8 @@ fn what_the_configuration_no_longer_names_is_forgotten() -> Result<()> {
     );
     ensure!(cable.xdp()?.is_some());
     let (ifindex, _) = cable.interface()?;
-    second.close_vip(VIP)?;
-    second.forget_leftovers(&[(ifindex, VIP)])?;
+    second.close_vip(VIP.into())?;
+    second.forget_leftovers(&[(ifindex, VIP.into())])?;
     ensure!(
         cable.xdp()?.is_some() && second.run_ingress(&frame)?.code == 1,
         "an address that cannot be taken off keeps its programs, and is closed"

@@ -1,10 +1,10 @@
 //! A dataplane with known instances, and rows that say what it makes of a frame.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ha_common::{
-    MonoNs, Nanos,
-    abi::{AdvertWord, CLOSED_SLOT, Event, EventKind, InstanceConfig, Reason, VlanKey},
+    Address, MonoNs, Nanos,
+    abi::{AdvertWord, CLOSED_SLOT, Event, EventKind, InstanceConfig, Reason, Said, VlanKey},
     gate::{ADVERT_SLOT, Epoch, Lease},
     wire::ethernet,
 };
@@ -68,8 +68,9 @@ pub(crate) fn config(id: InstanceId) -> InstanceConfig {
         priority: PRIORITY,
         unicast: u8::from(id == UNICAST),
         mac: mac(id),
-        source: OURS,
+        source: Address::v4(OURS),
         interval_centis: if id == V2 { 100 } else { 1 },
+        family: 4,
         ..InstanceConfig::default()
     }
 }
@@ -149,7 +150,7 @@ pub(crate) struct Row {
     /// `None`: unchanged.
     pub(crate) out: Option<Vec<u8>>,
     /// What is reported: instance and what the advert said.
-    pub(crate) event: Option<(InstanceId, AdvertWord)>,
+    pub(crate) event: Option<(InstanceId, Said)>,
     pub(crate) counted: Reason,
 }
 
@@ -177,8 +178,8 @@ impl Row {
         self
     }
 
-    pub(crate) fn reports(mut self, id: InstanceId, word: AdvertWord) -> Self {
-        self.event = Some((id, word));
+    pub(crate) fn reports(mut self, id: InstanceId, said: Said) -> Self {
+        self.event = Some((id, said));
         self
     }
 }
@@ -232,7 +233,7 @@ impl Fixture {
                 Gate::NoLeases => config.leases = 0,
                 _ => {}
             }
-            let vip = Ipv4Addr::from(vip(id));
+            let vip = IpAddr::from(vip(id));
             self.dataplane
                 .set_instance(id, &config, &[vip], &[PEER.into()])
                 .unwrap();
@@ -297,12 +298,12 @@ impl Fixture {
             let events: Vec<_> = self
                 .events()
                 .iter()
-                .map(|event| (event.kind, event.instance, event.word))
+                .map(|event| (event.kind, event.instance, event.said()))
                 .collect();
             let expected: Vec<_> = row
                 .event
                 .iter()
-                .map(|(id, word)| (EventKind::Advert as u32, id.0, word.0))
+                .map(|(id, said)| (EventKind::Advert as u32, id.0, *said))
                 .collect();
             let out = tags.put(row.out.as_ref().unwrap_or(&row.frame));
             if verdict.code != row.code
@@ -318,6 +319,14 @@ impl Fixture {
             }
         }
         assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
+
+/// What an advert of a `had` said.
+pub(crate) const fn said(sender: [u8; 4], priority: u8, interval_centis: u16) -> Said {
+    Said {
+        sender: Address::v4(sender),
+        word: AdvertWord::new(priority, interval_centis, true),
     }
 }
 

@@ -117,7 +117,8 @@ impl Cable {
             version: 3,
             priority: 100,
             mac,
-            source: NODE.octets(),
+            family: 4,
+            source: NODE.into(),
             interval_centis: 1,
             ..InstanceConfig::default()
         })

@@ -1,6 +1,7 @@
 //! Thousands of frames, each judged by XDP and by user space: nothing but the right verdict.
 
 use ha_common::{
+    Address,
     abi::Reason,
     wire::{
         arp::Arp,
@@ -88,7 +89,7 @@ fn expected_of_packet(packet: &[u8]) -> Reason {
             });
             if let Some(id) = known {
                 let rules = fixture::config(id).rules();
-                return match vrrp::parse(packet, &rules, |sender| sender == PEER) {
+                return match vrrp::parse(packet, &rules, |sender| sender == Address::v4(PEER)) {
                     Ok(_) => Reason::AdvertTaken,
                     Err(reject) => reject.reason(),
                 };

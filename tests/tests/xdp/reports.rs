@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use ha_common::{
-    Centis, MonoNs, Nanos,
-    abi::{AdvertWord, EVENT_BUDGET, Event, EventKind, Reason},
+    Address, Centis, MonoNs, Nanos,
+    abi::{EVENT_BUDGET, Event, EventKind, Reason},
 };
 use ha_tests::{eventually, now};
 
 use crate::{
-    fixture::{Fixture, Gate, LOWER, OURS, PEER, V2, V3, config, vip},
+    fixture::{Fixture, Gate, LOWER, OURS, PEER, V2, V3, config, said, vip},
     frames::{VRRP, advert, advert_with},
 };
 
@@ -21,7 +21,7 @@ impl Fixture {
     fn priorities(&mut self) -> Vec<u8> {
         self.events()
             .iter()
-            .map(|event| event.advert().priority())
+            .map(|event| event.said().word.priority())
             .collect()
     }
 
@@ -101,22 +101,18 @@ fn stamps_and_counts() {
     let first = fixture.dataplane.received(V3);
     assert!(before.0 < first.last_ns && first.last_ns < after.0);
     assert_eq!(first.adverts, 1);
-    let word = AdvertWord(first.last_word);
-    assert_eq!(
-        (word.sender(), word.priority(), word.from_had()),
-        (PEER, 50, true)
-    );
+    assert_eq!(first.said(), said(PEER, 50, 1));
     let event = fixture.events()[0];
     assert_eq!(
-        (event.stamp_ns, event.word),
-        (first.last_ns, first.last_word)
+        (event.stamp_ns, event.said()),
+        (first.last_ns, first.said())
     );
 
     // Priority 0 does not count as a sign of life.
     fixture.hears(&advert(V3, 0));
     let second = fixture.dataplane.received(V3);
     assert_eq!((second.last_ns, second.adverts), (first.last_ns, 2));
-    assert_eq!(AdvertWord(second.last_word).priority(), 0);
+    assert_eq!(second.said().word.priority(), 0);
     let event = fixture.events()[0];
     assert!(
         event.stamp_ns > first.last_ns,
@@ -149,7 +145,7 @@ fn a_slot_with_another_virtual_router_starts_afresh() {
     assert_eq!(fixture.dataplane.received(V3).adverts, 0);
     let verdict = fixture.dataplane.run_ingress(&advert(V3, 50)).unwrap();
     assert_eq!(verdict.code, 2, "its former VRID is nobody's");
-    assert_eq!(other.source, OURS);
+    assert_eq!(other.source, Address::v4(OURS));
 }
 
 #[test]
@@ -183,7 +179,7 @@ fn no_sender_reports_more_than_the_budget() {
         "the flood of {took} was too slow to meet the budget"
     );
     // The words stay true whatever was reported.
-    let last = AdvertWord(fixture.dataplane.received(V3).last_word);
+    let last = fixture.dataplane.received(V3).said().word;
     assert_eq!(usize::from(last.priority()), (flood - 1) % 100 + 1);
     // Another instance has a budget of its own.
     fixture.hears(&advert(V2, 50));
@@ -254,7 +250,7 @@ fn silence_is_reported_once_after_the_last_advert() {
     assert_eq!(silence.kind, EventKind::Silence as u32);
     assert_eq!(silence.instance, V3.0);
     assert_eq!(silence.stamp(), last);
-    assert_eq!(silence.advert().priority(), 50);
+    assert_eq!(silence.said().word.priority(), 50);
     let lasted = MonoNs(silence.made_ns).since(last);
     assert!(lasted >= DOWN && lasted < DOWN.plus(LATE), "after {lasted}");
 

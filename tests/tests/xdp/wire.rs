@@ -47,7 +47,7 @@ impl Wire {
         if !tcx {
             dataplane.without_tcx();
         }
-        dataplane.set_instance(ID, &cable.config()?, &[VIP], &[])?;
+        dataplane.set_instance(ID, &cable.config()?, &[VIP.into()], &[])?;
         dataplane.set_epoch(ID, EPOCH);
         let (ifindex, _) = cable.interface()?;
         let attachment = cable.node.enter(|| dataplane.attach(NODE_IF, ifindex))??;

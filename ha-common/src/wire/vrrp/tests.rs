@@ -13,7 +13,7 @@ const VIP: [u8; 4] = [192, 168, 0, 100];
 const MULTICAST: Rules = Rules {
     version: 3,
     unicast: false,
-    source: OURS,
+    source: Address::v4(OURS),
     interval_centis: 1,
 };
 
@@ -82,7 +82,7 @@ fn parse_what_is_valid() {
     assert_eq!(
         advert,
         Advert {
-            sender: PEER,
+            sender: Address::v4(PEER),
             version: 3,
             vrid: 51,
             priority: 200,
@@ -92,7 +92,13 @@ fn parse_what_is_valid() {
             dialect: Dialect::Plain,
         }
     );
-    assert_eq!(advert.word(), AdvertWord::new(PEER, 200, 1, true));
+    assert_eq!(
+        advert.said(),
+        Said {
+            sender: Address::v4(PEER),
+            word: AdvertWord::new(200, 1, true),
+        }
+    );
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn pseudo_header_is_a_dialect_of_version_3() {
         ..SPEC
     });
     assert_eq!(multicast(&packet).unwrap().dialect, Dialect::PseudoHeader);
-    assert!(multicast(&packet).unwrap().word().has_pseudo_header());
+    assert!(multicast(&packet).unwrap().said().word.has_pseudo_header());
     // The sum of both dialects differs by that of the pseudo-header.
     let plain = u16::from_be_bytes([PLAIN[26], PLAIN[27]]);
     let pseudo = u16::from_be_bytes([packet[26], packet[27]]);
@@ -237,7 +243,7 @@ fn unicast_is_for_us_and_from_an_allowed_sender() {
         destination: OURS,
         ..SPEC
     });
-    assert!(parse(&packet, &rules, |sender| sender == PEER).is_ok());
+    assert!(parse(&packet, &rules, |sender| sender == Address::v4(PEER)).is_ok());
     assert_eq!(parse(&packet, &rules, |_| false), Err(Reject::Sender));
     assert_eq!(multicast(&packet), Err(Reject::Destination));
     assert_eq!(parse(&PLAIN, &rules, |_| true), Err(Reject::Destination));
@@ -276,12 +282,12 @@ fn truncated_anywhere_is_refused() {
 #[test]
 fn rank_is_priority_then_address() {
     let advert = multicast(&PLAIN).unwrap();
-    assert!(advert.outranks(199, [255; 4]));
-    assert!(!advert.outranks(201, [0; 4]));
-    assert!(advert.outranks(200, [192, 168, 0, 1]));
-    assert!(!advert.outranks(200, [192, 168, 0, 3]));
-    assert!(!advert.outranks(200, PEER));
-    assert!(advert.outranks(200, [10, 200, 0, 3]));
+    assert!(advert.outranks(199, Address::v4([255; 4])));
+    assert!(!advert.outranks(201, Address::v4([0; 4])));
+    assert!(advert.outranks(200, Address::v4([192, 168, 0, 1])));
+    assert!(!advert.outranks(200, Address::v4([192, 168, 0, 3])));
+    assert!(!advert.outranks(200, Address::v4(PEER)));
+    assert!(advert.outranks(200, Address::v4([10, 200, 0, 3])));
 }
 
 #[test]
@@ -342,9 +348,9 @@ proptest! {
             addresses: &addresses,
         };
         let number = match version { Version::V2 => 2, Version::V3(_) => 3 };
-        let rules = Rules { version: number, unicast, source: OURS, interval_centis: interval.0 };
-        let advert = parse(&built(&spec), &rules, |sender| sender == source).unwrap();
-        prop_assert_eq!(advert.sender, source);
+        let rules = Rules { version: number, unicast, source: Address::v4(OURS), interval_centis: interval.0 };
+        let advert = parse(&built(&spec), &rules, |sender| sender == Address::v4(source)).unwrap();
+        prop_assert_eq!(advert.sender, Address::v4(source));
         prop_assert_eq!(advert.vrid, vrid);
         prop_assert_eq!(advert.priority, priority);
         prop_assert_eq!(advert.interval_centis, interval.0);

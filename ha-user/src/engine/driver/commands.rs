@@ -1,6 +1,6 @@
 //! What the tokio side asks for.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use ha_common::Nanos;
 use ha_core::{Input, State, Target};
@@ -113,7 +113,7 @@ impl Driver {
             })
             .collect();
         if let Some(to) = to {
-            let wanted: Option<Ipv4Addr> = to.parse().ok();
+            let wanted: Option<IpAddr> = to.parse().ok();
             if !members
                 .iter()
                 .all(|seat| wanted.is_some_and(|wanted| seat.config.peers == [wanted]))

@@ -1,10 +1,10 @@
 //! Taking in adverts and silence: from the ring buffer and the kernel's stamps, or from sockets.
 
-use std::{io, net::Ipv4Addr, ops::ControlFlow};
+use std::{io, ops::ControlFlow};
 
 use ha_common::{
     MonoNs,
-    abi::{AdvertWord, Event, EventKind},
+    abi::{Event, EventKind},
     wire::vrrp,
 };
 use ha_core::{Input, InstanceId, State};
@@ -94,20 +94,20 @@ impl Driver {
     /// afterwards it would undo it.
     fn note_advert(&mut self, event: &Event) -> impl Iterator<Item = Input> + use<> {
         let id = InstanceId(event.instance);
-        let word = AdvertWord(event.word);
+        let said = event.said();
         self.vitals.engine.adverts += 1;
         let mut before = None;
         if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
-            if word.priority() == 0 {
+            if said.word.priority() == 0 {
                 before = self.fresh_stamp(index, event.stamp());
             }
             let seat = &mut self.shell.seats[index];
             seat.heard = seat.heard.max(event.stamp());
-            seat.word = word;
+            seat.said = said;
         }
         before
             .into_iter()
-            .chain([advert::input(id, word, event.stamp())])
+            .chain([advert::input(id, said, event.stamp())])
     }
 
     pub(super) fn silence(&mut self, event: &Event) {
@@ -115,11 +115,11 @@ impl Driver {
         let made = MonoNs(event.made_ns);
         if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
             let seat = &self.shell.seats[index];
-            let word = AdvertWord(event.word);
-            let sentence = if word.is_valid() {
+            let said = event.said();
+            let sentence = if said.word.is_valid() {
                 format!(
                     "silence: the last advert, from {}, came {} earlier",
-                    Ipv4Addr::from(word.sender()),
+                    said.sender,
                     made.since(event.stamp())
                 )
             } else {
@@ -156,19 +156,21 @@ impl Driver {
             return None;
         }
         seat.heard = stamp;
-        let word = AdvertWord(received.last_word);
+        let said = received.said();
         // A Backup knows what the Active router says, unless the event was lost or went to the daemon
         // before this one. Priority 0 moves the word, not the stamp.
-        let told = seat.state == State::Backup && seat.word == word;
-        Some(if told || !word.is_valid() || word.priority() == 0 {
-            Input::Heard {
-                instance: id,
-                received_at: seat.heard,
-            }
-        } else {
-            seat.word = word;
-            advert::input(id, word, seat.heard)
-        })
+        let told = seat.state == State::Backup && seat.said == said;
+        Some(
+            if told || !said.word.is_valid() || said.word.priority() == 0 {
+                Input::Heard {
+                    instance: id,
+                    received_at: seat.heard,
+                }
+            } else {
+                seat.said = said;
+                advert::input(id, said, seat.heard)
+            },
+        )
     }
 
     /// Mode `off`: reads the receiving sockets.
@@ -230,10 +232,10 @@ impl Driver {
         };
         let found = self.shell.seats.iter_mut().find_map(|seat| {
             let here = seat.config.interface == name && seat.config.vrid.get() == vrid;
-            let word = here.then(|| advert::check(seat, packet)).flatten()?;
-            seat.word = word;
+            let said = here.then(|| advert::check(seat, packet)).flatten()?;
+            seat.said = said;
             seat.adverts_received += 1;
-            Some(advert::input(seat.id, word, stamp))
+            Some(advert::input(seat.id, said, stamp))
         });
         self.vitals.engine.adverts += u64::from(found.is_some());
         ControlFlow::Continue(found)

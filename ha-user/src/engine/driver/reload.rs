@@ -2,7 +2,7 @@
 
 use ha_common::gate::Epoch;
 use ha_core::{Input, InstanceId};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::Driver;
 use crate::{
@@ -124,7 +124,7 @@ impl Driver {
             new.instance.name,
             difference(&old, &new.instance)
         ));
-        let without = |vips: &[Ipv4Net], others: &[Ipv4Net]| -> Vec<Ipv4Net> {
+        let without = |vips: &[IpNet], others: &[IpNet]| -> Vec<IpNet> {
             vips.iter()
                 .filter(|vip| !others.contains(vip))
                 .copied()
@@ -161,7 +161,7 @@ impl Driver {
         &mut self,
         index: usize,
         kind: Kind,
-        vips: &[Ipv4Net],
+        vips: &[IpNet],
         what: &str,
         result: Result<(), String>,
     ) {

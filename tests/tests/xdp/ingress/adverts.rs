@@ -2,24 +2,28 @@
 
 use ha_common::{
     Centis,
-    abi::{AdvertWord, Reason},
+    abi::{AdvertWord, Reason, Said},
     wire::vrrp::{self, Dialect, Version},
 };
 
 use super::{DROP, PASS, check};
 use crate::{
-    fixture::{Gate, OTHER, OURS, PEER, Row, UNICAST, V2, V3, vip},
+    fixture::{Gate, OTHER, OURS, PEER, Row, UNICAST, V2, V3, said, vip},
     frames::{self, IP, VRRP, advert, advert_with, forged},
 };
 
-fn word(sender: [u8; 4], priority: u8, interval_centis: u16) -> AdvertWord {
-    AdvertWord::new(sender, priority, interval_centis, true)
+/// The same with a checksum that covers a pseudo-header.
+fn with_pseudo_header(said: Said) -> Said {
+    Said {
+        word: said.word.with_pseudo_header(),
+        ..said
+    }
 }
 
 #[test]
 fn valid_adverts() {
-    let row = |name, frame, id, word| {
-        Row::new(name, Gate::Closed, frame, DROP, Reason::AdvertTaken).reports(id, word)
+    let row = |name, frame, id, said| {
+        Row::new(name, Gate::Closed, frame, DROP, Reason::AdvertTaken).reports(id, said)
     };
     let foreign = |mut frame: Vec<u8>| {
         frame[IP + 4] = 0;
@@ -28,14 +32,14 @@ fn valid_adverts() {
     };
     static MANY: [[u8; 4]; 255] = [vip(V3); 255];
     check(vec![
-        row("version 3", advert(V3, 50), V3, word(PEER, 50, 1)),
-        row("version 2", advert(V2, 50), V2, word(PEER, 50, 100)),
-        row("unicast", advert(UNICAST, 50), UNICAST, word(PEER, 50, 1)),
+        row("version 3", advert(V3, 50), V3, said(PEER, 50, 1)),
+        row("version 2", advert(V2, 50), V2, said(PEER, 50, 100)),
+        row("unicast", advert(UNICAST, 50), UNICAST, said(PEER, 50, 1)),
         row(
             "version 3 with a pseudo-header",
             advert_with(V3, |spec| spec.version = Version::V3(Dialect::PseudoHeader)),
             V3,
-            word(PEER, 50, 1).with_pseudo_header(),
+            with_pseudo_header(said(PEER, 50, 1)),
         ),
         row(
             "unicast with a pseudo-header",
@@ -43,57 +47,60 @@ fn valid_adverts() {
                 spec.version = Version::V3(Dialect::PseudoHeader)
             }),
             UNICAST,
-            word(PEER, 50, 1).with_pseudo_header(),
+            with_pseudo_header(said(PEER, 50, 1)),
         ),
         row(
             "from a foreign router",
             foreign(advert(V3, 50)),
             V3,
-            AdvertWord::new(PEER, 50, 1, false),
+            Said {
+                word: AdvertWord::new(50, 1, false),
+                ..said(PEER, 50, 1)
+            },
         ),
-        row("priority 0", advert(V3, 0), V3, word(PEER, 0, 1)),
-        row("priority 255", advert(V3, 255), V3, word(PEER, 255, 1)),
+        row("priority 0", advert(V3, 0), V3, said(PEER, 0, 1)),
+        row("priority 255", advert(V3, 255), V3, said(PEER, 255, 1)),
         row(
             "longest interval",
             advert_with(V3, |spec| spec.interval = Centis(4095)),
             V3,
-            word(PEER, 50, 4095),
+            said(PEER, 50, 4095),
         ),
         row(
             "255 addresses",
             advert_with(V3, |spec| spec.addresses = &MANY),
             V3,
-            word(PEER, 50, 1),
+            said(PEER, 50, 1),
         ),
         row(
             "longest of version 2",
             advert_with(V2, |spec| spec.addresses = &MANY),
             V2,
-            word(PEER, 50, 100),
+            said(PEER, 50, 100),
         ),
         row(
             "with IP options",
             frames::with_options(advert(V3, 50)),
             V3,
-            word(PEER, 50, 1),
+            said(PEER, 50, 1),
         ),
         row(
             "reserved bits set",
             forged(V3, |frame| frame[VRRP + 4] |= 0xf0),
             V3,
-            word(PEER, 50, 1),
+            said(PEER, 50, 1),
         ),
         row(
             "longer than its addresses need",
             forged(V3, |frame| frame[IP + 3] += 4),
             V3,
-            word(PEER, 50, 1),
+            said(PEER, 50, 1),
         ),
         row(
             "not padded",
             advert(V3, 50)[..VRRP + 12].to_vec(),
             V3,
-            word(PEER, 50, 1),
+            said(PEER, 50, 1),
         ),
     ]);
 }
