@@ -39,6 +39,8 @@ pub struct InstanceConfig {
     /// The only other router there is, when the configuration names exactly one: nobody else competes
     /// for what it releases, so there is no Skew_Time to wait.
     pub sole_peer: bool,
+    /// How many addresses it has.
+    pub vips: u32,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
     /// The epoch found in the maps, or [`Epoch::NONE`]; the engine starts by raising it.
@@ -58,7 +60,7 @@ impl InstanceConfig {
 pub struct AnnounceConfig {
     /// Announcements in one burst, 1 or more.
     pub count: u32,
-    /// Between two announcements of a burst; zero = back to back.
+    /// Between two announcements of a burst; zero = one follows the other as fast as the pace allows.
     pub interval: Nanos,
     /// From the first burst to the second; zero = no second one.
     pub repeat_after: Nanos,

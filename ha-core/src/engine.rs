@@ -71,6 +71,7 @@ impl Engine {
         }
         let verdict = self.instances[index].handle(input, now, &mut self.out);
         self.apply(index, verdict, now);
+        self.out.release_announcements(now);
     }
 
     /// Serves the timers that are due. Poll the actions and the timeout afterwards.
@@ -90,6 +91,7 @@ impl Engine {
                 }
             }
         }
+        self.out.release_announcements(now);
     }
 
     /// The next thing to do.
@@ -107,6 +109,11 @@ impl Engine {
         self.instances
             .iter()
             .filter_map(|instance| instance.timers.next())
+            .chain(
+                self.out
+                    .announcements_due()
+                    .map(|due| (due, Timer::Announce)),
+            )
             .min()
     }
 

@@ -186,7 +186,7 @@ pub enum Action {
         /// The one time sample of this round, to be handed back.
         round: MonoNs,
     },
-    /// Put the VIPs on the interface. Asks for [`Input::VipsAdded`].
+    /// Put the VIPs on the interface. Asks for [`Input::VipsAdded`], once all of them are there.
     AddVips {
         /// Which instance.
         instance: InstanceId,
@@ -196,10 +196,14 @@ pub enum Action {
         /// Which instance.
         instance: InstanceId,
     },
-    /// Send one gratuitous ARP for each VIP. Asks for [`Input::Announced`].
+    /// Send one gratuitous ARP for each of some VIPs. Asks for [`Input::Announced`].
     Announce {
         /// Which instance.
         instance: InstanceId,
+        /// The first of them, counted from 0 in the order of the configuration.
+        first: u32,
+        /// How many.
+        count: u32,
     },
     /// Log, record and publish.
     Report(Transition),

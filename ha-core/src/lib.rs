@@ -7,6 +7,9 @@
 //!    next, and hand the outcome of those that ask for one back through `handle` at once,
 //! 3. ask [`Engine::poll_timeout`] when to call `handle_timeout`.
 //!
+//! [`Action::AddVips`] of many addresses may take several turns; meanwhile the contract goes on as ever, and
+//! its outcome is handed in when all are in place.
+//!
 //! Spurious calls do nothing. Before `handle_timeout`, before [`Input::Silence`], and before the outcomes
 //! of [`Action::AddVips`] and [`Action::SendAdvert`] of an instance that is Promoting, hand in what has
 //! been received meanwhile: first the events that wait ([`Input::Advert`]), then, for each instance
@@ -21,6 +24,7 @@
 
 extern crate alloc;
 
+mod announcer;
 pub mod bfd;
 pub mod config;
 mod engine;

@@ -1,11 +1,13 @@
 //! Announcing the VIPs by gratuitous ARP: a burst, a second one, refreshes; failures are tried again.
+//!
+//! Here it is decided when a round over all VIPs is due; how fast its packets leave, in the `announcer`.
 
 use alloc::{format, string::String};
 
 use ha_common::{MonoNs, Nanos};
 
 use super::Instance;
-use crate::{event::Action, outbox::Outbox, status::State, timer::Timer};
+use crate::{outbox::Outbox, status::State, timer::Timer};
 
 /// The longest wait before a failed announcement is tried again: 10 ms at first, or an advert interval
 /// where that is shorter, doubling up to one second.
@@ -44,7 +46,7 @@ impl Instance {
         self.announce(now, now, out);
     }
 
-    /// Sends what is due: one announcement, or all of the burst if they go back to back.
+    /// Begins what is due: one round, or all of the burst if they go back to back.
     pub(super) fn announce(&mut self, due: MonoNs, now: MonoNs, out: &mut Outbox) {
         self.timers.stop(Timer::Announce);
         let interval = self.config.announce.interval;
@@ -53,11 +55,7 @@ impl Instance {
         } else {
             self.announcements.min(1)
         };
-        for _ in 0..batch {
-            out.push(Action::Announce {
-                instance: self.config.id,
-            });
-        }
+        out.announce(self.config.id, self.config.vips, batch);
         self.announcements -= batch;
         if self.announcements > 0 {
             self.timers
@@ -84,7 +82,8 @@ impl Instance {
             .times(1 << self.announce_failures.min(16))
             .min(LONGEST_RETRY);
         self.announce_failures = self.announce_failures.saturating_add(1);
-        self.announcements = (self.announcements + 1).min(self.config.announce.count);
+        let left = out.stop_announcing(self.config.id);
+        self.announcements = (self.announcements + left + 1).min(self.config.announce.count);
         self.timers.set(Timer::Announce, now.after(retry));
     }
 }

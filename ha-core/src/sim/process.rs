@@ -373,7 +373,7 @@ impl World {
                 };
                 Some(Input::VipsAdded { instance, result })
             }
-            Action::Announce { instance } => {
+            Action::Announce { instance, .. } => {
                 let result = if self.rng.chance(20) && self.now < self.scenario.quiet_at {
                     Err(String::from("network is down"))
                 } else {

@@ -471,6 +471,7 @@ fn draw_config(
                 preempt_delay: delay,
                 advert_interval: interval,
                 sole_peer: nodes == 2 && rng.chance(700),
+                vips: 1,
                 announce: AnnounceConfig {
                     count: 2,
                     interval: Nanos(rng.pick(&[0, MS])),

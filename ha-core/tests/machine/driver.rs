@@ -30,6 +30,7 @@ pub(crate) fn instance(id: u32) -> InstanceConfig {
         preempt_delay: Nanos::ZERO,
         advert_interval: INTERVAL,
         sole_peer: false,
+        vips: 1,
         announce: AnnounceConfig {
             count: 1,
             interval: Nanos::ZERO,
@@ -148,7 +149,7 @@ impl Driver {
                     instance: *instance,
                     result: Ok(()),
                 }),
-                Action::Announce { instance } => self.input(Input::Announced {
+                Action::Announce { instance, .. } => self.input(Input::Announced {
                     instance: *instance,
                     result: Ok(()),
                 }),

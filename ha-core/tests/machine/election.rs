@@ -38,7 +38,11 @@ fn gate_of(round: MonoNs) -> MonoNs {
 
 const ADD: Action = Action::AddVips { instance: ID };
 const REMOVE: Action = Action::RemoveVips { instance: ID };
-const ANNOUNCE: Action = Action::Announce { instance: ID };
+const ANNOUNCE: Action = Action::Announce {
+    instance: ID,
+    first: 0,
+    count: 1,
+};
 
 #[test]
 fn the_start_raises_the_epoch_that_was_found_before_anything_else() {

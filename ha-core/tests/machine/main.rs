@@ -1,5 +1,6 @@
 //! The engine, driven by hand: exact actions for each step.
 
+mod announcing;
 mod driver;
 mod election;
 mod groups;

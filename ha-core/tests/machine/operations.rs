@@ -136,6 +136,7 @@ fn the_start_delay_is_waited_for() {
 #[test]
 fn a_vip_that_somebody_deletes_is_put_back_in_place() {
     let mut driver = Driver::active(instance(0));
+    driver.after(Nanos::from_millis(1));
     driver.input(Input::VipLost { instance: ID });
     let actions = driver.settle();
     assert_eq!(kinds(&actions), ["add", "announce", "note"]);

@@ -151,7 +151,7 @@ impl Witness {
                 let result = failure(self.fail_vips);
                 driver.input(Input::VipsAdded { instance, result });
             }
-            Action::Announce { instance } => {
+            Action::Announce { instance, .. } => {
                 assert_eq!(driver.state_of(instance), State::Active);
                 driver.input(Input::Announced {
                     instance,

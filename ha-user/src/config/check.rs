@@ -1,6 +1,10 @@
 //! What is only wrong in combination: duplicates, networks, intervals, groups, senders.
 
-use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    os::unix::ffi::OsStrExt as _,
+};
 
 use ha_common::{Nanos, Priority, Vrid, abi};
 use ha_core::Version;
@@ -94,7 +98,8 @@ fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) ->
         source: instance.source.as_ref().map(|source| source.value),
         peers: instance.peers.iter().map(|peer| peer.value).collect(),
         checksum: instance.checksum,
-        vips: instance.vips.iter().map(|vip| vip.value).collect(),
+        vips: instance.addresses().map(|(_, vip)| vip.value).collect(),
+        advertised: instance.vips.len(),
         group: instance.group.as_ref().and_then(|wanted| {
             draft
                 .groups
@@ -155,14 +160,14 @@ fn vips(reader: &Reader<'_>, instances: &[DraftInstance]) {
                     "{} addresses do not fit into one advert",
                     instance.vips.len()
                 ),
-                "spread them over several instances of at most 255, in one group",
+                "move those beyond 255 to extra_vips, which adverts do not name",
             );
         }
-        for vip in &instance.vips {
+        for (key, vip) in instance.addresses() {
             if let Some(line) = seen.get(&vip.value.addr()) {
                 reader.fail(
                     vip.offset,
-                    format!("{}, vips", instance.place),
+                    format!("{}, {key}", instance.place),
                     format!("{} is already a VIP in line {line}", vip.value.addr()),
                     "name each VIP once",
                 );
@@ -170,6 +175,14 @@ fn vips(reader: &Reader<'_>, instances: &[DraftInstance]) {
                 seen.insert(vip.value.addr(), reader.line(vip.offset));
             }
         }
+    }
+    if seen.len() > usize::try_from(abi::MAX_VIPS).unwrap_or(usize::MAX) {
+        reader.fail(
+            0,
+            "vips, extra_vips",
+            format!("there are {} addresses", seen.len()),
+            format!("name at most {} in all", abi::MAX_VIPS),
+        );
     }
 }
 
@@ -313,9 +326,8 @@ fn peers(reader: &Reader<'_>, instance: &DraftInstance) {
             );
         }
         if instance
-            .vips
-            .iter()
-            .any(|vip| vip.value.addr() == peer.value)
+            .addresses()
+            .any(|(_, vip)| vip.value.addr() == peer.value)
         {
             reader.fail(
                 peer.offset,
@@ -343,12 +355,15 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
         .as_ref()
         .and_then(|interface| addresses(&interface.value))
         .unwrap_or_default();
-    let is_vip = |address: IpAddr| instance.vips.iter().any(|vip| vip.value.addr() == address);
+    let vips: BTreeSet<IpAddr> = instance
+        .addresses()
+        .map(|(_, vip)| vip.value.addr())
+        .collect();
     let own = distinct(
         instance.source.iter().map(|source| source.value).chain(
             live.iter()
                 .map(IpNet::addr)
-                .filter(|address| !is_vip(*address)),
+                .filter(|address| !vips.contains(address)),
         ),
     );
     if let (Some(source), false) = (&instance.source, live.is_empty())
@@ -381,12 +396,12 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
     if instance.priority.value == u32::from(Priority::OWNER.0) {
         return;
     }
-    for vip in &instance.vips {
+    for (key, vip) in instance.addresses() {
         let inside = own.iter().any(|address| vip.value.contains(address));
         if vip.value.prefix_len() < vip.value.max_prefix_len() && !inside {
             reader.fail(
                 vip.offset,
-                format!("{}, vips", instance.place),
+                format!("{}, {key}", instance.place),
                 format!(
                     "{} is outside any network of this node: {} has none of its own addresses ({})",
                     vip.value,
@@ -410,7 +425,7 @@ fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Take
     if instance.priority.value == u32::from(Priority::OWNER.0) {
         return;
     }
-    for vip in &instance.vips {
+    for (key, vip) in instance.addresses() {
         let address = vip.value.addr();
         let is_source = instance
             .source
@@ -419,14 +434,14 @@ fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Take
         if is_source {
             reader.fail(
                 vip.offset,
-                format!("{}, vips", instance.place),
+                format!("{}, {key}", instance.place),
                 format!("{address} is this node's own address (source)"),
                 "choose an address that no node has, or write `priority = 255` if this node alone owns it",
             );
         } else if taken(&interface.value, address) {
             reader.fail(
                 vip.offset,
-                format!("{}, vips", instance.place),
+                format!("{}, {key}", instance.place),
                 format!(
                     "{} has the address {address} already, and not from had",
                     interface.value

@@ -43,7 +43,7 @@ const FOREIGN: &[(&[&str], &str)] = &[
     ),
     (
         &["virtual_ipaddress_excluded"],
-        "write them in `vips`: up to 255 fit into an advert",
+        "write `extra_vips`, as [\"192.168.33.110/24\"]",
     ),
     (&["unicast_peer"], "write `peers`, as [\"192.168.33.102\"]"),
     (&["unicast_src_ip", "mcast_src_ip"], "write `source`"),

@@ -139,8 +139,10 @@ pub struct Instance {
     pub peers: Vec<IpAddr>,
     /// Checksum dialect of what is sent; both are accepted.
     pub checksum: Checksum,
-    /// Virtual addresses with their networks.
+    /// Virtual addresses with their networks: `vips`, and behind them `extra_vips`.
     pub vips: Vec<IpNet>,
+    /// How many of them are `vips`, which adverts name.
+    pub advertised: usize,
     /// Index into [`Config::groups`].
     pub group: Option<usize>,
     /// Gratuitous ARP.
@@ -148,6 +150,14 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// The virtual addresses that adverts name, and those that they do not.
+    #[must_use]
+    pub fn vips_by_key(&self) -> (&[IpNet], &[IpNet]) {
+        self.vips
+            .split_at_checked(self.advertised)
+            .unwrap_or((&self.vips, &[]))
+    }
+
     /// Which family its adverts are of: that of its source or peers, else IPv4 if it has such a VIP.
     #[must_use]
     pub fn family(&self) -> Family {

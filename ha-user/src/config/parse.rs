@@ -47,8 +47,17 @@ pub(super) struct DraftInstance {
     pub(super) peers: Vec<At<IpAddr>>,
     pub(super) checksum: Checksum,
     pub(super) vips: Vec<At<IpNet>>,
+    pub(super) extra_vips: Vec<At<IpNet>>,
     pub(super) group: Option<At<String>>,
     pub(super) announce: AnnounceConfig,
+}
+
+impl DraftInstance {
+    /// Its virtual addresses, each with its key: those that adverts name, then the others.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&'static str, &At<IpNet>)> {
+        let advertised = self.vips.iter().map(|vip| ("vips", vip));
+        advertised.chain(self.extra_vips.iter().map(|vip| ("extra_vips", vip)))
+    }
 }
 
 const HOUR: Nanos = Nanos::from_secs(3_600);
@@ -160,6 +169,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
                 "peers",
                 "checksum",
                 "vips",
+                "extra_vips",
                 "group",
                 "announce",
             ],
@@ -281,6 +291,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
             )
             .map_or(Checksum::Auto, |checksum| checksum.value),
         vips: vips(section),
+        extra_vips: extra_vips(section),
         group: section.string("group"),
         announce: announce(section),
     }
@@ -322,20 +333,31 @@ fn vips(section: &Section<'_>) -> Vec<At<IpNet>> {
             "name at least one address with its prefix length, as \"192.168.33.100/24\"",
         );
     }
+    nets(section, "vips", &list)
+}
+
+fn extra_vips(section: &Section<'_>) -> Vec<At<IpNet>> {
+    section
+        .strings("extra_vips")
+        .map(|list| nets(section, "extra_vips", &list))
+        .unwrap_or_default()
+}
+
+fn nets(section: &Section<'_>, key: &str, list: &At<Vec<At<String>>>) -> Vec<At<IpNet>> {
     list.value
         .iter()
         .filter_map(|text| {
             Some(At {
-                value: vip(section, text)?,
+                value: vip(section, key, text)?,
                 offset: text.offset,
             })
         })
         .collect()
 }
 
-fn vip(section: &Section<'_>, text: &At<String>) -> Option<IpNet> {
+fn vip(section: &Section<'_>, key: &str, text: &At<String>) -> Option<IpNet> {
     let fail = |message: String, fix: &str| {
-        section.fail(text.offset, "vips", message, fix);
+        section.fail(text.offset, key, message, fix);
     };
     let Ok(vip) = Ipv4Net::from_str(&text.value) else {
         let (address, prefix) = match text.value.split_once('/') {

@@ -117,6 +117,7 @@ fn the_packaged_file_shows_every_key_truly() {
         "peers",
         "checksum",
         "vips",
+        "extra_vips",
         "group",
         "announce",
         "count",
@@ -312,6 +313,51 @@ vips = ["192.168.33.100/32"]
 group = "db"
 "#
     ));
+}
+
+#[test]
+fn adverts_name_no_extra_vips() {
+    let text = format!("{GOOD}extra_vips = [\"192.168.33.110/24\", \"192.168.33.111/32\"]\n");
+    let instance = &parse(&text).instances[0];
+    let (advertised, extra) = instance.vips_by_key();
+    assert_eq!(advertised, &instance.vips[..1]);
+    assert_eq!(extra, &instance.vips[1..]);
+    assert_eq!(extra[1], "192.168.33.111/32".parse().unwrap());
+}
+
+#[test]
+fn extra_vips_are_checked_like_vips() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[instance]]
+name = "web"
+interface = "eth0"
+vrid = 51
+source = "192.168.33.101"
+peers = ["192.168.33.111"]
+vips = ["192.168.33.100/24"]
+extra_vips = [
+    "192.168.33.100/24",
+    "192.168.33.101/24",
+    "192.168.33.111/24",
+    "192.168.34.1/24",
+]
+"#
+    ));
+}
+
+#[test]
+fn more_vips_than_an_advert_names_are_sent_to_extra_vips() {
+    let vips = |count: u8, key: &str| {
+        let list: Vec<String> = (0..=count)
+            .map(|n| format!("\"10.9.{key}.{n}/32\""))
+            .collect();
+        list.join(", ")
+    };
+    let text = GOOD.replace("\"192.168.33.100/24\"", &vips(254, "1"));
+    parse(&format!("{text}extra_vips = [{}]\n", vips(255, "2")));
+    let text = GOOD.replace("\"192.168.33.100/24\"", &vips(255, "1"));
+    assert!(errors(&text).contains("move those beyond 255 to extra_vips"));
 }
 
 #[test]

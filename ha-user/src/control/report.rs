@@ -106,9 +106,11 @@ pub struct InstanceReport {
     pub priority: u8,
     /// Priority in use.
     pub effective_priority: u8,
-    /// Virtual addresses with prefix length.
+    /// Virtual addresses with prefix length that adverts name.
     pub vips: Vec<String>,
-    /// Whether all the VIPs are on the interface.
+    /// Those that they do not.
+    pub extra_vips: Vec<String>,
+    /// Whether all of both are on the interface.
     pub vips_present: bool,
     /// Whether the kernel lets this node speak for the VIPs; `None` without a dataplane: there is no gate.
     pub gate_open: Option<bool>,

@@ -26,7 +26,8 @@ pub(super) fn send(
         return Err("the source address is not known".to_owned());
     };
     let mut addresses = [[0; 4]; 255];
-    let vips = seat.config.vips.iter().filter_map(|vip| match vip {
+    let (advertised, _) = seat.config.vips_by_key();
+    let vips = advertised.iter().filter_map(|vip| match vip {
         IpNet::V4(vip) => Some(vip.addr().octets()),
         IpNet::V6(_) => None,
     });

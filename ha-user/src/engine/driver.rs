@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     COMMANDS, Command, Handle,
+    chores::Chores,
     debts::Debts,
     outbox::{Level, Message, Outbox},
     plan::Plan,
@@ -194,6 +195,8 @@ impl Driver {
             links,
             interfaces: Default::default(),
             seats: plan.seats.iter().map(Seat::new).collect(),
+            chores: Chores::default(),
+            work_until: None,
             debts: Debts::default(),
             unused: BTreeSet::new(),
             out,
@@ -269,6 +272,7 @@ impl Driver {
                 Err(errno) => return Err(errno.into()),
             };
             self.vitals.engine.wakeups += 1;
+            self.shell.work_until = None;
             let mut commands = false;
             let mut links = false;
             for event in list.get(..count).unwrap_or_default() {
@@ -294,6 +298,7 @@ impl Driver {
                 self.obey();
             }
             self.serve_timers();
+            self.work();
             self.look_for_warnings();
             // Found while acting: the ring buffer will not wake us for these.
             while let Some(event) = self.silences.pop_front() {
@@ -315,6 +320,15 @@ impl Driver {
                 self.hear_before(&outcome);
                 self.engine.handle(outcome, clock::now());
             }
+        }
+    }
+
+    /// Goes on with putting addresses on and taking them off.
+    fn work(&mut self) {
+        while let Some(outcome) = self.shell.work() {
+            self.hear_before(&outcome);
+            self.engine.handle(outcome, clock::now());
+            self.act();
         }
     }
 
@@ -378,6 +392,7 @@ impl Driver {
         let due = [
             self.engine.poll_timeout().map(|(due, _)| due),
             self.shell.retry_at,
+            (!self.shell.chores.is_empty()).then_some(MonoNs::ZERO),
         ]
         .into_iter()
         .flatten()
@@ -424,6 +439,10 @@ impl Driver {
 
     /// Everything is handed over: the programs go, once the other node speaks.
     fn finish(mut self) -> io::Result<()> {
+        while !self.shell.chores.is_empty() {
+            self.shell.work_until = None;
+            self.shell.work();
+        }
         self.shell.pay_debts();
         if !self.shell.debts.is_empty() {
             let owed: Vec<IpNet> = self.shell.debts.iter().map(|debt| debt.vip).collect();

@@ -16,6 +16,7 @@
 
 mod addresses;
 mod advert;
+mod chores;
 mod debts;
 mod driver;
 mod outbox;

@@ -50,6 +50,7 @@ impl Plan {
                     preempt_delay: seat.instance.preempt_delay,
                     advert_interval: seat.instance.advert_interval,
                     sole_peer: seat.instance.peers.len() == 1,
+                    vips: u32::try_from(seat.instance.vips.len()).unwrap_or(u32::MAX),
                     announce: seat.instance.announce,
                     adopted_epoch: adopted(seat.id),
                 })

@@ -117,10 +117,17 @@ impl Seat {
     }
 }
 
-/// Addresses in words.
+/// How many addresses a sentence names.
+const NAMED: usize = 8;
+
+/// Addresses in words: the first ones, and how many more there are.
 pub(super) fn in_words(vips: &[IpNet]) -> String {
-    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
-    vips.join(", ")
+    let (named, others) = vips.split_at(vips.len().min(NAMED));
+    let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+    match others.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// Nanoseconds as centiseconds; the configuration holds only what fits.

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use super::{
     advert,
+    chores::Chores,
     debts::Debts,
     outbox::{Level, Outbox},
     seat::Seat,
@@ -54,6 +55,10 @@ pub(super) struct Shell {
     pub(super) interfaces: BTreeMap<String, Interface>,
     pub(super) seats: Vec<Seat>,
     pub(super) out: Outbox,
+    /// Addresses that are being put on and taken off.
+    pub(super) chores: Chores,
+    /// Until when this turn may do that; `None` = it did not begin to.
+    pub(super) work_until: Option<MonoNs>,
     /// Addresses that could not be taken off.
     pub(super) debts: Debts,
     /// Interfaces, by index, that are to be let go of.
@@ -117,13 +122,17 @@ impl Shell {
                     result,
                 });
             }
-            Action::AddVips { instance } => {
-                let result = self.add_vips(instance)?;
-                return Some(Input::VipsAdded { instance, result });
+            Action::AddVips { instance } => return self.add_vips(instance),
+            Action::RemoveVips { instance } => {
+                self.remove_vips(instance);
+                return self.work();
             }
-            Action::RemoveVips { instance } => self.remove_vips(instance),
-            Action::Announce { instance } => {
-                let result = self.announce(instance, None)?;
+            Action::Announce {
+                instance,
+                first,
+                count,
+            } => {
+                let result = self.announce(instance, first, count)?;
                 return Some(Input::Announced { instance, result });
             }
             Action::Report(transition) => self.report(&transition),
@@ -216,12 +225,8 @@ impl Shell {
         }
     }
 
-    /// Sends one gratuitous ARP for each VIP, or for each of `only`.
-    pub(super) fn announce(
-        &mut self,
-        id: InstanceId,
-        only: Option<&[IpNet]>,
-    ) -> Option<Result<(), String>> {
+    /// Sends one gratuitous ARP for each of `count` VIPs, from the `first` on.
+    fn announce(&mut self, id: InstanceId, first: u32, count: u32) -> Option<Result<(), String>> {
         let index = self.index(id)?;
         let seat = &mut self.seats[index];
         let Some(interface) = self.interfaces.get(&seat.config.interface) else {
@@ -234,7 +239,10 @@ impl Shell {
             return Some(Err(format!("{} has no socket", seat.config.interface)));
         };
         let mut result = Ok(());
-        for vip in only.unwrap_or(&seat.config.vips) {
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let is_last = seat.config.vips.len().saturating_sub(first) <= count;
+        for vip in seat.config.vips.iter().skip(first).take(count) {
             let IpAddr::V4(address) = vip.addr() else {
                 continue;
             };
@@ -243,7 +251,7 @@ impl Shell {
                 result = Err(format!("{}: {error}", vip.addr()));
             }
         }
-        if result.is_ok() && !std::mem::replace(&mut seat.announced, true) {
+        if result.is_ok() && is_last && !std::mem::replace(&mut seat.announced, true) {
             let sentence = format!("{} announced by gratuitous ARP", seat.vips_in_words());
             self.out
                 .event(clock::now(), &seat.name, Kind::Announced, sentence);
@@ -408,6 +416,7 @@ impl Shell {
             },
         };
         let lost = seat.holds_vips
+            && self.chores.addition(id).is_none()
             && link.is_some_and(|link| seat.config.vips.iter().any(|vip| !link.has(vip.addr())));
         let own: Vec<IpNet> = match link {
             Some(link) if seat.is_owner() && !seat.holds_vips => seat

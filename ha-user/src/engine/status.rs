@@ -131,6 +131,7 @@ fn instance(
         None => (None, seat.adverts_received),
     };
     let link = shell.links.table().by_name(&seat.config.interface);
+    let (vips, extra_vips) = seat.config.vips_by_key();
     InstanceReport {
         name: status.name.clone(),
         interface: seat.config.interface.clone(),
@@ -148,7 +149,8 @@ fn instance(
         keepalived_state: status.state.keepalived_name().to_owned(),
         priority: status.priority.0,
         effective_priority: status.effective_priority.0,
-        vips: seat.config.vips.iter().map(ToString::to_string).collect(),
+        vips: vips.iter().map(ToString::to_string).collect(),
+        extra_vips: extra_vips.iter().map(ToString::to_string).collect(),
         vips_present: link
             .is_some_and(|link| seat.config.vips.iter().all(|vip| link.has(vip.addr()))),
         gate_open,

@@ -140,8 +140,17 @@ fn row(instance: &InstanceReport) -> Vec<String> {
         .to_owned(),
         active,
         instance.since.clone(),
-        instance.vips.join(" "),
+        vips(instance),
     ]
+}
+
+/// The addresses that adverts name, and how many there are beside them.
+fn vips(instance: &InstanceReport) -> String {
+    let mut words = instance.vips.join(" ");
+    if !instance.extra_vips.is_empty() {
+        words.push_str(&format!(" and {} extra", instance.extra_vips.len()));
+    }
+    words
 }
 
 /// `hactl events`.
@@ -229,6 +238,7 @@ mod tests {
             priority: 100,
             effective_priority: 100,
             vips: vec!["192.168.33.100/24".to_owned()],
+            extra_vips: Vec::new(),
             vips_present: true,
             gate_open: Some(true),
             active_since: Some("2026-11-21T01:00:00.000000Z".to_owned()),

@@ -13,11 +13,9 @@ use crate::{
         Reloaded,
         outbox::Level,
         plan::{Plan, SeatPlan},
-        seat::{Seat, in_words},
+        seat::Seat,
     },
-    events::Kind,
     runtime::memory::Vip,
-    sys::clock,
 };
 
 impl Driver {
@@ -81,6 +79,12 @@ impl Driver {
                     interface: debt.interface.clone(),
                     address: debt.vip,
                 })
+                .chain(self.shell.chores.removals().flat_map(|chore| {
+                    chore.left.iter().map(|vip| Vip {
+                        interface: chore.interface.clone(),
+                        address: *vip,
+                    })
+                }))
                 .collect(),
         }
     }
@@ -136,51 +140,27 @@ impl Driver {
         let (id, holds) = (seat.id, seat.holds_vips);
         // An instance that was brought up to date before this one may hold them by now.
         gone.retain(|vip| !self.shell.is_held_beside(index, vip));
-        // What goes leaves the interface before the dataplane stops guarding it; what comes is guarded
-        // before it is there.
-        if holds && !gone.is_empty() && self.shell.take_vips(index, &gone) {
-            self.tell(index, Kind::VipsRemoved, &gone, "taken off", Ok(()));
+        // What still is on the interface when the dataplane stops guarding it stays closed; what comes is
+        // guarded before it is there.
+        if holds && !gone.is_empty() {
+            self.shell.take_vips(index, &gone, gone.clone(), true);
+            self.work();
         }
         self.shell.guard_owed();
         self.shell.configure(id);
         if holds && !(gone.is_empty() && added.is_empty()) {
-            // All of them: the kernel may have removed more than was asked for (secondary addresses).
-            let result = self.shell.put_vips(index);
-            if !added.is_empty() {
-                self.tell(index, Kind::VipsAdded, &added, "put on", result);
-                if let Some(Err(error)) = self.shell.announce(id, Some(&added)) {
-                    self.shell
-                        .out
-                        .log(Level::Error, format!("{}: {error}", new.instance.name));
-                }
-            }
-        }
-    }
-
-    fn tell(
-        &mut self,
-        index: usize,
-        kind: Kind,
-        vips: &[IpNet],
-        what: &str,
-        result: Result<(), String>,
-    ) {
-        let seat = &self.shell.seats[index];
-        let vips = in_words(vips);
-        match result {
-            Ok(()) => self.shell.out.event(
-                clock::now(),
-                &seat.name,
-                kind,
-                format!("{vips} {what} {} by a reload", seat.config.interface),
-            ),
-            Err(error) => {
-                let text = format!(
-                    "{}: {vips} could not be {what} its interface: {error}",
-                    seat.name
-                );
+            // All of them: the kernel may have removed more than was asked for (secondary addresses). A
+            // promotion that waits for the former ones waits for these.
+            let waited_for = self
+                .shell
+                .chores
+                .addition(id)
+                .is_some_and(|one| !one.by_reload);
+            if let Err(error) = self.shell.put_vips(index, added, !waited_for) {
+                let text = format!("{}: {error}", new.instance.name);
                 self.shell.out.log(Level::Error, text);
             }
+            self.work();
         }
     }
 }
@@ -198,7 +178,8 @@ fn difference(old: &Instance, new: &Instance) -> String {
         ("source", old.source != new.source),
         ("peers", old.peers != new.peers),
         ("checksum", old.checksum != new.checksum),
-        ("vips", old.vips != new.vips),
+        ("vips", old.vips_by_key().0 != new.vips_by_key().0),
+        ("extra_vips", old.vips_by_key().1 != new.vips_by_key().1),
         ("group", old.group != new.group),
         ("announce", old.announce != new.announce),
     ];
