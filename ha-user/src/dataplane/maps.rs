@@ -6,19 +6,18 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData, MapError},
 };
-use ha_common::{
-    Address,
-    abi::{CLOSED_SLOT, InstanceConfig, SenderKey, VipKey, VlanKey, VridKey, WatchConfig},
+use ha_common::abi::{
+    CLOSED_SLOT, InstanceConfig, SenderKey, VipKey, VlanKey, VridKey, WatchConfig,
 };
 use ha_core::InstanceId;
 
-use super::{DataplaneError, loader};
+use super::{DataplaneError, known::Known, loader};
 
 /// Instances, their VRIDs, VIPs and senders, and the silence to watch for.
 pub(super) struct Settings {
     instances: Array<MapData, InstanceConfig>,
     vrids: HashMap<MapData, VridKey, u32>,
-    vips: HashMap<MapData, VipKey, u32>,
+    vips: Known<VipKey>,
     senders: HashMap<MapData, SenderKey, u8>,
     vlans: HashMap<MapData, VlanKey, u32>,
     watch: Array<MapData, WatchConfig>,
@@ -29,7 +28,7 @@ impl Settings {
         Ok(Self {
             instances: loader::take(ebpf, "INSTANCES")?,
             vrids: loader::take(ebpf, "VRIDS")?,
-            vips: loader::take(ebpf, "VIPS")?,
+            vips: Known::read("VIPS", loader::take(ebpf, "VIPS")?)?,
             senders: loader::take(ebpf, "SENDERS")?,
             vlans: loader::take(ebpf, "VLANS")?,
             watch: loader::take(ebpf, "WATCH_CONFIG")?,
@@ -77,7 +76,7 @@ impl Settings {
     ) -> Result<(), DataplaneError> {
         self.set_config(id, config)?;
         for vip in vips {
-            insert(&mut self.vips, "VIPS", (*vip).into(), id.0)?;
+            self.vips.insert((*vip).into(), id.0)?;
         }
         for sender in senders {
             let key = SenderKey::new(id.0, (*sender).into());
@@ -94,12 +93,8 @@ impl Settings {
         vips: &[IpAddr],
         senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
-        let stale = entries(&self.vips, "VIPS")?
-            .into_iter()
-            .filter(|(vip, slot)| *slot == id.0 && !vips.contains(&IpAddr::from(*vip)));
-        for (vip, _) in stale {
-            remove(&mut self.vips, "VIPS", &vip)?;
-        }
+        let vips: BTreeSet<VipKey> = vips.iter().map(|vip| (*vip).into()).collect();
+        self.vips.retain(id, |vip| vips.contains(vip))?;
         let stale = entries(&self.senders, "SENDERS")?
             .into_iter()
             .filter(|(key, _)| {
@@ -113,16 +108,12 @@ impl Settings {
 
     /// Lets a VIP lead to the slot whose gate never opens.
     pub(super) fn close_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
-        insert(&mut self.vips, "VIPS", vip.into(), CLOSED_SLOT)
+        self.vips.insert(vip.into(), CLOSED_SLOT)
     }
 
     /// Lets go of a VIP that leads to that slot.
     pub(super) fn release_vip(&mut self, vip: IpAddr) -> Result<(), DataplaneError> {
-        let key = Address::from(vip);
-        if find(&self.vips, "VIPS", &key)? == Some(CLOSED_SLOT) {
-            remove(&mut self.vips, "VIPS", &key)?;
-        }
-        Ok(())
+        self.vips.release(&vip.into())
     }
 
     /// Lets go of the VIPs that lead to that slot and are not among `kept`.

@@ -13,6 +13,7 @@
 mod attach;
 mod error;
 mod interface;
+mod known;
 #[cfg(feature = "lab")]
 mod lab;
 mod loader;

@@ -417,7 +417,7 @@ impl Shell {
         };
         let lost = seat.holds_vips
             && self.chores.addition(id).is_none()
-            && link.is_some_and(|link| seat.config.vips.iter().any(|vip| !link.has(vip.addr())));
+            && link.is_some_and(|link| !link.has_all(&seat.config.vips));
         let own: Vec<IpNet> = match link {
             Some(link) if seat.is_owner() && !seat.holds_vips => seat
                 .config

@@ -151,8 +151,7 @@ fn instance(
         effective_priority: status.effective_priority.0,
         vips: vips.iter().map(ToString::to_string).collect(),
         extra_vips: extra_vips.iter().map(ToString::to_string).collect(),
-        vips_present: link
-            .is_some_and(|link| seat.config.vips.iter().all(|vip| link.has(vip.addr()))),
+        vips_present: link.is_some_and(|link| link.has_all(&seat.config.vips)),
         gate_open,
         active_since: seat.active_since.map(clock::rfc3339),
         since: clock::rfc3339(status.since),

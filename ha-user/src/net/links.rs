@@ -12,7 +12,7 @@
 //! When the socket overflows (`ENOBUFS`), the table is read anew.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
@@ -72,8 +72,15 @@ impl Link {
         self.addresses.iter().any(|net| net.addr() == address)
     }
 
-    /// Whether an instance can use it. Without a configured `source`, its first address of the family that is
-    /// none of the `vips` is the source.
+    /// Whether it has all of these addresses, whatever their networks.
+    #[must_use]
+    pub fn has_all(&self, vips: &[IpNet]) -> bool {
+        let there: BTreeSet<IpAddr> = self.addresses.iter().map(IpNet::addr).collect();
+        vips.iter().all(|vip| there.contains(&vip.addr()))
+    }
+
+    /// Whether an instance can use it. Without a configured `source`, its first address that is none of
+    /// the `vips` is the source.
     #[must_use]
     pub fn condition(
         &self,

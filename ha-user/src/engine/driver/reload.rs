@@ -1,5 +1,7 @@
 //! A new configuration, applied as a difference.
 
+use std::collections::BTreeSet;
+
 use ha_common::gate::Epoch;
 use ha_core::{Input, InstanceId};
 use ipnet::IpNet;
@@ -129,10 +131,10 @@ impl Driver {
             difference(&old, &new.instance)
         ));
         let without = |vips: &[IpNet], others: &[IpNet]| -> Vec<IpNet> {
-            vips.iter()
-                .filter(|vip| !others.contains(vip))
-                .copied()
-                .collect()
+            let others: BTreeSet<&IpNet> = others.iter().collect();
+            let mut vips = vips.to_vec();
+            vips.retain(|vip| !others.contains(vip));
+            vips
         };
         let mut gone = without(&old.vips, &new.instance.vips);
         gone.retain(|vip| !seat.own.contains(vip));
