@@ -3,6 +3,8 @@
 //! Multi-byte values are in host order unless a name says `_be`. Addresses are [`Address`], in network
 //! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
 
+pub mod bfd;
+
 use crate::{Address, units::MonoNs, wire::vrrp::Rules};
 
 /// Grows with every change of a map's layout; pinned maps of another version are not adopted.
@@ -24,10 +26,13 @@ pub const MAX_SENDERS: u32 = 8_192;
 /// Interfaces of VLANs that frames with a tag lead to.
 pub const MAX_VLANS: u32 = 4_096;
 
+/// Silence timers: an instance's has its slot as index, a BFD session's [`bfd::watch`].
+pub const MAX_WATCHES: u32 = MAX_INSTANCES + bfd::MAX_SESSIONS;
+
 /// Bytes of the ring buffer for [`Event`]s.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
-/// Events per instance and [`EVENT_WINDOW_NS`]; more are counted, not reported, so that no sender can
+/// Events per instance or session and [`EVENT_WINDOW_NS`]; more are counted, not reported, so that no sender can
 /// keep the daemon awake. The map's words stay true, and the daemon reads them before it acts.
 pub const EVENT_BUDGET: u64 = 64;
 
@@ -421,8 +426,6 @@ reasons! {
     PassBfdAuth = "pass_bfd_auth",
     /// XDP took a valid BFD packet.
     BfdTaken = "bfd_taken",
-    /// XDP dropped a fragment of a BFD packet.
-    BfdFragment = "bfd_fragment",
     /// XDP dropped a BFD packet whose TTL or hop limit is not 255, or (multihop) is below the configured minimum.
     BfdTtl = "bfd_ttl",
     /// XDP dropped a packet of another BFD version.

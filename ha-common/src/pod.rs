@@ -6,6 +6,7 @@ use crate::{
     Address,
     abi::{
         Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
+        bfd,
     },
 };
 
@@ -21,6 +22,8 @@ macro_rules! pod {
 
 pod!(
     Address,
+    bfd::PeerKey,
+    bfd::Session,
     VridKey,
     SenderKey,
     VlanKey,

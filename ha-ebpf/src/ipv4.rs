@@ -1,15 +1,19 @@
-//! IPv4: adverts are taken, and only an open gate lets packets to a VIP in.
+//! IPv4: adverts and BFD packets are taken, and only an open gate lets packets to a VIP in.
 
 use ha_common::{
     Address,
     abi::Reason,
     wire::{
         ipv4::{self, Header},
-        vrrp,
+        udp, vrrp,
     },
 };
 
-use crate::{frame::Frame, gate, maps};
+use crate::{
+    bfd::{self, Datagram},
+    frame::Frame,
+    gate, maps,
+};
 
 /// Judges an IPv4 packet. Fragments and packets with options meet the gate as any other.
 #[inline(always)]
@@ -23,6 +27,20 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
     let mut otherwise = Reason::PassOther;
     if header.protocol == vrrp::PROTOCOL {
         match crate::vrrp::judge(frame, &header) {
+            Ok(reason) => return reason,
+            Err(reason) => otherwise = reason,
+        }
+    }
+    if header.protocol == udp::PROTOCOL && !header.fragment {
+        let datagram = Datagram {
+            ifindex: frame.ifindex,
+            source: Address::v4(header.source),
+            destination: Address::v4(header.destination),
+            ttl: header.ttl,
+            start: header.header_len as usize,
+            len: header.payload_len(),
+        };
+        match bfd::judge(frame, &datagram) {
             Ok(reason) => return reason,
             Err(reason) => otherwise = reason,
         }

@@ -1,6 +1,7 @@
 //! The dataplane's programs: entry points, and which verdict each reason means.
 //!
-//! `had_ingress` (XDP) and `had_egress` (tc) decide who speaks for a VIP and take VRRP adverts;
+//! `had_ingress` (XDP) and `had_egress` (tc) decide who speaks for a VIP and take VRRP adverts and
+//! BFD packets;
 //! `had_watch` is run by the daemon through `BPF_PROG_TEST_RUN` and arms a silence timer.
 
 #![no_std]
@@ -8,6 +9,8 @@
 #![feature(asm_experimental_arch)]
 
 mod arp;
+mod bfd;
+mod budget;
 mod egress;
 mod frame;
 mod gate;
@@ -52,7 +55,7 @@ fn had_egress(ctx: TcContext) -> i32 {
     }
 }
 
-/// Arms the silence timer of the instance whose slot the first four bytes name; 1 if it runs.
+/// Arms the silence timer whose index the first four bytes name; 1 if it runs.
 #[xdp]
 fn had_watch(ctx: XdpContext) -> u32 {
     match Span::new(ctx.data(), ctx.data_end()).bytes::<4>(0) {
@@ -94,7 +97,17 @@ const fn xdp_verdict(reason: Reason) -> u32 {
         | Reason::AdvertSender
         | Reason::AdvertOwn
         | Reason::AdvertFragment
-        | Reason::AdvertDestination => xdp_action::XDP_DROP,
+        | Reason::AdvertDestination
+        | Reason::BfdTaken
+        | Reason::BfdTtl
+        | Reason::BfdVersion
+        | Reason::BfdLength
+        | Reason::BfdMultiplier
+        | Reason::BfdMultipoint
+        | Reason::BfdDiscriminator
+        | Reason::BfdUnknownDiscriminator
+        | Reason::BfdSource
+        | Reason::BfdAuth => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
     }
 }

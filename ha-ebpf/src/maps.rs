@@ -11,7 +11,8 @@ use aya_ebpf::{
 use ha_common::{
     abi::{
         EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
-        MAX_VIPS, MAX_VLANS, Reason, Received, SenderKey, VipKey, VlanKey, VridKey, WatchConfig,
+        MAX_VIPS, MAX_VLANS, MAX_WATCHES, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
+        WatchConfig, bfd,
     },
     gate::MAX_LEASES,
 };
@@ -54,9 +55,33 @@ pub(crate) static LEASES: Array<LeaseCell, { MAX_INSTANCES as usize * MAX_LEASES
 #[btf_map]
 pub(crate) static RECEIVED: Array<Received, { MAX_INSTANCES as usize }, MAPPED> = Array::new();
 
-/// Slot → how long a silence to report.
+/// Silence timer → how long a silence to report.
 #[btf_map]
-pub(crate) static WATCH_CONFIG: Array<WatchConfig, { MAX_INSTANCES as usize }> = Array::new();
+pub(crate) static WATCH_CONFIG: Array<WatchConfig, { MAX_WATCHES as usize }> = Array::new();
+
+/// BFD session → configuration.
+#[btf_map]
+pub(crate) static BFD_SESSIONS: Array<bfd::Session, { bfd::MAX_SESSIONS as usize }> = Array::new();
+
+/// My Discriminator → BFD session.
+#[btf_map]
+pub(crate) static BFD_DISCRIMINATORS: HashMap<u32, u32, { bfd::MAX_SESSIONS as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// Where a BFD packet comes from → BFD session.
+#[btf_map]
+pub(crate) static BFD_PEERS: HashMap<bfd::PeerKey, u32, { bfd::MAX_SESSIONS as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// BFD session → what was heard.
+#[btf_map]
+pub(crate) static BFD_RECEIVED: Array<bfd::Received, { bfd::MAX_SESSIONS as usize }, MAPPED> =
+    Array::new();
+
+/// What changes something in a BFD session, for the daemon.
+#[btf_map]
+pub(crate) static BFD_EVENTS: RingBuf<bfd::Event, { bfd::EVENT_RING_BYTES as usize }> =
+    RingBuf::new();
 
 /// What changes something, for the daemon.
 #[btf_map]
@@ -80,6 +105,18 @@ pub(crate) fn count(reason: Reason) {
 #[inline(always)]
 pub(crate) fn report(event: Event) {
     match EVENTS.reserve(0) {
+        Some(mut entry) => {
+            entry.write(event);
+            entry.submit(0);
+        }
+        None => count(Reason::EventRingFull),
+    }
+}
+
+/// The same for a BFD session.
+#[inline(always)]
+pub(crate) fn report_bfd(event: bfd::Event) {
+    match BFD_EVENTS.reserve(0) {
         Some(mut entry) => {
             entry.write(event);
             entry.submit(0);

@@ -2,10 +2,7 @@
 
 use ha_common::{
     Address, MonoNs,
-    abi::{
-        EVENT_BUDGET, EVENT_WINDOW_NS, Event, EventKind, InstanceConfig, Reason, Received,
-        SenderKey, VridKey,
-    },
+    abi::{Event, EventKind, InstanceConfig, Reason, Received, SenderKey, VridKey},
     wire::{
         checksum::{self, Sum},
         ipv4,
@@ -14,6 +11,7 @@ use ha_common::{
 };
 
 use crate::{
+    budget::Budget,
     frame::Frame,
     gate,
     maps::{self, INSTANCES, RECEIVED, SENDERS, VRIDS},
@@ -132,7 +130,14 @@ fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, eage
         maps::store(last_ns, now.0);
         watch::heard(slot);
     }
-    if (changed || release || eager) && within_budget(received, now) {
+    // SAFETY: field addresses within a map value.
+    let budget = unsafe {
+        Budget {
+            window_ns: &raw mut (*received).window_ns,
+            events: &raw mut (*received).window_events,
+        }
+    };
+    if (changed || release || eager) && budget.allows(now) {
         maps::report(Event {
             kind: EventKind::Advert as u32,
             instance: slot,
@@ -142,27 +147,4 @@ fn record(slot: u32, received: *mut Received, advert: &Advert, now: MonoNs, eage
             sender: said.sender,
         });
     }
-}
-
-/// Whether the instance may report another event in this window.
-#[inline(always)]
-fn within_budget(received: *mut Received, now: MonoNs) -> bool {
-    // SAFETY: field addresses within a map value.
-    let (window_ns, window_events) = unsafe {
-        (
-            &raw mut (*received).window_ns,
-            &raw mut (*received).window_events,
-        )
-    };
-    let mut events = maps::load(window_events);
-    if now.0.wrapping_sub(maps::load(window_ns)) >= EVENT_WINDOW_NS {
-        maps::store(window_ns, now.0);
-        events = 0;
-    }
-    if events >= EVENT_BUDGET {
-        maps::count(Reason::EventBudget);
-        return false;
-    }
-    maps::store(window_events, events + 1);
-    true
 }

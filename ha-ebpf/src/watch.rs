@@ -1,6 +1,6 @@
-//! The silence watch: one `bpf_timer` per instance (kernel 5.15).
+//! The silence watch: one `bpf_timer` per instance and per BFD session (kernel 5.15).
 //!
-//! An advert only stamps `RECEIVED`; the timer is started by the first one and then by itself: its
+//! An advert only stamps `RECEIVED`, a BFD packet `BFD_RECEIVED`; the timer is started by the first one and then by itself: its
 //! callback looks at the stamp, and starts the timer again for what is left, or reports the silence
 //! once and lies down until the next advert. So there is about one callback per watched time, and none
 //! per advert.
@@ -19,12 +19,12 @@ use aya_ebpf::{
 };
 use ha_common::{
     MonoNs, Nanos,
-    abi::{Event, EventKind, MAX_INSTANCES, Reason},
+    abi::{Event, EventKind, MAX_INSTANCES, MAX_WATCHES, Reason, bfd},
 };
 
 use crate::{
     gate,
-    maps::{self, RECEIVED, WATCH_CONFIG},
+    maps::{self, BFD_RECEIVED, RECEIVED, WATCH_CONFIG},
     said,
 };
 
@@ -42,28 +42,34 @@ pub(crate) struct WatchTimer {
     armed: u64,
 }
 
-/// Slot → timer; the last one is for the daemon to see at its start whether timers work.
+/// Index ([`MAX_WATCHES`]) → timer; the last one is for the daemon to see at its start whether timers work.
 #[btf_map]
-static WATCH_TIMERS: Array<WatchTimer, { MAX_INSTANCES as usize + 1 }> = Array::new();
+static WATCH_TIMERS: Array<WatchTimer, { MAX_WATCHES as usize + 1 }> = Array::new();
 
-/// An advert was stamped: makes sure that its instance's timer runs for the time now configured.
+/// A packet was stamped: makes sure that its timer runs for the time now configured.
 #[inline(always)]
-pub(crate) fn heard(slot: u32) {
-    let down = watched(slot);
+pub(crate) fn heard(index: u32) {
+    let down = watched(index);
     if down.0 != 0 {
-        let _ = arm(slot, down, down);
+        let _ = arm(index, down, down);
     }
 }
 
-/// For the daemon: starts the timer for an advert that came before the watch was set, and tries the
-/// timer of the last slot. Whether a timer runs.
+/// Whether silence is to be reported.
 #[inline(always)]
-pub(crate) fn arm_now(slot: u32) -> bool {
-    if slot == MAX_INSTANCES {
-        return arm(slot, Nanos(1), Nanos(1));
+pub(crate) fn is_watched(index: u32) -> bool {
+    watched(index).0 != 0
+}
+
+/// For the daemon: starts the timer for a packet that came before the watch was set, and tries the last
+/// timer. Whether a timer runs.
+#[inline(always)]
+pub(crate) fn arm_now(index: u32) -> bool {
+    if index == MAX_WATCHES {
+        return arm(index, Nanos(1), Nanos(1));
     }
-    let down = watched(slot);
-    let Some(last) = last_heard(slot) else {
+    let down = watched(index);
+    let Some(last) = last_heard(index) else {
         return false;
     };
     let silent = gate::now().since(last);
@@ -71,13 +77,13 @@ pub(crate) fn arm_now(slot: u32) -> bool {
         return false;
     }
     // At least a nanosecond: a timer of 0 is a timer, but not on every kernel.
-    arm(slot, down, Nanos(down.0.saturating_sub(silent.0).max(1)))
+    arm(index, down, Nanos(down.0.saturating_sub(silent.0).max(1)))
 }
 
 /// The configured time; zero = not watched.
 #[inline(always)]
-fn watched(slot: u32) -> Nanos {
-    match WATCH_CONFIG.get_ptr(slot) {
+fn watched(index: u32) -> Nanos {
+    match WATCH_CONFIG.get_ptr(index) {
         // SAFETY: a field's address within a map value.
         Some(config) => Nanos(maps::load(unsafe { &raw const (*config).down_ns })),
         None => Nanos::ZERO,
@@ -85,18 +91,21 @@ fn watched(slot: u32) -> Nanos {
 }
 
 #[inline(always)]
-fn last_heard(slot: u32) -> Option<MonoNs> {
-    let received = RECEIVED.get_ptr(slot)?;
-    // SAFETY: a field's address within a map value.
-    Some(MonoNs(maps::load(unsafe {
-        &raw const (*received).last_ns
-    })))
+fn last_heard(index: u32) -> Option<MonoNs> {
+    // SAFETY: field addresses within map values.
+    let stamp = unsafe {
+        match index.checked_sub(MAX_INSTANCES) {
+            None => &raw const (*RECEIVED.get_ptr(index)?).last_ns,
+            Some(session) => &raw const (*BFD_RECEIVED.get_ptr(session)?).last_ns,
+        }
+    };
+    Some(MonoNs(maps::load(stamp)))
 }
 
 /// Starts the timer for `rest`, unless it runs for `down` already.
 #[inline(always)]
-fn arm(slot: u32, down: Nanos, rest: Nanos) -> bool {
-    let Some(cell) = WATCH_TIMERS.get_ptr_mut(slot) else {
+fn arm(index: u32, down: Nanos, rest: Nanos) -> bool {
+    let Some(cell) = WATCH_TIMERS.get_ptr_mut(index) else {
         return false;
     };
     if exchange(cell, down.0) == down.0 {
@@ -127,19 +136,17 @@ fn start(cell: *mut WatchTimer, rest: Nanos) -> bool {
 }
 
 /// The timer's callback.
-extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) -> i64 {
+extern "C" fn fired(_map: *mut c_void, index: *const u32, cell: *mut WatchTimer) -> i64 {
     // SAFETY: the kernel passes the key of the map value that holds the timer.
-    let slot = unsafe { *slot };
+    let index = unsafe { *index };
     exchange(cell, 0);
-    let down = watched(slot);
+    let down = watched(index);
     if down.0 == 0 {
         return 0;
     }
-    let Some(received) = RECEIVED.get_ptr(slot) else {
+    let Some(last) = last_heard(index) else {
         return 0;
     };
-    // SAFETY: a field's address within a map value.
-    let last = MonoNs(maps::load(unsafe { &raw const (*received).last_ns }));
     let now = gate::now();
     // Saturating: the stamp may be another CPU's, and later than `now` was read.
     let silent = now.since(last);
@@ -150,6 +157,29 @@ extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) 
         return 0;
     }
     maps::count(Reason::SilenceReported);
+    report(index, last, now);
+    0
+}
+
+#[inline(always)]
+fn report(index: u32, last: MonoNs, now: MonoNs) {
+    let Some(session) = index.checked_sub(MAX_INSTANCES) else {
+        return report_instance(index, last, now);
+    };
+    maps::report_bfd(bfd::Event {
+        kind: bfd::EventKind::Silence as u32,
+        session,
+        stamp_ns: last.0,
+        made_ns: now.0,
+        packet: [0; 3],
+    });
+}
+
+#[inline(always)]
+fn report_instance(slot: u32, last: MonoNs, now: MonoNs) {
+    let Some(received) = RECEIVED.get_ptr(slot) else {
+        return;
+    };
     let said = said::read(received);
     maps::report(Event {
         kind: EventKind::Silence as u32,
@@ -159,7 +189,6 @@ extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut WatchTimer) 
         made_ns: now.0,
         sender: said.sender,
     });
-    0
 }
 
 /// Exchanges `armed`, with a full barrier. Returns what it was.

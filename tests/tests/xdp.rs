@@ -5,6 +5,8 @@
 
 #[path = "xdp/adoption.rs"]
 mod adoption;
+#[path = "xdp/bfd.rs"]
+mod bfd;
 #[path = "xdp/closed.rs"]
 mod closed;
 #[path = "xdp/egress.rs"]

@@ -49,6 +49,12 @@ const AUTHENTICATED: u8 = 1 << 2;
 const DEMAND: u8 = 1 << 1;
 const MULTIPOINT: u8 = 1;
 
+/// Your Discriminator, before anything else is known of a packet.
+#[must_use]
+pub const fn your_discriminator(head: &[u8; HEADER_LEN]) -> u32 {
+    u32::from_be_bytes([head[8], head[9], head[10], head[11]])
+}
+
 /// The state of a session (RFC 5880 section 6.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -135,8 +141,6 @@ impl core::fmt::Display for Diagnostic {
 /// Why a packet is discarded (RFC 5880 section 6.8.6, RFC 5881 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
-    /// A fragment; control packets fit into any frame.
-    Fragment,
     /// TTL or hop limit is not 255, or (multihop) below the configured minimum.
     Ttl,
     /// Another version than 1.
@@ -162,7 +166,6 @@ impl Reject {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
-            Self::Fragment => Reason::BfdFragment,
             Self::Ttl => Reason::BfdTtl,
             Self::Version => Reason::BfdVersion,
             Self::Length => Reason::BfdLength,
@@ -235,7 +238,7 @@ impl Control {
             return Err(Reject::Multipoint);
         }
         let my_discriminator = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-        let your_discriminator = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+        let your_discriminator = your_discriminator(head);
         let state = State::from_bits(head[1] >> 6);
         let may_be_unknown = matches!(state, State::Down | State::AdminDown);
         if my_discriminator == 0 || your_discriminator == 0 && !may_be_unknown {
@@ -358,12 +361,7 @@ impl Payload {
     /// The fixed part alone.
     #[must_use]
     pub fn plain(control: &Control) -> Self {
-        let mut bytes = [0; MAX_LEN];
-        bytes[..HEADER_LEN].copy_from_slice(&control.emit(0));
-        Self {
-            bytes,
-            len: MIN_LEN,
-        }
+        control.emit(0).into()
     }
 
     /// With a section whose digest is over all of it: [`Self::with_digest`] puts that in.
@@ -403,6 +401,17 @@ impl Payload {
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}
+
+impl From<[u8; HEADER_LEN]> for Payload {
+    fn from(packet: [u8; HEADER_LEN]) -> Self {
+        let mut bytes = [0; MAX_LEN];
+        bytes[..HEADER_LEN].copy_from_slice(&packet);
+        Self {
+            bytes,
+            len: MIN_LEN,
+        }
     }
 }
 

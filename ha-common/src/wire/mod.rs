@@ -9,4 +9,5 @@ pub mod checksum;
 pub mod echo;
 pub mod ethernet;
 pub mod ipv4;
+pub mod udp;
 pub mod vrrp;

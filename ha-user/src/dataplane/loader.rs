@@ -5,9 +5,11 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
-use ha_common::abi::{MAX_INSTANCES, Reason};
+use ha_common::abi::{MAX_WATCHES, Reason};
 
-use super::{DataplaneError, maps::Settings, pins::PINNED_MAPS, pins::Pins, words::Words};
+use super::{
+    DataplaneError, maps::Settings, pins::PINNED_MAPS, pins::Pins, sessions::Sessions, words::Words,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-dataplane"));
 
@@ -19,6 +21,7 @@ pub(super) struct Loaded {
     pub(super) programs: Programs,
     pub(super) settings: Settings,
     pub(super) words: Words,
+    pub(super) sessions: Sessions,
     pub(super) events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     /// Whether a silence timer could be started.
@@ -54,10 +57,10 @@ impl Programs {
         self.program("had_egress")
     }
 
-    /// Starts the silence timer of a slot. Whether one runs.
-    pub(super) fn arm_watch(&mut self, slot: u32) -> Result<bool, DataplaneError> {
+    /// Starts the silence timer of an index. Whether one runs.
+    pub(super) fn arm_watch(&mut self, index: u32) -> Result<bool, DataplaneError> {
         let mut frame = [0; FRAME_LEN];
-        frame[..4].copy_from_slice(&slot.to_ne_bytes());
+        frame[..4].copy_from_slice(&index.to_ne_bytes());
         let options = TestRunOptions {
             data_in: Some(&frame),
             ..TestRunOptions::default()
@@ -104,14 +107,17 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         map_data(ebpf, "GATES")?.fd(),
         map_data(ebpf, "LEASES")?.fd(),
         map_data(ebpf, "RECEIVED")?.fd(),
+        map_data(ebpf, "BFD_RECEIVED")?.fd(),
     )?;
+    let sessions = Sessions::take(ebpf)?;
     let events = take(ebpf, "EVENTS")?;
     let counters = take(ebpf, "COUNTERS")?;
-    let has_watch = programs.arm_watch(MAX_INSTANCES)?;
+    let has_watch = programs.arm_watch(MAX_WATCHES)?;
     Ok(Loaded {
         programs,
         settings,
         words,
+        sessions,
         events,
         counters,
         has_watch,

@@ -138,7 +138,7 @@ impl Settings {
     /// Empties a slot.
     pub(super) fn clear(&mut self, id: InstanceId) -> Result<(), DataplaneError> {
         let config = self.instance(id)?;
-        self.set_watch(id, 0)?;
+        self.set_watch(id.0, 0)?;
         self.remove_vrid(id, &config)?;
         self.retain(id, &[], &[])?;
         self.set_config(id, &InstanceConfig::default())
@@ -149,10 +149,10 @@ impl Settings {
         insert(&mut self.vlans, "VLANS", key, ifindex)
     }
 
-    pub(super) fn set_watch(&mut self, id: InstanceId, down_ns: u64) -> Result<(), DataplaneError> {
-        let id = checked(id)?;
+    /// Of a silence timer, by its index.
+    pub(super) fn set_watch(&mut self, index: u32, down_ns: u64) -> Result<(), DataplaneError> {
         self.watch
-            .set(id.0, WatchConfig { down_ns }, 0)
+            .set(index, WatchConfig { down_ns }, 0)
             .map_err(|error| DataplaneError::kernel("writing WATCH_CONFIG", error))
     }
 }
@@ -197,7 +197,7 @@ fn find<K: Pod, V: Pod>(
     }
 }
 
-fn insert<K: Pod, V: Pod>(
+pub(super) fn insert<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     name: &str,
     key: K,
@@ -208,7 +208,7 @@ fn insert<K: Pod, V: Pod>(
 }
 
 /// A key that is not there is as good as removed.
-fn remove<K: Pod, V: Pod>(
+pub(super) fn remove<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     name: &str,
     key: &K,

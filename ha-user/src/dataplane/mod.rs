@@ -19,6 +19,7 @@ mod lab;
 mod loader;
 mod maps;
 mod pins;
+mod sessions;
 mod words;
 
 use std::{
@@ -35,7 +36,6 @@ use ha_common::{
 };
 use ha_core::InstanceId;
 
-pub use self::error::DataplaneError;
 #[cfg(feature = "lab")]
 pub use self::lab::{PASS_OBJECT, Verdict};
 use self::{
@@ -43,6 +43,7 @@ use self::{
     loader::Loaded,
     pins::Pins,
 };
+pub use self::{error::DataplaneError, sessions::Taken};
 
 /// What to do about the dataplane, from `dataplane.mode` and `dataplane.pin_dir`.
 #[derive(Clone, Debug)]
@@ -282,9 +283,13 @@ impl Dataplane {
     ///
     /// The kernel refuses the write.
     pub fn watch(&mut self, id: InstanceId, down_ns: u64) -> Result<(), DataplaneError> {
-        self.loaded.settings.set_watch(id, down_ns)?;
+        self.set_watch(id.0, down_ns)
+    }
+
+    fn set_watch(&mut self, index: u32, down_ns: u64) -> Result<(), DataplaneError> {
+        self.loaded.settings.set_watch(index, down_ns)?;
         if down_ns > 0 && self.loaded.has_watch {
-            self.loaded.programs.arm_watch(id.0)?;
+            self.loaded.programs.arm_watch(index)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::{
 
 use ha_common::{
     Address,
-    abi::{Gate, LeaseCell, MAX_INSTANCES, Received},
+    abi::{Gate, LeaseCell, MAX_INSTANCES, Received, bfd},
     gate::{Epoch, Lease, MAX_LEASES},
 };
 use ha_core::InstanceId;
@@ -22,7 +22,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::DataplaneError;
 
-/// Bytes of a cell: each of the three maps' values is one cache line.
+/// Bytes of a cell: each of the maps' values is one cache line.
 const CELL: usize = 64;
 const WORD: usize = size_of::<u64>();
 /// A program writes what an advert said in some nanoseconds; after as many readings it was held up.
@@ -32,6 +32,7 @@ const _: () = {
     assert!(size_of::<Gate>() == CELL);
     assert!(size_of::<LeaseCell>() == CELL);
     assert!(size_of::<Received>() == CELL);
+    assert!(size_of::<bfd::Received>() == CELL);
 };
 
 /// A mapped array map of cells.
@@ -94,11 +95,12 @@ impl Drop for Cells {
     }
 }
 
-/// The three maps. A slot that does not exist reads as zero and swallows what is written.
+/// The maps. A slot that does not exist reads as zero and swallows what is written.
 pub(super) struct Words {
     gates: Cells,
     leases: Cells,
     received: Cells,
+    sessions: Cells,
 }
 
 impl Words {
@@ -106,12 +108,14 @@ impl Words {
         gates: impl AsFd,
         leases: impl AsFd,
         received: impl AsFd,
+        sessions: impl AsFd,
     ) -> Result<Self, DataplaneError> {
         let instances = MAX_INSTANCES as usize;
         Ok(Self {
             gates: Cells::map("GATES", gates, instances)?,
             leases: Cells::map("LEASES", leases, instances * MAX_LEASES)?,
             received: Cells::map("RECEIVED", received, instances)?,
+            sessions: Cells::map("BFD_RECEIVED", sessions, bfd::MAX_SESSIONS as usize)?,
         })
     }
 
@@ -169,6 +173,28 @@ impl Words {
             spin_loop();
         }
         received
+    }
+
+    /// What a BFD session received. The stamp is read first: the packet may be a later one, whose event is
+    /// about to come.
+    pub(super) fn session_received(&self, slot: u32) -> bfd::Received {
+        let load = |offset| self.sessions.load(slot as usize, offset);
+        let packet = offset_of!(bfd::Received, packet);
+        bfd::Received {
+            last_ns: load(offset_of!(bfd::Received, last_ns)),
+            packet: [0, WORD, 2 * WORD].map(|offset| load(packet + offset)),
+            packets: load(offset_of!(bfd::Received, packets)),
+            window_ns: load(offset_of!(bfd::Received, window_ns)),
+            window_events: load(offset_of!(bfd::Received, window_events)),
+            ..bfd::Received::default()
+        }
+    }
+
+    /// Clears what a BFD session received.
+    pub(super) fn forget_session(&self, slot: u32) {
+        for offset in (0..CELL).step_by(WORD) {
+            self.sessions.store(slot as usize, offset, 0);
+        }
     }
 
     /// Clears an instance's leases and what it received. The epoch stays: it only ever rises; and so does the
