@@ -392,6 +392,8 @@ reasons! {
     DropArpElsewhere = "drop_arp_elsewhere",
     /// XDP dropped an IPv4 packet to a VIP: the gate was closed.
     DropVipClosed = "drop_vip_closed",
+    /// tc dropped a frame: there was no memory to bring its bytes into one piece.
+    DropNoMemory = "drop_no_memory",
     /// XDP took a valid advert.
     AdvertTaken = "advert_taken",
     /// XDP took a valid advert that outranks this node, and closed its open gate.

@@ -12,14 +12,12 @@ use ha_common::{
     },
 };
 
-use crate::{frame::MAX_TAGS, gate, maps};
-
-const VID_MASK: u32 = ethernet::VID_MASK as u32;
+use crate::{frame::MAX_TAGS, gate, maps, skb};
 
 /// Judges a frame on its way out. The bytes are copied, since they need not be linear in the buffer.
 #[inline(always)]
 pub(crate) fn judge(ctx: &TcContext) -> Reason {
-    if has_other_vlan(ctx) {
+    if skb::has_vlan(ctx) {
         return Reason::EgressOther;
     }
     let Ok(header) = ctx.load::<[u8; ethernet::HEADER_LEN]>(0) else {
@@ -42,16 +40,6 @@ pub(crate) fn judge(ctx: &TcContext) -> Reason {
         ethernet::ARP => claim(ctx, start),
         _ => Reason::EgressOther,
     }
-}
-
-/// Whether there is a tag in the metadata: the frame comes from a VLAN's interface, whose own guard has
-/// seen it. VID 0 says only a priority.
-#[inline(always)]
-fn has_other_vlan(ctx: &TcContext) -> bool {
-    let skb = ctx.skb.skb;
-    // SAFETY: the context is valid for the program's run.
-    let (present, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
-    present != 0 && tci & VID_MASK != 0
 }
 
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! The dataplane's programs: entry points, and which verdict each reason means.
 //!
-//! `had_ingress` (XDP) and `had_egress` (tc) decide who speaks for a VIP and take VRRP adverts and
-//! BFD packets;
-//! `had_watch` is run by the daemon through `BPF_PROG_TEST_RUN` and arms a silence timer.
+//! `had_ingress` (XDP), or `had_ingress_tc` where XDP is taken, and `had_egress` (tc) decide who speaks for
+//! a VIP and take VRRP adverts and BFD packets; `had_watch` is run by the daemon through
+//! `BPF_PROG_TEST_RUN` and arms a silence timer.
 
 #![no_std]
 #![no_main]
@@ -18,11 +18,13 @@ mod ipv4;
 mod maps;
 mod packet;
 mod said;
+mod skb;
 mod vrrp;
 mod watch;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::bpf_redirect,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -37,10 +39,31 @@ use crate::{frame::Frame, packet::Span};
 )]
 #[xdp]
 fn had_ingress(ctx: XdpContext) -> u32 {
-    let frame = Span::new(ctx.data(), ctx.data_end());
-    let reason = ingress(frame, ctx.ingress_ifindex() as u32);
-    maps::count(reason);
-    xdp_verdict(reason)
+    match ingress(ctx.data(), ctx.data_end(), ctx.ingress_ifindex() as u32) {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Answer => xdp_action::XDP_TX,
+    }
+}
+
+/// Ingress where XDP is taken: the same.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the helper's result is a `TC_ACT_*`"
+)]
+#[classifier]
+fn had_ingress_tc(ctx: TcContext) -> i32 {
+    let ifindex = skb::ifindex(&ctx);
+    let verdict = match skb::prepare(&ctx) {
+        Ok(()) => ingress(ctx.data(), ctx.data_end(), ifindex),
+        Err(reason) => counted(reason),
+    };
+    match verdict {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+        // SAFETY: the helper takes two numbers.
+        Verdict::Answer => unsafe { bpf_redirect(ifindex, 0) as i32 },
+    }
 }
 
 /// Egress.
@@ -64,8 +87,15 @@ fn had_watch(ctx: XdpContext) -> u32 {
     }
 }
 
+/// What both programs of ingress do. A function of its own for both: LLVM would else make such of parts of
+/// it, whose types the kernel's BTF has no words for.
+#[inline(never)]
+fn ingress(data: usize, data_end: usize, ifindex: u32) -> Verdict {
+    counted(judge(Span::new(data, data_end), ifindex))
+}
+
 #[inline(always)]
-fn ingress(frame: Span, ifindex: u32) -> Reason {
+fn judge(frame: Span, ifindex: u32) -> Reason {
     let frame = match Frame::parse(frame, ifindex) {
         Ok(frame) => frame,
         Err(reason) => return reason,
@@ -78,9 +108,24 @@ fn ingress(frame: Span, ifindex: u32) -> Reason {
 }
 
 #[inline(always)]
-const fn xdp_verdict(reason: Reason) -> u32 {
+fn counted(reason: Reason) -> Verdict {
+    maps::count(reason);
+    verdict(reason)
+}
+
+/// What becomes of a frame on its way in.
+#[repr(u32)]
+enum Verdict {
+    Pass,
+    Drop,
+    /// It leaves by the interface by which it came.
+    Answer,
+}
+
+#[inline(always)]
+const fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::ArpAnswered => xdp_action::XDP_TX,
+        Reason::ArpAnswered => Verdict::Answer,
         Reason::DropArpClosed
         | Reason::DropArpElsewhere
         | Reason::DropVipClosed
@@ -107,8 +152,9 @@ const fn xdp_verdict(reason: Reason) -> u32 {
         | Reason::BfdDiscriminator
         | Reason::BfdUnknownDiscriminator
         | Reason::BfdSource
-        | Reason::BfdAuth => xdp_action::XDP_DROP,
-        _ => xdp_action::XDP_PASS,
+        | Reason::BfdAuth
+        | Reason::DropNoMemory => Verdict::Drop,
+        _ => Verdict::Pass,
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "xdp/adoption.rs"]
 mod adoption;
+#[path = "xdp/at_tc.rs"]
+mod at_tc;
 #[path = "xdp/bfd.rs"]
 mod bfd;
 #[path = "xdp/closed.rs"]
@@ -23,6 +25,8 @@ mod ingress;
 mod random;
 #[path = "xdp/reports.rs"]
 mod reports;
+#[path = "xdp/taken.rs"]
+mod taken;
 #[path = "xdp/verifier.rs"]
 mod verifier;
 #[path = "xdp/wire.rs"]

@@ -64,12 +64,14 @@ pub struct Dataplane {
 /// `dataplane.mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Native XDP, else generic, else sockets alone.
+    /// Native XDP, else generic, else tc, else sockets alone.
     Auto,
     /// Native XDP or an error.
     Native,
     /// Generic XDP or an error.
     Generic,
+    /// tc ingress, which leaves XDP to others.
+    Tc,
     /// Sockets alone: no gate.
     Off,
 }

@@ -240,6 +240,7 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
             ("auto", Mode::Auto),
             ("native", Mode::Native),
             ("generic", Mode::Generic),
+            ("tc", Mode::Tc),
             ("off", Mode::Off),
         ],
     ) {

@@ -224,7 +224,7 @@ name = "two words"
 runtime_dir = "run/had"
 start_delay = 5
 [dataplane]
-mode = "tc"
+mode = "xdp"
 realtime_priority = 100
 [[instance]]
 name = "web"

@@ -37,7 +37,7 @@ pub struct StatusReport {
 /// How packets are handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataplaneReport {
-    /// `native`, `generic`, `mixed`, `off` (sockets alone: no gate), or `none` (not attached yet).
+    /// `native`, `generic`, `tc`, `mixed`, `off` (sockets alone: no gate), or `none` (not attached yet).
     pub mode: String,
     /// Where programs and maps are pinned; `None` = nowhere: no gate after SIGKILL.
     pub pin_dir: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub struct InterfaceReport {
     pub name: String,
     /// Its index, if it is there.
     pub ifindex: Option<u32>,
-    /// `native`, `generic`, `off`, or `none` (not attached).
+    /// `native`, `generic`, `tc`, `off`, or `none` (not attached).
     pub mode: String,
     /// The egress guard: `tcx` or `clsact`; `None` where there is none.
     pub egress: Option<String>,

@@ -137,6 +137,7 @@ fn open_dataplane(
         Mode::Auto => dataplane::Mode::Auto,
         Mode::Native => dataplane::Mode::Native,
         Mode::Generic => dataplane::Mode::Generic,
+        Mode::Tc => dataplane::Mode::Tc,
         Mode::Off => {
             warn!(
                 "NO GATE: dataplane.mode = \"off\". A node that hangs goes on speaking for its VIPs"

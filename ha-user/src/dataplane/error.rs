@@ -33,7 +33,7 @@ pub enum DataplaneError {
     #[error(
         "{interface} has an XDP program of somebody else ({} mode, id {program_id}), which had does \
          not replace: see whose it is with `bpftool prog show id {program_id}` and take it off, or set \
-         dataplane.mode = \"off\"",
+         dataplane.mode = \"tc\", which does without XDP",
         if *.native { "native" } else { "generic" }
     )]
     ForeignXdp {
@@ -46,7 +46,7 @@ pub enum DataplaneError {
     },
     /// Another `had` has the interface.
     #[error(
-        "{interface} has the XDP program (id {program_id}) of another had: one that runs, or that was \
+        "{interface} has the ingress program (id {program_id}) of another had: one that runs, or that was \
          killed and had another dataplane.pin_dir. Stop it; if it no longer runs, start it once with \
          its own configuration and stop it"
     )]
@@ -55,6 +55,14 @@ pub enum DataplaneError {
         interface: String,
         /// Of the program.
         program_id: u32,
+    },
+    /// Mode `auto`, and nothing worked.
+    #[error("{xdp}. And tc: {tc}")]
+    NoHook {
+        /// Why not XDP.
+        xdp: Box<DataplaneError>,
+        /// Why not tc.
+        tc: Box<DataplaneError>,
     },
     /// A bond in native mode.
     #[error(

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read},
-    thread,
     time::Duration,
 };
 
@@ -11,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::DataplaneError;
 
 /// Between two looks at a program that is being taken off, and how many.
-const DETACH_POLL: Duration = Duration::from_millis(1);
-const DETACH_POLLS: u32 = 1_000;
+pub(super) const DETACH_POLL: Duration = Duration::from_millis(1);
+pub(super) const DETACH_POLLS: u32 = 1_000;
 
 const HEADER_LEN: usize = 16;
 const IFINFO_LEN: usize = 16;
@@ -71,19 +70,6 @@ pub(super) fn query(ifindex: u32) -> Result<Interface, DataplaneError> {
         what: format!("asking for interface {ifindex}"),
         source,
     })
-}
-
-/// Waits until an interface has no XDP program, for a second at most: the kernel takes a program off a
-/// while after its link's pin was removed.
-pub(super) fn wait_without_xdp(ifindex: u32) -> Result<(), DataplaneError> {
-    for _ in 0..DETACH_POLLS {
-        match query(ifindex) {
-            Ok(interface) if interface.xdp.is_some() => thread::sleep(DETACH_POLL),
-            Err(error) if error.errno() != Some(libc::ENODEV) => return Err(error),
-            _ => break,
-        }
-    }
-    Ok(())
 }
 
 fn ask(ifindex: u32) -> io::Result<Interface> {

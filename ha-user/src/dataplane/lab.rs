@@ -31,6 +31,7 @@ impl Dataplane {
         let programs = &mut self.loaded.programs;
         let infos = [
             ("had_ingress", programs.ingress()?.info()),
+            ("had_ingress_tc", programs.ingress_tc()?.info()),
             ("had_egress", programs.egress()?.info()),
         ];
         infos
@@ -52,6 +53,15 @@ impl Dataplane {
     /// The kernel refuses the frame.
     pub fn run_ingress(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
         run(self.loaded.programs.ingress()?, frame)
+    }
+
+    /// The same with the program of tc.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the frame.
+    pub fn run_ingress_tc(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
+        run(self.loaded.programs.ingress_tc()?, frame)
     }
 
     /// Runs the egress program on a frame that goes out by the loopback interface.

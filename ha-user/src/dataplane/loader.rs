@@ -53,6 +53,10 @@ impl Programs {
         self.program("had_ingress")
     }
 
+    pub(super) fn ingress_tc(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
+        self.program("had_ingress_tc")
+    }
+
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
         self.program("had_egress")
     }
@@ -99,6 +103,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     // The programs first: they name the maps by descriptors that are closed when a map was mapped.
     let mut programs = Programs { ebpf };
     verify("had_ingress", programs.ingress()?.load())?;
+    verify("had_ingress_tc", programs.ingress_tc()?.load())?;
     verify("had_egress", programs.egress()?.load())?;
     verify("had_watch", programs.program::<Xdp>("had_watch")?.load())?;
     let ebpf = &mut programs.ebpf;

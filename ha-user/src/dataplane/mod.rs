@@ -1,7 +1,7 @@
 //! The dataplane as the daemon sees it: load or adopt the programs, attach them, read and write maps.
 //!
 //! What must outlive the daemon is pinned below `pin_dir`: the maps that hold the gate
-//! (`maps-v<ABI>/<NAME>`) and the links (`links/{xdp,tcx}-<ifindex>`, each of which holds its program).
+//! (`maps-v<ABI>/<NAME>`) and the links (`links/{xdp,tcx,tcx-ingress}-<ifindex>`, each of which holds its program).
 //! A new daemon adopts the maps, loads its own programs with them, and puts these under the links that
 //! it finds; it never attaches again where something is attached. Events, timers and their settings are
 //! each daemon's own: nothing stale is read, and the timers of a dead daemon end with it.
@@ -12,6 +12,8 @@
 
 mod attach;
 mod error;
+mod filter;
+mod held;
 mod interface;
 mod known;
 #[cfg(feature = "lab")]
@@ -21,6 +23,7 @@ mod maps;
 mod pins;
 mod sessions;
 mod words;
+mod xdp;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +42,8 @@ use ha_core::InstanceId;
 #[cfg(feature = "lab")]
 pub use self::lab::{PASS_OBJECT, Verdict};
 use self::{
-    attach::{Attached, Modes},
+    attach::{Attached, Modes, Place},
+    filter::Side,
     loader::Loaded,
     pins::Pins,
 };
@@ -58,7 +62,7 @@ pub struct Options {
 /// `dataplane.mode`, without `off`: then there is no dataplane at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Native, else generic. A bond is always generic: in native mode its program sees the ports'
+    /// Native, else generic, else tc (also where XDP is taken by somebody else). A bond is always generic: in native mode its program sees the ports'
     /// interface indices, and broadcasts once for each port. So is a veth: what native XDP transmits
     /// there is dropped unless the other end runs XDP too.
     Auto,
@@ -66,13 +70,38 @@ pub enum Mode {
     Native,
     /// Generic or an error.
     Generic,
+    /// The ingress program at tc, where it leaves XDP to others.
+    Tc,
+}
+
+/// What an ingress program is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP in the driver.
+    Native,
+    /// XDP for every driver, after the socket buffer was made.
+    Generic,
+    /// tc ingress.
+    Tc,
+}
+
+impl Hook {
+    /// In status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tc => "tc",
+        }
+    }
 }
 
 /// How the programs are attached to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// `true`: in the driver (native); `false`: generic.
-    pub native: bool,
+    /// What the ingress program is attached to.
+    pub hook: Hook,
     /// Whether the egress guard is a tcx link (else a clsact filter).
     pub tcx: bool,
     /// Whether the links were found pinned and adopted.
@@ -106,7 +135,7 @@ impl Dataplane {
         let unclaimed = loaded.settings.used()?;
         Ok(Self {
             modes: Modes {
-                xdp: options.mode,
+                ingress: options.mode,
                 tcx: true,
             },
             pins,
@@ -130,15 +159,14 @@ impl Dataplane {
             return Ok(attached.attachment());
         }
         if self.detached.remove(&ifindex) {
-            interface::wait_without_xdp(ifindex)?;
+            attach::wait_until_free(name, ifindex)?;
         }
-        let attached = attach::attach(
-            &mut self.loaded.programs,
-            self.pins.as_ref(),
-            self.modes,
+        let place = Place {
+            pins: self.pins.as_ref(),
             name,
             ifindex,
-        )?;
+        };
+        let attached = attach::attach(&mut self.loaded.programs, place, self.modes)?;
         let attachment = attached.attachment();
         self.attached.insert(ifindex, attached);
         Ok(attachment)
@@ -362,7 +390,7 @@ impl Dataplane {
         self.loaded.counters()
     }
 
-    /// Detaches everywhere, removes every pin, and waits until no interface has the programs any more.
+    /// Detaches everywhere, removes every pin, and waits until no interface has them at XDP any more.
     ///
     /// # Errors
     ///
@@ -373,7 +401,7 @@ impl Dataplane {
             result = result.and(self.detach(ifindex));
         }
         for ifindex in &self.detached {
-            result = result.and(interface::wait_without_xdp(*ifindex));
+            result = result.and(xdp::wait_until_gone(*ifindex));
         }
         if let Some(pins) = &self.pins {
             result = result.and(pins.remove_links_but(|_| false));
@@ -395,12 +423,12 @@ pub fn remove_pins(pin_dir: &Path) -> Result<(), DataplaneError> {
     let linked = pins.linked()?;
     let mut result = pins.remove_links_but(|_| false).and(pins.remove());
     for ifindex in linked {
-        result = result.and(interface::wait_without_xdp(ifindex));
+        result = result.and(xdp::wait_until_gone(ifindex));
     }
     result
 }
 
-/// Removes the egress filters that an earlier daemon left on `interfaces` (where there is no tcx).
+/// Removes the tc filters that an earlier daemon left on `interfaces` (where there is no tcx).
 ///
 /// # Errors
 ///
@@ -408,7 +436,9 @@ pub fn remove_pins(pin_dir: &Path) -> Result<(), DataplaneError> {
 pub fn remove_filters(interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError> {
     let mut result = Ok(());
     for interface in interfaces {
-        result = result.and(attach::remove_filter(interface));
+        for side in [Side::Ingress, Side::Egress] {
+            result = result.and(filter::remove_clsact(interface, side));
+        }
     }
     result
 }

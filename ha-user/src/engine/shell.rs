@@ -22,7 +22,7 @@ use super::{
     seat::Seat,
 };
 use crate::{
-    dataplane::{Attachment, Dataplane},
+    dataplane::{Attachment, Dataplane, Hook},
     events::Kind,
     net::{
         links::{Link, Links},
@@ -551,16 +551,16 @@ fn attached(name: &str, attachment: Option<&Attachment>) -> String {
     match attachment {
         None => format!("{name}: adverts by sockets alone, no gate"),
         Some(attachment) => format!(
-            "{name}: XDP {} in {} mode, egress guard by {}",
+            "{name}: {} {}, egress guard by {}",
+            match attachment.hook {
+                Hook::Native => "XDP in native mode",
+                Hook::Generic => "XDP in generic mode",
+                Hook::Tc => "tc ingress",
+            },
             if attachment.adopted {
                 "adopted"
             } else {
                 "attached"
-            },
-            if attachment.native {
-                "native"
-            } else {
-                "generic"
             },
             if attachment.tcx { "tcx" } else { "clsact" },
         ),

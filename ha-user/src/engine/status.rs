@@ -35,8 +35,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             mode: match (&interface.port, interface.attachment) {
                 (None, _) => "none",
                 (Some(_), None) => "off",
-                (Some(_), Some(attachment)) if attachment.native => "native",
-                (Some(_), Some(_)) => "generic",
+                (Some(_), Some(attachment)) => attachment.hook.name(),
             }
             .to_owned(),
             egress: interface

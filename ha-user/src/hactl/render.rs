@@ -104,8 +104,9 @@ fn mode_in_words(mode: &str) -> &str {
     match mode {
         "native" => "XDP in native mode",
         "generic" => "XDP in generic mode",
-        "mixed" => "XDP, native and generic",
-        "none" => "XDP, not attached to any interface yet",
+        "tc" => "tc, without XDP",
+        "mixed" => "not the same on every interface",
+        "none" => "not attached to any interface yet",
         "off" => "off: sockets alone, NO GATE",
         other => other,
     }

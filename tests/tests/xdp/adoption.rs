@@ -13,7 +13,7 @@ use ha_common::{
 };
 use ha_core::InstanceId;
 use ha_tests::{eventually, now};
-use ha_user::dataplane::{Attachment, Dataplane, DataplaneError, Mode};
+use ha_user::dataplane::{Attachment, Dataplane, DataplaneError, Hook, Mode};
 
 use crate::{
     fixture::unpinned,
@@ -21,33 +21,33 @@ use crate::{
     frames::udp,
 };
 
-const ID: InstanceId = InstanceId(3);
+pub(crate) const ID: InstanceId = InstanceId(3);
 
 /// The daemon's start: open, set, attach.
-fn start(cable: &Cable, mode: Mode) -> Result<(Dataplane, Attachment)> {
+pub(crate) fn start(cable: &Cable, mode: Mode) -> Result<(Dataplane, Attachment)> {
     let mut dataplane = Dataplane::open(&cable.options(mode))?;
     dataplane.set_instance(ID, &cable.config()?, &[VIP.into()], &[])?;
     let attachment = attach(cable, &mut dataplane)?;
     Ok((dataplane, attachment))
 }
 
-fn attach(cable: &Cable, dataplane: &mut Dataplane) -> Result<Attachment> {
+pub(crate) fn attach(cable: &Cable, dataplane: &mut Dataplane) -> Result<Attachment> {
     let (ifindex, _) = cable.interface()?;
     Ok(cable.node.enter(|| dataplane.attach(NODE_IF, ifindex))??)
 }
 
 /// The daemon's end, on the node.
-fn close(cable: &Cable, dataplane: Dataplane) -> Result<()> {
+pub(crate) fn close(cable: &Cable, dataplane: Dataplane) -> Result<()> {
     Ok(cable.node.enter(|| dataplane.close())??)
 }
 
-fn link_id(path: &Path) -> Result<u32> {
+pub(crate) fn link_id(path: &Path) -> Result<u32> {
     Ok(FdLink::from(PinnedLink::from_pin(path)?).info()?.id())
 }
 
 /// Waits until XDP is off: a child process that is just being started holds every descriptor for a
 /// moment, and a link lives as long as the last one.
-fn wait_without_xdp(cable: &Cable) -> Result<()> {
+pub(crate) fn wait_without_xdp(cable: &Cable) -> Result<()> {
     eventually(Duration::from_secs(5), "XDP is taken off", || {
         Ok(cable.xdp()?.is_none())
     })
@@ -66,7 +66,10 @@ fn a_killed_daemon_leaves_the_gate_and_the_next_one_adopts_it() -> Result<()> {
     let cable = Cable::new()?;
     let (ifindex, _) = cable.interface()?;
     let (first, attachment) = start(&cable, Mode::Native)?;
-    ensure!(attachment.native && !attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Native && !attachment.adopted,
+        "{attachment:?}"
+    );
     let epoch = Epoch(41);
     let until = now().after(Nanos::from_secs(60));
     first.set_epoch(ID, epoch);
@@ -80,7 +83,10 @@ fn a_killed_daemon_leaves_the_gate_and_the_next_one_adopts_it() -> Result<()> {
     ensure!(cable.xdp()? == Some((true, first_program)), "XDP stays");
 
     let (second, attachment) = start(&cable, Mode::Native)?;
-    ensure!(attachment.native && attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Native && attachment.adopted,
+        "{attachment:?}"
+    );
     ensure!(second.epoch(ID) == epoch, "the epoch survives");
     ensure!(second.gate_open(ID, now()), "the lease survives");
     ensure!(!second.gate_open(ID, until), "and ends when it would have");
@@ -107,7 +113,7 @@ fn without_pins_everything_ends_with_the_daemon() -> Result<()> {
     let cable = Cable::new()?;
     let mut dataplane = Dataplane::open(&unpinned())?;
     let attachment = attach(&cable, &mut dataplane)?;
-    ensure!(attachment.native && !attachment.adopted);
+    ensure!(attachment.hook == Hook::Native && !attachment.adopted);
     ensure!(
         attach(&cable, &mut dataplane)? == attachment,
         "again: nothing happens"
@@ -121,15 +127,21 @@ fn without_pins_everything_ends_with_the_daemon() -> Result<()> {
 fn generic_where_it_is_configured() -> Result<()> {
     let cable = Cable::new()?;
     let (dataplane, attachment) = start(&cable, Mode::Generic)?;
-    ensure!(!attachment.native);
+    ensure!(attachment.hook == Hook::Generic);
     ensure!(matches!(cable.xdp()?, Some((false, _))));
     drop(dataplane);
     // What runs is kept, unless the configuration says otherwise.
     let (dataplane, attachment) = start(&cable, Mode::Generic)?;
-    ensure!(!attachment.native && attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Generic && attachment.adopted,
+        "{attachment:?}"
+    );
     drop(dataplane);
     let (dataplane, attachment) = start(&cable, Mode::Native)?;
-    ensure!(attachment.native && !attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Native && !attachment.adopted,
+        "{attachment:?}"
+    );
     ensure!(matches!(cable.xdp()?, Some((true, _))));
     close(&cable, dataplane)?;
     Ok(())
@@ -141,11 +153,17 @@ fn auto_on_a_veth_is_generic() -> Result<()> {
     // Also where a daemon in native mode was killed.
     drop(start(&cable, Mode::Native)?);
     let (dataplane, attachment) = start(&cable, Mode::Auto)?;
-    ensure!(!attachment.native && !attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Generic && !attachment.adopted,
+        "{attachment:?}"
+    );
     ensure!(matches!(cable.xdp()?, Some((false, _))));
     drop(dataplane);
     let (dataplane, attachment) = start(&cable, Mode::Auto)?;
-    ensure!(!attachment.native && attachment.adopted, "{attachment:?}");
+    ensure!(
+        attachment.hook == Hook::Generic && attachment.adopted,
+        "{attachment:?}"
+    );
     close(&cable, dataplane)?;
     Ok(())
 }
@@ -168,7 +186,7 @@ fn somebody_elses_program_is_never_replaced() -> Result<()> {
     let cable = Cable::new()?;
     let foreign = cable.pass(&cable.node, NODE_IF)?;
     let (_, id) = cable.xdp()?.context("the foreign program is attached")?;
-    for mode in [Mode::Auto, Mode::Native, Mode::Generic] {
+    for mode in [Mode::Native, Mode::Generic] {
         match start(&cable, mode) {
             Err(error) => match error.downcast_ref() {
                 Some(DataplaneError::ForeignXdp {

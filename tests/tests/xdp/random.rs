@@ -1,4 +1,4 @@
-//! Thousands of frames, each judged by XDP and by user space: nothing but the right verdict.
+//! Thousands of frames, each judged by XDP, by tc and by user space: nothing but the right verdict.
 
 use ha_common::{
     Address,
@@ -13,6 +13,7 @@ use ha_common::{
 use ha_core::InstanceId;
 
 use crate::{
+    at_tc,
     fixture::{self, Fixture, Gate, LOOPBACK, OTHER, PEER, UNICAST, V2, V3, vip},
     frames::{self, IP, advert, request, udp},
 };
@@ -114,7 +115,7 @@ const fn passes(reason: Reason) -> bool {
     )
 }
 
-/// Runs frames through XDP and compares. Returns how often each reason was met.
+/// Runs frames through XDP and tc and compares. Returns how often each reason was met.
 fn compare(count: usize, mut make: impl FnMut(&mut Random) -> Vec<u8>) -> Vec<(Reason, u64)> {
     let mut random = Random(0x6841_2026_1121);
     let mut fixture = Fixture::new();
@@ -123,21 +124,34 @@ fn compare(count: usize, mut make: impl FnMut(&mut Random) -> Vec<u8>) -> Vec<(R
     for index in 0..count {
         let frame = make(&mut random);
         let reason = expected(&frame);
-        let before = fixture.counts();
-        let verdict = fixture.dataplane.run_ingress(&frame).unwrap();
-        let counted: Vec<_> = fixture
-            .counted(&before)
-            .into_iter()
-            .filter(|(reason, _)| *reason != Reason::EventBudget)
-            .collect();
-        assert_eq!(counted, [(reason, 1)], "frame {index}: {frame:02x?}");
-        assert_eq!(
-            verdict.code,
-            if passes(reason) { 2 } else { 1 },
-            "frame {index}"
-        );
-        assert_eq!(verdict.frame, frame, "frame {index}");
-        fixture.events();
+        for tc in [false, true] {
+            if tc && !at_tc::takes(&frame) {
+                continue;
+            }
+            let before = fixture.counts();
+            let verdict = if tc {
+                at_tc::as_of_xdp(fixture.dataplane.run_ingress_tc(&frame).unwrap())
+            } else {
+                fixture.dataplane.run_ingress(&frame).unwrap()
+            };
+            let counted: Vec<_> = fixture
+                .counted(&before)
+                .into_iter()
+                .filter(|(reason, _)| *reason != Reason::EventBudget)
+                .collect();
+            assert_eq!(
+                counted,
+                [(reason, 1)],
+                "frame {index}, tc {tc}: {frame:02x?}"
+            );
+            assert_eq!(
+                verdict.code,
+                if passes(reason) { 2 } else { 1 },
+                "frame {index}, tc {tc}"
+            );
+            assert_eq!(verdict.frame, frame, "frame {index}, tc {tc}");
+            fixture.events();
+        }
     }
     fixture.counted(&start)
 }

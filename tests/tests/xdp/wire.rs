@@ -16,7 +16,7 @@ use ha_common::{
 };
 use ha_core::InstanceId;
 use ha_tests::{NetNs, eventually, now};
-use ha_user::dataplane::{Dataplane, Mode};
+use ha_user::dataplane::{Dataplane, Hook, Mode};
 
 use crate::fixture_net::{CLIENT, CLIENT_IF, Cable, NODE_IF, VIP};
 
@@ -51,7 +51,12 @@ impl Wire {
         dataplane.set_epoch(ID, EPOCH);
         let (ifindex, _) = cable.interface()?;
         let attachment = cable.node.enter(|| dataplane.attach(NODE_IF, ifindex))??;
-        ensure!(attachment.native == (mode == Mode::Native));
+        let hook = match mode {
+            Mode::Native => Hook::Native,
+            Mode::Tc => Hook::Tc,
+            Mode::Auto | Mode::Generic => Hook::Generic,
+        };
+        ensure!(attachment.hook == hook);
         ensure!(attachment.tcx == tcx);
         let client = socket(&cable.client, CLIENT)?;
         let node = socket(&cable.node, VIP)?;
@@ -191,4 +196,14 @@ fn auto() -> Result<()> {
 #[test]
 fn native_with_a_filter_for_tcx() -> Result<()> {
     an_open_gate_speaks_and_a_closed_one_is_silent(Mode::Native, false)
+}
+
+#[test]
+fn at_tc() -> Result<()> {
+    an_open_gate_speaks_and_a_closed_one_is_silent(Mode::Tc, true)
+}
+
+#[test]
+fn at_tc_with_filters_for_tcx() -> Result<()> {
+    an_open_gate_speaks_and_a_closed_one_is_silent(Mode::Tc, false)
 }

@@ -1,11 +1,14 @@
-//! The verdicts of `had_ingress`: name, packet, verdict, packet out, event, counter.
+//! The verdicts of `had_ingress` and `had_ingress_tc`: name, packet, verdict, packet out, event, counter.
 
 mod adverts;
 mod arp;
 mod packets;
 mod rank;
 
-use crate::fixture::{Fixture, Gate, Row};
+use crate::{
+    at_tc,
+    fixture::{Fixture, Gate, Row},
+};
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -20,8 +23,13 @@ const CLOSED: [Gate; 5] = [
     Gate::NoLeases,
 ];
 
-fn check(rows: Vec<Row>) {
-    Fixture::new().check(&rows, |dataplane, frame| {
+fn check(mut rows: Vec<Row>) {
+    let mut fixture = Fixture::new();
+    fixture.check(&rows, |dataplane, frame| {
         dataplane.run_ingress(frame).unwrap()
+    });
+    rows.retain(|row| at_tc::takes(&row.frame));
+    fixture.check(&rows, |dataplane, frame| {
+        at_tc::as_of_xdp(dataplane.run_ingress_tc(frame).unwrap())
     });
 }
