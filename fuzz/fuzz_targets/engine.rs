@@ -3,11 +3,13 @@
 
 #![no_main]
 
-use ha_core::sim::{Mutations, run_tape, tell_tape};
+use ha_core::sim::{Case, Mutations, run_tape, tell_tape};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|tape: &[u8]| {
-    if run_tape(tape, Mutations::NONE).is_some() {
-        panic!("{}", tell_tape(tape, Mutations::NONE));
+    for case in [Case::Adverts, Case::Leases] {
+        if run_tape(case, tape, Mutations::NONE).is_some() {
+            panic!("{}", tell_tape(case, tape, Mutations::NONE));
+        }
     }
 });

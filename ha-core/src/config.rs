@@ -2,6 +2,8 @@
 
 use alloc::{string::String, vec::Vec};
 
+use core::net::IpAddr;
+
 use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
 
 use crate::event::InstanceId;
@@ -43,8 +45,61 @@ pub struct InstanceConfig {
     pub vips: u32,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
+    /// Leases granted by the peers' kernels; `None` = adverts alone open the gate.
+    pub lease: Option<LeaseConfig>,
     /// The epoch found in the maps, or [`Epoch::NONE`]; the engine starts by raising it.
     pub adopted_epoch: Epoch,
+}
+
+/// On whose leases an instance relies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseConfig {
+    /// Every other node, 1 to [`ha_common::gate::MAX_LEASES`]; the index is the peer's lease slot.
+    pub peers: Vec<LeasePeer>,
+    /// Whether to go on where nothing at all is heard from a peer.
+    pub alone: Alone,
+}
+
+/// A node that grants leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasePeer {
+    /// Where its adverts for this instance come from.
+    pub address: IpAddr,
+    /// The ways to it: the instance's own LAN, and channels; at least one.
+    pub paths: Vec<PathConfig>,
+}
+
+/// A way on which two nodes hear each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathConfig {
+    /// Its number; instances that share it use the same one, with the same times.
+    pub id: PathId,
+    /// Between two echoes.
+    pub interval: Nanos,
+    /// Echoes that may be missing in a row.
+    pub multiplier: u32,
+}
+
+impl PathConfig {
+    /// How long the lease lasts that an echo on it asks for, from before it was sent.
+    #[must_use]
+    pub const fn lease(&self) -> Nanos {
+        self.interval.times(self.multiplier as u64)
+    }
+}
+
+/// The number of a path in the dataplane's maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
+
+/// What a node does whose peer is not heard on any path: it is dead, or every path is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// It goes on, or takes over: the service is there while the peer is dead, and on both nodes while
+    /// nothing passes between them.
+    Serve,
+    /// It stops: the service is never on both nodes, and not there while the peer is dead.
+    Stop,
 }
 
 impl InstanceConfig {

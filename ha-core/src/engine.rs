@@ -5,11 +5,12 @@ use alloc::{format, vec::Vec};
 use ha_common::{MonoNs, Priority, gate::Epoch};
 
 use crate::{
-    config::{EngineConfig, GroupConfig, InstanceConfig},
+    config::{EngineConfig, GroupConfig, InstanceConfig, LeaseConfig, PathId},
     event::{Action, Input, InstanceId, Target},
     explain,
     instance::{Departure, Instance, Verdict},
     outbox::Outbox,
+    path::{Pace, Paths},
     status::{Cause, InstanceStatus, State},
     timer::Timer,
 };
@@ -23,6 +24,7 @@ use crate::{
 pub struct Engine {
     instances: Vec<Instance>,
     groups: Vec<GroupConfig>,
+    paths: Paths,
     start_at: MonoNs,
     finished: bool,
     out: Outbox,
@@ -34,6 +36,8 @@ impl Engine {
     pub fn new(config: EngineConfig, now: MonoNs) -> Self {
         let mut out = Outbox::default();
         let start_at = now.after(config.start_delay);
+        let mut paths = Paths::default();
+        paths.configure(leases(&config.instances), now);
         let instances = config
             .instances
             .into_iter()
@@ -42,6 +46,7 @@ impl Engine {
         Self {
             instances,
             groups: config.groups,
+            paths,
             start_at,
             finished: false,
             out,
@@ -55,17 +60,44 @@ impl Engine {
         if self.finished {
             return;
         }
-        let Some(id) = concerns(&input) else {
-            self.step_down_late(now);
-            return match input {
-                Input::Switchover(target) => self.switch_over(&target, now),
-                Input::Reconfigure(config) => self.reconfigure(config, now),
-                _ => self.shut_down(now),
-            };
-        };
+        match concerns(&input) {
+            Some(id) => self.handle_one(id, input, now),
+            None => self.handle_all(input, now),
+        }
+        self.keep_pace(now);
+    }
+
+    fn handle_all(&mut self, input: Input, now: MonoNs) {
+        self.step_down_late(now);
+        match input {
+            Input::EchoSent {
+                path,
+                round,
+                result,
+            } => self.echo_sent(path, round, result.is_ok(), now),
+            Input::PathHeard {
+                path,
+                heard_at,
+                round_trip,
+            } => {
+                self.paths.heard(path, heard_at, now, &mut self.out);
+                for instance in &mut self.instances {
+                    instance.measured(path, round_trip);
+                }
+            }
+            Input::Switchover(target) => self.switch_over(&target, now),
+            Input::Reconfigure(config) => self.reconfigure(config, now),
+            _ => self.shut_down(now),
+        }
+    }
+
+    fn handle_one(&mut self, id: InstanceId, input: Input, now: MonoNs) {
         let Some(index) = self.index(id) else {
             return;
         };
+        if let Input::Leases { views, .. } = &input {
+            self.instances[index].read_leases(views);
+        }
         for member in self.unit(index) {
             self.step_down_if_late(member, now);
         }
@@ -92,6 +124,28 @@ impl Engine {
             }
         }
         self.out.release_announcements(now);
+        self.keep_pace(now);
+        self.paths.serve(now, &mut self.out);
+    }
+
+    fn echo_sent(&mut self, path: PathId, round: MonoNs, left: bool, now: MonoNs) {
+        for index in 0..self.instances.len() {
+            let instance = &mut self.instances[index];
+            let verdict = instance.echo_sent(path, round, left, now, &mut self.out);
+            self.apply(index, verdict, now);
+        }
+    }
+
+    /// Adjusts the paths to what the instances ask for by now.
+    fn keep_pace(&mut self, now: MonoNs) {
+        let Self {
+            instances, paths, ..
+        } = self;
+        let wanted = |path| {
+            let paces = instances.iter().map(|instance| instance.pace(path));
+            paces.max().unwrap_or(Pace::Hello)
+        };
+        paths.set_paces(now, wanted);
     }
 
     /// The next thing to do.
@@ -106,6 +160,7 @@ impl Engine {
         if self.finished {
             return None;
         }
+        let echo = self.paths.next().map(|due| (due, Timer::Echo));
         self.instances
             .iter()
             .filter_map(|instance| instance.timers.next())
@@ -114,6 +169,7 @@ impl Engine {
                     .announcements_due()
                     .map(|due| (due, Timer::Announce)),
             )
+            .chain(echo)
             .min()
     }
 
@@ -144,6 +200,12 @@ impl Engine {
         for instance in &mut self.instances {
             instance.mutations = mutations;
         }
+    }
+
+    /// Whether something waits to be done.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_action(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// How an instance decided.
@@ -260,7 +322,7 @@ impl Engine {
 
     fn leave(&mut self, leaving: Vec<(usize, Departure)>, now: MonoNs) {
         for (member, _) in &leaving {
-            self.instances[*member].close(&mut self.out);
+            self.instances[*member].close(now, &mut self.out);
         }
         for (member, departure) in &leaving {
             if departure.farewell {
@@ -308,7 +370,7 @@ impl Engine {
 
     fn shut_down(&mut self, now: MonoNs) {
         for instance in &mut self.instances {
-            instance.close(&mut self.out);
+            instance.close(now, &mut self.out);
         }
         for instance in &self.instances {
             if instance.speaks() {
@@ -327,6 +389,7 @@ impl Engine {
 
     fn reconfigure(&mut self, config: EngineConfig, now: MonoNs) {
         let epochs = self.remove_missing(&config.instances, now);
+        self.paths.configure(leases(&config.instances), now);
         let mut before = core::mem::take(&mut self.instances);
         let mut verdicts = Vec::new();
         self.groups = config.groups;
@@ -408,7 +471,23 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::AdvertSent { instance, .. }
         | Input::VipsAdded { instance, .. }
         | Input::Announced { instance, .. }
-        | Input::VipLost { instance } => Some(*instance),
-        Input::Switchover(_) | Input::Reconfigure(_) | Input::Shutdown => None,
+        | Input::VipLost { instance }
+        | Input::Leases { instance, .. }
+        | Input::LeaseSilence { instance }
+        | Input::Asked { instance, .. }
+        | Input::Released { instance, .. }
+        | Input::Yielded { instance, .. }
+        | Input::Acted { instance, .. } => Some(*instance),
+        Input::EchoSent { .. }
+        | Input::PathHeard { .. }
+        | Input::Switchover(_)
+        | Input::Reconfigure(_)
+        | Input::Shutdown => None,
     }
+}
+
+fn leases(instances: &[InstanceConfig]) -> impl Iterator<Item = &LeaseConfig> {
+    instances
+        .iter()
+        .filter_map(|instance| instance.lease.as_ref())
 }

@@ -5,10 +5,14 @@ use core::{fmt, net::IpAddr};
 
 use ha_common::{
     MonoNs, Nanos, Priority,
-    gate::{Epoch, Lease},
+    gate::{Epoch, Lease, MAX_LEASES},
+    lease::{Ask, Standing},
 };
 
-use crate::{config::EngineConfig, status::Transition};
+use crate::{
+    config::{EngineConfig, PathId},
+    status::Transition,
+};
 
 /// An instance's slot in the dataplane's maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +67,24 @@ impl fmt::Display for InterfaceCondition {
         }
     }
 }
+
+/// What the maps hold about an instance and one peer that grants it leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseView {
+    /// When the lease from that peer ends, if it belongs to the present epoch; else the clock's origin.
+    pub deadline: MonoNs,
+    /// Whether this node renewed that lease alone.
+    pub self_renewed: bool,
+    /// When anything valid came from that peer last, on any path.
+    pub heard_at: MonoNs,
+    /// When that peer's last request to hold the instance came.
+    pub asked_at: MonoNs,
+    /// Until when this node has promised that peer not to act; the clock's origin if it acts.
+    pub promised_until: MonoNs,
+}
+
+/// The views of an instance's peers, by lease slot.
+pub type LeaseViews = [LeaseView; MAX_LEASES];
 
 /// Whom an operator's command concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +151,68 @@ pub enum Input {
         /// The error in words.
         result: Result<(), String>,
     },
+    /// The words of an instance's leases were read again.
+    Leases {
+        /// Which instance.
+        instance: InstanceId,
+        /// What they hold.
+        views: LeaseViews,
+    },
+    /// The kernel's timer found that every promise of an instance has run out.
+    LeaseSilence {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// A peer asks for an instance, for the first time or for something else than before.
+    Asked {
+        /// Which instance.
+        instance: InstanceId,
+        /// The peer's lease slot.
+        peer: usize,
+        /// [`Ask::Hold`] or [`Ask::Candidate`].
+        ask: Ask,
+    },
+    /// A peer lets go of an instance: what it was promised is void.
+    Released {
+        /// Which instance.
+        instance: InstanceId,
+        /// The peer's lease slot.
+        peer: usize,
+        /// When that was heard.
+        received_at: MonoNs,
+    },
+    /// This node's kernel gave way to a peer's request: the gate is closed for good.
+    Yielded {
+        /// Which instance.
+        instance: InstanceId,
+        /// The peer's lease slot.
+        peer: usize,
+    },
+    /// Outcome of [`Action::Act`].
+    Acted {
+        /// Which instance.
+        instance: InstanceId,
+        /// Until when a promise is in the way.
+        result: Result<(), MonoNs>,
+    },
+    /// Outcome of [`Action::SendEcho`].
+    EchoSent {
+        /// Which path.
+        path: PathId,
+        /// The action's `round`.
+        round: MonoNs,
+        /// The error in words.
+        result: Result<(), String>,
+    },
+    /// What the maps hold about a path, read when its echo is due.
+    PathHeard {
+        /// Which path.
+        path: PathId,
+        /// When anything valid came on it last.
+        heard_at: MonoNs,
+        /// The longest round trip of late, if any was measured.
+        round_trip: Option<Nanos>,
+    },
     /// Somebody else removed a VIP of an Active instance.
     VipLost {
         /// Which instance.
@@ -185,6 +269,58 @@ pub enum Action {
         interval: Nanos,
         /// The one time sample of this round, to be handed back.
         round: MonoNs,
+    },
+    /// Tell the dataplane what this node is for an instance that relies on leases: its gate is open only
+    /// while it stands as Active, and its echoes ask accordingly.
+    Stand {
+        /// Which instance.
+        instance: InstanceId,
+        /// What it is from now on.
+        standing: Standing,
+    },
+    /// Turn every peer's promise, if it has run out, into "this node acts". Asks for [`Input::Acted`].
+    Act {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// The opposite: a promise that the kernel made meanwhile stays.
+    LetGo {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Send an echo with what every instance on this path asks for. Asks for [`Input::EchoSent`].
+    SendEcho {
+        /// Which path.
+        path: PathId,
+        /// The one time sample of this round: the leases count from it.
+        round: MonoNs,
+    },
+    /// Tell every peer, on every path, that the instance was let go of.
+    SendRelease {
+        /// Which instance.
+        instance: InstanceId,
+        /// The time sample of this round.
+        round: MonoNs,
+    },
+    /// Lengthen a lease, unless its peer was heard after all. Asks for [`Input::Leases`].
+    RenewAlone {
+        /// Which instance.
+        instance: InstanceId,
+        /// The peer's lease slot.
+        peer: usize,
+        /// The new lease.
+        lease: Lease,
+        /// When that peer was heard last, as far as the engine knows.
+        heard_at: MonoNs,
+    },
+    /// A path works, or no longer does.
+    PathReport {
+        /// Which path.
+        path: PathId,
+        /// Whether it works.
+        up: bool,
+        /// When anything came on it last.
+        heard_at: MonoNs,
     },
     /// Put the VIPs on the interface. Asks for [`Input::VipsAdded`], once all of them are there.
     AddVips {

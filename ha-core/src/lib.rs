@@ -18,6 +18,10 @@
 //! opened over an advert that waits to be read. (What arrives after that supersedes the epoch, which a
 //! promotion raises first, in the kernel.) After [`Input::Reconfigure`], report
 //! [`Input::Interface`] for every instance.
+//!
+//! Instances that rely on leases: wherever the above asks for stamps, and before [`Input::LeaseSilence`],
+//! [`Input::Acted`] and [`Input::EchoSent`], hand in [`Input::Leases`] too, and for each path
+//! [`Input::PathHeard`] before the call of `handle_timeout` in which its echo is due.
 
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]
 #![forbid(unsafe_code)]
@@ -32,14 +36,20 @@ pub mod event;
 mod explain;
 mod instance;
 mod outbox;
+mod path;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
 mod timer;
 pub mod vrrp;
 
-pub use config::{AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, Version};
+pub use config::{
+    Alone, AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, LeaseConfig, LeasePeer,
+    PathConfig, PathId, Version,
+};
 pub use engine::Engine;
-pub use event::{Action, Advert, Input, InstanceId, InterfaceCondition, Target};
+pub use event::{
+    Action, Advert, Input, InstanceId, InterfaceCondition, LeaseView, LeaseViews, Target,
+};
 pub use status::{Cause, InstanceStatus, State, Transition};
 pub use timer::Timer;

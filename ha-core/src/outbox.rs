@@ -74,6 +74,14 @@ impl Outbox {
             .or_else(|| self.words.pop_front())
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.urgent.is_empty()
+            && self.addresses.is_empty()
+            && self.announcements.is_empty()
+            && self.words.is_empty()
+    }
+
     /// Takes back whatever an instance that lets go has not done yet: it must not advertise, renew its
     /// gate or add its addresses any more.
     pub(crate) fn take_back(&mut self, id: InstanceId) {
@@ -81,7 +89,9 @@ impl Outbox {
             Action::SendAdvert {
                 instance, priority, ..
             } => *instance != id || *priority == Priority::RELEASE,
-            Action::SetLease { instance, .. } => *instance != id,
+            Action::SetLease { instance, .. }
+            | Action::Act { instance }
+            | Action::RenewAlone { instance, .. } => *instance != id,
             _ => true,
         });
         self.addresses

@@ -94,6 +94,23 @@ pub enum Cause {
         /// How far beyond.
         by: Nanos,
     },
+    /// A peer is heard, and does not grant the lease.
+    NotGranted {
+        /// Which peer.
+        by: IpAddr,
+    },
+    /// Nothing is heard from a peer, and this node is not to serve alone.
+    Alone {
+        /// Which peer.
+        without: IpAddr,
+    },
+    /// A peer holds it, or goes first.
+    Yielded {
+        /// Which peer.
+        to: IpAddr,
+    },
+    /// A peer has this node's promise, so that it may still hold the addresses.
+    Promised,
     /// Promotion failed.
     PromotionFailed {
         /// The error in words.
@@ -143,6 +160,15 @@ impl fmt::Display for Cause {
                 "this node was held up until {} after the gate's deadline",
                 Span(*by)
             ),
+            Self::NotGranted { by } => {
+                write!(f, "{by} is heard, and does not grant the lease")
+            }
+            Self::Alone { without } => write!(
+                f,
+                "nothing is heard from {without}, and this node is not to serve alone"
+            ),
+            Self::Yielded { to } => write!(f, "it gave way to {to}, which goes first"),
+            Self::Promised => f.write_str("another node has its promise, and may still hold it"),
             Self::PromotionFailed { why } => write!(f, "the promotion failed: {why}"),
             Self::SendFailed { why } => write!(
                 f,

@@ -12,6 +12,8 @@ use ha_common::MonoNs;
 pub enum Timer {
     /// The gate's deadline: our adverts stopped renewing it.
     Gate,
+    /// A lease is about to end, and its peer may be dead.
+    Alone,
     /// The end of the start delay.
     Start,
     /// The end of the hold-down after a failed promotion.
@@ -22,10 +24,14 @@ pub enum Timer {
     Preempt,
     /// The loser of an election has been silent for as long as its gate can last.
     Rival,
+    /// A candidate has announced itself, and a round trip is over.
+    Candidate,
     /// A promotion has to be complete.
     Promotion,
     /// Adver_Timer (RFC 9568 section 6.2).
     Advert,
+    /// The next echo of a path.
+    Echo,
     /// The next announcement of a burst, or its retry.
     Announce,
     /// The second burst of announcements.
@@ -36,15 +42,18 @@ pub enum Timer {
 
 impl Timer {
     /// Every timer, in the order in which they are served.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Gate,
+        Self::Alone,
         Self::Start,
         Self::HoldDown,
         Self::ActiveDown,
         Self::Preempt,
         Self::Rival,
+        Self::Candidate,
         Self::Promotion,
         Self::Advert,
+        Self::Echo,
         Self::Announce,
         Self::Repeat,
         Self::Refresh,
@@ -55,13 +64,16 @@ impl Timer {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gate => "gate deadline",
+            Self::Alone => "alone",
             Self::Start => "start delay",
             Self::HoldDown => "hold-down",
             Self::ActiveDown => "active down",
             Self::Preempt => "preempt",
             Self::Rival => "rival",
+            Self::Candidate => "candidate",
             Self::Promotion => "promotion",
             Self::Advert => "advert",
+            Self::Echo => "echo",
             Self::Announce => "announce",
             Self::Repeat => "announce again",
             Self::Refresh => "announce refresh",

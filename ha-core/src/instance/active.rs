@@ -26,11 +26,12 @@ impl Instance {
         if now < deadline {
             return None;
         }
+        let by_leases = || self.late_by_leases(deadline, now);
         Some(Departure::silently(match &self.send_error {
-            Some(why) => Cause::SendFailed { why: why.clone() },
-            None => Cause::Late {
+            Some(why) if self.leases.is_none() => Cause::SendFailed { why: why.clone() },
+            _ => by_leases().unwrap_or(Cause::Late {
                 by: now.since(deadline),
-            },
+            }),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Backup: watching the Active router (RFC 9568 section 6.4.2).
 
 use alloc::format;
+use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority};
 
@@ -86,7 +87,7 @@ impl Instance {
         out: &mut Outbox,
     ) -> Verdict {
         if advert.priority == Priority::RELEASE {
-            return self.backup_released(advert, received_at, now);
+            return self.backup_released(advert.sender, advert.from_had, received_at, now);
         }
         if self.is_repetition(&advert, received_at) {
             return Verdict::Stay;
@@ -115,26 +116,33 @@ impl Instance {
     /// Priority 0: only the Active router has anything to let go of. A router that just lost to another
     /// one says it too, and must not wake a third. Where only two are, nobody competes: at once. But not
     /// if this node was held up since: the other one may have come back, and its adverts wait to be read.
-    fn backup_released(&mut self, advert: Advert, received_at: MonoNs, now: MonoNs) -> Verdict {
-        if self.active != Some(advert.sender) {
+    pub(super) fn backup_released(
+        &mut self,
+        sender: IpAddr,
+        from_had: bool,
+        received_at: MonoNs,
+        now: MonoNs,
+    ) -> Verdict {
+        if self.active != Some(sender) {
             return Verdict::Stay;
         }
         let interval = self.active_interval();
         let skew = vrrp::skew_time(self.config.version, self.config.priority, interval);
-        self.forget(advert.sender);
-        let alone = self.others_outlived() <= now;
+        self.forget(sender);
+        let alone = self.others_outlived() <= now && !self.is_promised(now);
         self.yielded = false;
         self.timers.stop(Timer::Preempt);
         let fresh = now.since(received_at) <= interval;
-        if self.config.sole_peer && advert.from_had && fresh && alone {
-            self.claim = Some(Claim::Released(advert.sender));
+        if self.config.sole_peer && from_had && fresh && alone {
+            self.claim = Some(Claim::Released(sender));
             return Verdict::Claim;
         }
         self.claim = None;
-        self.released = Some(advert.sender);
+        self.released = Some(sender);
         let due = received_at
             .after(skew)
             .max(self.others_outlived())
+            .max(self.promised_until())
             .max(self.strangers_outlived(interval));
         self.timers.set(Timer::ActiveDown, due);
         Verdict::Stay
@@ -192,7 +200,25 @@ impl Instance {
 
     /// A deadline that passed while this node was held up proves nothing: adverts may wait to be
     /// read. One more interval of silence does.
-    fn believe(&mut self, claim: Claim, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
+    pub(super) fn believe(
+        &mut self,
+        claim: Claim,
+        due: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        if self.is_promised(now) {
+            self.timers.set(Timer::ActiveDown, self.promised_until());
+            return Verdict::Stay;
+        }
+        if let Some(again) = self.may_have_slept(now)
+            && claim == Claim::Silence
+            && self.doubts < DOUBTS
+        {
+            self.doubts += 1;
+            self.timers.set(Timer::ActiveDown, again);
+            return Verdict::Stay;
+        }
         let interval = self.active_interval();
         let late = now.since(due);
         if late > interval && self.doubts < DOUBTS {

@@ -6,6 +6,7 @@
 mod active;
 mod announce;
 mod backup;
+pub(crate) mod lease;
 mod promoting;
 mod reload;
 
@@ -14,6 +15,7 @@ use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 
+use self::lease::Leases;
 use crate::{
     config::InstanceConfig,
     event::{Action, Advert, Input, InstanceId, InterfaceCondition},
@@ -172,6 +174,11 @@ pub(crate) struct Instance {
     /// Active: the gate's deadline.
     pub(crate) gate: Option<MonoNs>,
 
+    /// Leases granted by peers; `None` = adverts alone.
+    pub(crate) leases: Option<Leases>,
+    /// Promoting, with leases: whether it calls on a lower one to let go, by adverts.
+    pub(crate) calls: bool,
+
     /// Announcements left in this burst.
     pub(crate) announcements: u32,
     /// Bursts of announcements that failed in a row.
@@ -200,6 +207,8 @@ impl Instance {
             priority: config.priority,
         });
         Self {
+            leases: config.lease.as_ref().map(Leases::new),
+            calls: false,
             config,
             deferred_interval: None,
             kernel_watch,
@@ -262,7 +271,19 @@ impl Instance {
                 Verdict::Stay
             }
             Input::VipLost { .. } => self.vip_lost(out),
-            Input::Switchover(_) | Input::Reconfigure(_) | Input::Shutdown => Verdict::Stay,
+            Input::Leases { .. } => self.consider_leases(now, out),
+            Input::LeaseSilence { .. } => self.lease_silence(now, out),
+            Input::Asked { peer, ask, .. } => self.asked(peer, ask),
+            Input::Released {
+                peer, received_at, ..
+            } => self.peer_released(peer, received_at, now, out),
+            Input::Yielded { peer, .. } => self.yielded_to(peer),
+            Input::Acted { result, .. } => self.acted(result, now, out),
+            Input::EchoSent { .. }
+            | Input::PathHeard { .. }
+            | Input::Switchover(_)
+            | Input::Reconfigure(_)
+            | Input::Shutdown => Verdict::Stay,
         }
     }
 
@@ -283,7 +304,9 @@ impl Instance {
             }
             Timer::ActiveDown => self.active_down(due, now, out),
             Timer::Preempt => self.preempt_due(now),
-            Timer::Rival => self.losers_outlived(now),
+            Timer::Rival => self.losers_outlived(now, out),
+            Timer::Alone => self.alone_due(now, out),
+            Timer::Candidate => self.candidate_due(now, out),
             Timer::Advert => self.advert_due(due, now, out),
             Timer::Announce => {
                 self.announce(due, now, out);
@@ -297,6 +320,8 @@ impl Instance {
                 self.refresh(due, now, out);
                 Verdict::Stay
             }
+            // The paths' own.
+            Timer::Echo => Verdict::Stay,
         }
     }
 
@@ -368,7 +393,7 @@ impl Instance {
     }
 
     /// Closes for good: whatever lease is in flight carries an epoch of the past.
-    pub(crate) fn close(&mut self, out: &mut Outbox) {
+    pub(crate) fn close(&mut self, now: MonoNs, out: &mut Outbox) {
         self.epoch = self.epoch.raised();
         self.gate = None;
         out.take_back(self.config.id);
@@ -376,6 +401,9 @@ impl Instance {
             instance: self.config.id,
             epoch: self.epoch,
         });
+        if self.speaks() {
+            self.let_go_of_leases(now, out);
+        }
     }
 
     pub(crate) fn send(&self, priority: Priority, now: MonoNs, out: &mut Outbox) {
@@ -479,6 +507,7 @@ impl Instance {
         self.send_error = None;
         self.extra_at = None;
         self.gate = None;
+        self.calls = false;
         self.announcements = 0;
         self.announce_failures = 0;
         if let Some(interval) = self.deferred_interval.take() {
@@ -578,7 +607,7 @@ impl Instance {
     }
 
     /// A router let go.
-    fn forget(&mut self, sender: IpAddr) {
+    pub(crate) fn forget(&mut self, sender: IpAddr) {
         self.speakers
             .retain(|speaker| speaker.advert.sender != sender);
         if self.active == Some(sender) {
@@ -586,11 +615,18 @@ impl Instance {
         }
     }
 
+    /// Whether a router cannot hold the addresses longer than this node's promise lasts.
+    pub(crate) fn binds(&self, speaker: &Speaker) -> bool {
+        self.leases
+            .as_ref()
+            .is_some_and(|leases| leases.bind(speaker))
+    }
+
     /// When the gate of every router but the one last heard is closed for sure.
-    fn others_outlived(&self) -> MonoNs {
+    pub(crate) fn others_outlived(&self) -> MonoNs {
         self.speakers
             .iter()
-            .filter(|speaker| Some(speaker.advert.sender) != self.active)
+            .filter(|speaker| Some(speaker.advert.sender) != self.active && !self.binds(speaker))
             .map(Speaker::outlived)
             .max()
             .unwrap_or(MonoNs::ZERO)

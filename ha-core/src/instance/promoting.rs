@@ -4,7 +4,7 @@ use alloc::{format, string::String};
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Lease};
 
-use super::{Departure, Instance, Speaker, Verdict};
+use super::{Claim, Departure, Instance, Speaker, Verdict};
 use crate::{
     event::{Action, Advert},
     outbox::Outbox,
@@ -23,6 +23,7 @@ impl Instance {
         let Some(cause) = self.claim_cause(now) else {
             return;
         };
+        let calls = matches!(self.claim, Some(Claim::Preempt | Claim::Owner));
         self.timers.stop_all();
         self.settle();
         // An epoch of its own: an advert that outranks us from here on supersedes it in the kernel, even
@@ -36,10 +37,14 @@ impl Instance {
         self.yielded = false;
         self.elected_by = Some(cause.clone());
         self.elected_at = now;
-        self.send(self.config.priority, now, out);
-        self.timers
-            .set(Timer::Advert, now.after(self.config.advert_interval));
         self.timers.set(Timer::Promotion, now.after(PATIENCE));
+        if self.leases.is_some() {
+            self.compete(calls, now, out);
+        } else {
+            self.send(self.config.priority, now, out);
+            self.timers
+                .set(Timer::Advert, now.after(self.config.advert_interval));
+        }
         self.await_losers(now);
         self.transit(State::Promoting, cause, now, out);
     }
@@ -55,11 +60,11 @@ impl Instance {
     /// Waits until no loser's gate can be open any more, should its priority 0 be lost. A foreign one
     /// does not say when it has let go: waiting for it would only lengthen the time in which it may
     /// still speak beside nobody.
-    fn await_losers(&mut self, now: MonoNs) {
+    pub(super) fn await_losers(&mut self, now: MonoNs) {
         let due = self
             .speakers
             .iter()
-            .filter(|speaker| speaker.advert.from_had)
+            .filter(|speaker| speaker.advert.from_had && !self.binds(speaker))
             .map(|speaker| self.outlived(speaker))
             .max()
             .filter(|due| *due > now);
@@ -79,9 +84,8 @@ impl Instance {
         speaker.outlived()
     }
 
-    pub(super) fn losers_outlived(&mut self, now: MonoNs) -> Verdict {
-        self.await_losers(now);
-        Verdict::Open
+    pub(super) fn losers_outlived(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        self.losers_gone(now, out)
     }
 
     pub(super) fn promoting_hears(
@@ -93,8 +97,7 @@ impl Instance {
     ) -> Verdict {
         if advert.priority == Priority::RELEASE {
             self.forget(advert.sender);
-            self.await_losers(now);
-            return Verdict::Open;
+            return self.losers_gone(now, out);
         }
         if self.is_repetition(&advert, received_at) {
             return Verdict::Stay;
@@ -201,7 +204,9 @@ impl Instance {
                 self.send_error = None;
                 self.sent = Some(round);
                 if self.state == State::Active {
-                    self.renew(round, now, out);
+                    if self.leases.is_none() {
+                        self.renew(round, now, out);
+                    }
                     return Verdict::Stay;
                 }
                 if heard_of_us.after(self.gate_time()) <= round {
@@ -236,9 +241,13 @@ impl Instance {
             && self.vips
             && !self.contested
             && self.quiet_until.is_none_or(|until| until <= now)
-            && self
-                .sent
-                .is_some_and(|round| self.lease(round, now).deadline() > now)
+            && self.sent.is_some_and(|round| {
+                if self.leases.is_some() {
+                    self.leases_allow(now)
+                } else {
+                    self.lease(round, now).deadline() > now
+                }
+            })
     }
 
     /// The one time sample before the advert was sent, and three intervals: what was sent later
@@ -260,7 +269,11 @@ impl Instance {
             return;
         };
         self.timers.stop(Timer::Promotion);
-        self.renew(round, now, out);
+        if self.leases.is_some() {
+            self.open_by_leases(now, out);
+        } else {
+            self.renew(round, now, out);
+        }
         self.transit(State::Active, Cause::Promoted, now, out);
     }
 

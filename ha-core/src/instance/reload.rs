@@ -13,6 +13,7 @@ impl Instance {
         self.config.vrid != config.vrid
             || self.config.version != config.version
             || self.config.id != config.id
+            || self.config.lease != config.lease
     }
 
     /// Applies a reload in place. The interval does not grow while this node speaks: who heard the

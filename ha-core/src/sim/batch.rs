@@ -6,7 +6,7 @@ use std::{
     vec::Vec,
 };
 
-use super::{Mutations, Violation, run_seed};
+use super::{Case, Mutations, Violation, run_seed};
 
 /// A seed that broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct Finding {
 /// a rule. Findings in the order of their seeds.
 #[must_use]
 pub fn run_batch(
+    case: Case,
     first: u64,
     count: u64,
     threads: usize,
@@ -36,7 +37,7 @@ pub fn run_batch(
             if seed >= end {
                 return findings;
             }
-            if let Some(violation) = run_seed(seed, mutations) {
+            if let Some(violation) = run_seed(case, seed, mutations) {
                 findings.push(Finding { seed, violation });
                 if stop {
                     next.store(end, Ordering::Relaxed);
@@ -61,8 +62,8 @@ pub fn run_batch(
 pub fn check_knobs(first: u64, count: u64, threads: usize) -> Vec<(&'static str, Option<Finding>)> {
     Mutations::KNOBS
         .into_iter()
-        .map(|(name, mutations)| {
-            let found = run_batch(first, count, threads, mutations, true);
+        .map(|(name, case, mutations)| {
+            let found = run_batch(case, first, count, threads, mutations, true);
             (name, found.into_iter().next())
         })
         .collect()

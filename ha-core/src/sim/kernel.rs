@@ -6,7 +6,7 @@ use ha_common::{
     gate::{self, Epoch, Lease},
 };
 
-use super::Mutations;
+use super::{Mutations, grants::Grants};
 use crate::{Advert, vrrp::Rank};
 
 /// Where an advert came from, for the checkers.
@@ -32,6 +32,8 @@ pub(crate) struct Kernel {
     /// For how long the silence timer runs, zero if it does not.
     pub(crate) armed: Nanos,
     pub(crate) timer: u64,
+    /// Leases granted by the peers, where the instance relies on them.
+    pub(crate) grants: Option<Grants>,
 }
 
 /// What an arriving advert leads to.
@@ -56,15 +58,32 @@ impl Kernel {
             watch: Nanos::ZERO,
             armed: Nanos::ZERO,
             timer: 0,
+            grants: None,
         }
     }
 
-    pub(crate) const fn is_open(&self, now: MonoNs) -> bool {
-        gate::is_open(self.epoch, self.superseded, self.lease, now)
+    pub(crate) fn is_open(&self, now: MonoNs) -> bool {
+        match &self.grants {
+            Some(grants) => grants.is_open(self.epoch, self.superseded, now),
+            None => gate::is_open(self.epoch, self.superseded, self.lease, now),
+        }
     }
 
-    pub(crate) const fn deadline(&self) -> MonoNs {
-        self.lease.deadline()
+    pub(crate) fn deadline(&self) -> MonoNs {
+        match &self.grants {
+            Some(grants) => grants.deadline(self.epoch),
+            None => self.lease.deadline(),
+        }
+    }
+
+    pub(crate) fn lease_timer(&self) -> u64 {
+        self.grants.as_ref().map_or(0, |grants| grants.timer)
+    }
+
+    /// The leases with the epoch and the superseded one.
+    pub(crate) fn grants_and_gate(&mut self) -> Option<(&mut Grants, (&Epoch, &mut Epoch))> {
+        let gate = (&self.epoch, &mut self.superseded);
+        Some((self.grants.as_mut()?, gate))
     }
 
     /// What the last advert said, unless that was priority 0.

@@ -104,7 +104,7 @@ fn deaf(stay: &Stay) -> Option<Violation> {
     })
 }
 
-fn overlaps(old: &[(u64, u64)], new: &[(u64, u64)]) -> Vec<(u64, u64)> {
+pub(crate) fn overlaps(old: &[(u64, u64)], new: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     for (old_from, old_until) in old {
         for (new_from, new_until) in new {

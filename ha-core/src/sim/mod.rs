@@ -7,7 +7,9 @@
 
 mod batch;
 mod clock;
+mod grants;
 mod kernel;
+mod leases;
 mod ledger;
 mod process;
 mod rng;
@@ -16,6 +18,7 @@ mod world;
 
 pub use batch::{Finding, check_knobs, run_batch};
 pub use ledger::Violation;
+pub use scenario::Case;
 
 use std::{fmt::Write as _, string::String};
 
@@ -36,6 +39,28 @@ pub struct Mutations {
     pub supersede_when_open: bool,
     /// The shell hands in outcomes without reading what arrived meanwhile.
     pub outcome_first: bool,
+    /// Leases: a kernel grants although its node acts.
+    pub no_acting: bool,
+    /// Leases: a grant counts whatever epoch it was asked for.
+    pub any_epoch: bool,
+    /// Leases: a promise lasts as long as this node's own leases, not as the echo says.
+    pub own_duration: bool,
+    /// Leases: a lease counts from when its grant came home.
+    pub from_arrival: bool,
+    /// Leases: a candidate announces nothing before it opens.
+    pub unannounced: bool,
+    /// Leases: who is alone renews its lease from now, not from its last echo.
+    pub alone_from_now: bool,
+    /// Leases: a lease that was renewed alone is not closed by a candidate.
+    pub alone_is_granted: bool,
+    /// Leases: a silence that a node slept through counts.
+    pub own_stall: bool,
+    /// Leases: where there is another path, the LAN is none.
+    pub lan_is_no_path: bool,
+    /// Leases: a daemon that starts has promised nothing.
+    pub no_promise_at_attach: bool,
+    /// Leases: a promise lasts no longer than the lease.
+    pub no_margin: bool,
 }
 
 impl Mutations {
@@ -47,60 +72,93 @@ impl Mutations {
         preempt_at_once: false,
         supersede_when_open: false,
         outcome_first: false,
+        no_acting: false,
+        any_epoch: false,
+        own_duration: false,
+        from_arrival: false,
+        unannounced: false,
+        alone_from_now: false,
+        alone_is_granted: false,
+        own_stall: false,
+        lan_is_no_path: false,
+        no_promise_at_attach: false,
+        no_margin: false,
     };
 
-    /// Every one with its name on the command line.
-    pub const KNOBS: [(&'static str, Self); 6] = {
+    /// Every one with its name on the command line, and the case in which it matters.
+    pub const KNOBS: [(&'static str, Case, Self); 17] = {
         let mut knobs = [
-            ("gate-stretch", Self::NONE),
-            ("stamp-after-send", Self::NONE),
-            ("ignore-late", Self::NONE),
-            ("preempt-at-once", Self::NONE),
-            ("supersede-when-open", Self::NONE),
-            ("outcome-first", Self::NONE),
+            ("gate-stretch", Case::Adverts, Self::NONE),
+            ("stamp-after-send", Case::Adverts, Self::NONE),
+            ("ignore-late", Case::Adverts, Self::NONE),
+            ("preempt-at-once", Case::Adverts, Self::NONE),
+            ("supersede-when-open", Case::Adverts, Self::NONE),
+            ("outcome-first", Case::Adverts, Self::NONE),
+            ("no-acting", Case::Leases, Self::NONE),
+            ("any-epoch", Case::Leases, Self::NONE),
+            ("own-duration", Case::Leases, Self::NONE),
+            ("from-arrival", Case::Leases, Self::NONE),
+            ("unannounced", Case::Leases, Self::NONE),
+            ("alone-from-now", Case::Leases, Self::NONE),
+            ("alone-is-granted", Case::Leases, Self::NONE),
+            ("own-stall", Case::Leases, Self::NONE),
+            ("lan-is-no-path", Case::Leases, Self::NONE),
+            ("no-promise-at-attach", Case::Leases, Self::NONE),
+            ("no-margin", Case::Leases, Self::NONE),
         ];
-        knobs[0].1.gate_stretch = true;
-        knobs[1].1.stamp_after_send = true;
-        knobs[2].1.ignore_late = true;
-        knobs[3].1.preempt_at_once = true;
-        knobs[4].1.supersede_when_open = true;
-        knobs[5].1.outcome_first = true;
+        knobs[0].2.gate_stretch = true;
+        knobs[1].2.stamp_after_send = true;
+        knobs[2].2.ignore_late = true;
+        knobs[3].2.preempt_at_once = true;
+        knobs[4].2.supersede_when_open = true;
+        knobs[5].2.outcome_first = true;
+        knobs[6].2.no_acting = true;
+        knobs[7].2.any_epoch = true;
+        knobs[8].2.own_duration = true;
+        knobs[9].2.from_arrival = true;
+        knobs[10].2.unannounced = true;
+        knobs[11].2.alone_from_now = true;
+        knobs[12].2.alone_is_granted = true;
+        knobs[13].2.own_stall = true;
+        knobs[14].2.lan_is_no_path = true;
+        knobs[15].2.no_promise_at_attach = true;
+        knobs[16].2.no_margin = true;
         knobs
     };
 }
 
 /// Runs one seed to its end or to the first broken rule.
 #[must_use]
-pub fn run_seed(seed: u64, mutations: Mutations) -> Option<Violation> {
-    run(Choices::Seed(seed), mutations)
+pub fn run_seed(case: Case, seed: u64, mutations: Mutations) -> Option<Violation> {
+    run(case, Choices::Seed(seed), mutations)
 }
 
 /// As [`run_seed`], with choices from `tape`, four bytes each, while it lasts: for a fuzzer.
 #[must_use]
-pub fn run_tape(tape: &[u8], mutations: Mutations) -> Option<Violation> {
-    run(Choices::Tape(tape), mutations)
+pub fn run_tape(case: Case, tape: &[u8], mutations: Mutations) -> Option<Violation> {
+    run(case, Choices::Tape(tape), mutations)
 }
 
 /// Runs one seed again and tells it: who did what, in true time, around the broken rule if there is one.
 #[must_use]
-pub fn tell_seed(seed: u64, mutations: Mutations) -> String {
-    tell(Choices::Seed(seed), mutations)
+pub fn tell_seed(case: Case, seed: u64, mutations: Mutations) -> String {
+    tell(case, Choices::Seed(seed), mutations)
 }
 
 /// As [`tell_seed`], for a tape.
 #[must_use]
-pub fn tell_tape(tape: &[u8], mutations: Mutations) -> String {
-    tell(Choices::Tape(tape), mutations)
+pub fn tell_tape(case: Case, tape: &[u8], mutations: Mutations) -> String {
+    tell(case, Choices::Tape(tape), mutations)
 }
 
-fn run(choices: Choices<'_>, mutations: Mutations) -> Option<Violation> {
-    let mut world = World::new(choices, mutations, false);
+fn run(case: Case, choices: Choices<'_>, mutations: Mutations) -> Option<Violation> {
+    let mut world = World::new(case, choices, mutations, false);
     world.run();
     world.violation
 }
 
-fn tell(choices: Choices<'_>, mutations: Mutations) -> String {
-    let mut world = World::new(choices, mutations, true);
+fn tell(case: Case, choices: Choices<'_>, mutations: Mutations) -> String {
+    let mut world = World::new(case, choices, mutations, true);
     world.run();
     let mut text = String::new();
     world.introduce(choices, &mut text);
@@ -131,21 +189,28 @@ fn tell(choices: Choices<'_>, mutations: Mutations) -> String {
 mod tests {
     use super::*;
 
+    const CASES: [Case; 2] = [Case::Adverts, Case::Leases];
+
     #[test]
     fn three_hundred_seeds_keep_the_rules() {
-        for seed in 0..300 {
-            assert_eq!(run_seed(seed, Mutations::default()), None, "seed {seed}");
+        for case in CASES {
+            for seed in 0..300 {
+                let broken = run_seed(case, seed, Mutations::default());
+                assert_eq!(broken, None, "{case:?} seed {seed}");
+            }
         }
     }
 
     #[test]
     fn a_tape_chooses_and_chance_goes_on() {
-        for byte in 0..=u8::MAX {
-            let tape = [byte; 64];
-            assert_eq!(run_tape(&tape, Mutations::NONE), None, "64 times {byte}");
+        for case in CASES {
+            for byte in 0..=u8::MAX {
+                let broken = run_tape(case, &[byte; 64], Mutations::NONE);
+                assert_eq!(broken, None, "{case:?} 64 times {byte}");
+            }
+            let [one, other] = [0, 1].map(|byte| tell_tape(case, &[byte; 64], Mutations::NONE));
+            assert_ne!(one, other);
         }
-        let [one, other] = [0, 1].map(|byte| tell_tape(&[byte; 64], Mutations::NONE));
-        assert_ne!(one, other);
     }
 
     #[test]
@@ -157,8 +222,10 @@ mod tests {
 
     #[test]
     fn a_seed_tells_the_same_story_twice() {
-        let once = tell_seed(7, Mutations::default());
-        assert_eq!(once, tell_seed(7, Mutations::default()));
-        assert!(once.contains("GATE OPEN"), "{once}");
+        for case in CASES {
+            let once = tell_seed(case, 7, Mutations::default());
+            assert_eq!(once, tell_seed(case, 7, Mutations::default()));
+            assert!(once.contains("GATE OPEN"), "{once}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use core::mem;
 use std::{format, string::String, vec::Vec};
 
-use ha_common::{MonoNs, Nanos};
+use ha_common::{MonoNs, Nanos, lease::Standing};
 
 use super::{
     ledger::Known,
@@ -131,6 +131,7 @@ impl World {
                 Step::Report(input) => {
                     if !self.mutations.outcome_first {
                         self.read_all(node);
+                        self.read_leases(node);
                     }
                     self.hand_in(node, input);
                     Some(0)
@@ -186,6 +187,7 @@ impl World {
             if action == Action::Finished {
                 self.say(|| format!("node{node} has ended"));
                 self.nodes[node].process = None;
+                self.nodes[node].attached = false;
                 self.nodes[node].words.clear();
                 return None;
             }
@@ -199,13 +201,22 @@ impl World {
         for instance in 0..self.scenario.instances {
             self.read_stamp(node, instance);
         }
+        self.read_leases(node);
         let now = self.clock(node);
         let process = self.nodes[node].process.as_mut()?;
+        // What was read may have led to something to do.
+        if process.engine.has_action() {
+            return Some(0);
+        }
         let Some((due, _)) = process.engine.poll_timeout() else {
             process.due = u64::MAX;
             return None;
         };
         if due <= now {
+            for input in self.path_inputs(node) {
+                self.hand_in(node, input);
+            }
+            let process = self.nodes[node].process.as_mut()?;
             process.engine.handle_timeout(now);
             process.note_decisions();
             return Some(0);
@@ -215,11 +226,18 @@ impl World {
         Some((wakes - self.now).max(1) + latency)
     }
 
+    /// Hands in what the words of the leases hold.
+    fn read_leases(&mut self, node: usize) {
+        for input in self.lease_inputs(node) {
+            self.hand_in(node, input);
+        }
+    }
+
     /// Hands in every advert that has arrived.
     fn read_all(&mut self, node: usize) {
         let waiting = mem::take(&mut self.nodes[node].words);
         for word in waiting {
-            if matches!(word, Word::Advert { .. }) {
+            if matches!(word, Word::Advert { .. } | Word::Yielded { .. }) {
                 self.take_in(node, word);
             } else {
                 self.nodes[node].words.push_back(word);
@@ -267,6 +285,41 @@ impl World {
                     },
                 );
             }
+            Word::LeaseSilence { instance } => {
+                self.read_all(node);
+                self.read_leases(node);
+                let instance = id(instance);
+                self.hand_in(node, Input::LeaseSilence { instance });
+            }
+            Word::Asked {
+                instance,
+                peer,
+                ask,
+            } => {
+                let instance = id(instance);
+                self.hand_in(
+                    node,
+                    Input::Asked {
+                        instance,
+                        peer,
+                        ask,
+                    },
+                );
+            }
+            Word::Released { instance, peer, at } => {
+                self.read_leases(node);
+                let released = Input::Released {
+                    instance: id(instance),
+                    peer,
+                    received_at: at,
+                };
+                self.hand_in(node, released);
+            }
+            Word::Yielded { instance, peer } => {
+                let instance = id(instance);
+                self.hand_in(node, Input::Yielded { instance, peer });
+            }
+            Word::Answered => self.read_leases(node),
             Word::Input(input) => {
                 let interfaces = matches!(input, Input::Reconfigure(_));
                 self.hand_in(node, input);
@@ -336,7 +389,66 @@ impl World {
                 None
             }
             Action::SetRank { instance, priority } => {
-                self.nodes[node].kernels[instance.0 as usize].rank.priority = priority;
+                let kernel = &mut self.nodes[node].kernels[instance.0 as usize];
+                kernel.rank.priority = priority;
+                if let Some(grants) = &mut kernel.grants {
+                    grants.rank.priority = priority.0;
+                }
+                None
+            }
+            Action::Stand { instance, standing } => {
+                self.stand(node, instance.0 as usize, standing);
+                None
+            }
+            Action::Act { instance } => {
+                let now = self.clock(node);
+                let kernel = &mut self.nodes[node].kernels[instance.0 as usize];
+                let grants = kernel.grants.as_mut()?;
+                Some(Input::Acted {
+                    instance,
+                    result: grants.act(now),
+                })
+            }
+            Action::LetGo { instance } => {
+                let kernel = &mut self.nodes[node].kernels[instance.0 as usize];
+                if let Some(grants) = &mut kernel.grants {
+                    grants.let_go();
+                }
+                None
+            }
+            Action::SendEcho { path, round } => {
+                let fails = self.now < self.nodes[node].sends_fail_until;
+                let result = if fails {
+                    Err(String::from("network is down"))
+                } else {
+                    self.send_echo(node, path, round);
+                    Ok(())
+                };
+                Some(Input::EchoSent {
+                    path,
+                    round,
+                    result,
+                })
+            }
+            Action::SendRelease { instance, round } => {
+                if self.now >= self.nodes[node].sends_fail_until {
+                    self.send_release(node, instance.0 as usize, round);
+                }
+                None
+            }
+            Action::RenewAlone {
+                instance,
+                peer,
+                lease,
+                heard_at,
+            } => {
+                self.renew_alone(node, instance.0 as usize, peer, lease, heard_at);
+                self.read_leases(node);
+                None
+            }
+            Action::PathReport { path, up, .. } => {
+                let how = if up { "works" } else { "is silent" };
+                self.say(|| format!("node{node} path{} {how}", path.0));
                 None
             }
             Action::Watch { instance, down } => {
@@ -430,6 +542,46 @@ impl World {
         {
             self.stays[stay].told.clone_from(&process.decided[instance]);
         }
+    }
+
+    /// What a node is for an instance from now on, and so whether its leases open the gate.
+    fn stand(&mut self, node: usize, instance: usize, standing: Standing) {
+        self.look(node, instance);
+        if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
+            grants.standing = standing;
+        }
+        if standing == Standing::Candidate {
+            let now = self.clock(node);
+            let status = self.nodes[node]
+                .process
+                .as_ref()
+                .and_then(|process| process.engine.status(now).into_iter().nth(instance));
+            if let Some(status) = status {
+                self.begin_stay(node, instance, status.cause);
+            }
+        }
+        self.look(node, instance);
+    }
+
+    /// Lengthens a lease, unless its peer was heard after all.
+    fn renew_alone(
+        &mut self,
+        node: usize,
+        instance: usize,
+        peer: usize,
+        lease: ha_common::gate::Lease,
+        heard_at: MonoNs,
+    ) {
+        let views = self.views(node, instance);
+        if views.is_none_or(|views| views[peer].heard_at > heard_at) {
+            return;
+        }
+        self.look(node, instance);
+        if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
+            grants.renew_alone(peer, lease);
+        }
+        self.look(node, instance);
+        self.say(|| format!("node{node} vr{instance} renews its lease alone"));
     }
 
     fn set_watch(&mut self, node: usize, instance: usize, down: Nanos) {

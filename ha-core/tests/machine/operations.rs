@@ -26,6 +26,13 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
             Action::Report(_) => "report",
             Action::Note { .. } => "note",
             Action::Finished => "finished",
+            Action::Stand { .. } => "stand",
+            Action::Act { .. } => "act",
+            Action::LetGo { .. } => "let go",
+            Action::SendEcho { .. } => "echo",
+            Action::SendRelease { .. } => "release",
+            Action::RenewAlone { .. } => "renew",
+            Action::PathReport { .. } => "path",
         })
         .collect()
 }

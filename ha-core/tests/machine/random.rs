@@ -147,6 +147,13 @@ impl Witness {
                     result,
                 });
             }
+            Action::Stand { .. }
+            | Action::Act { .. }
+            | Action::LetGo { .. }
+            | Action::SendEcho { .. }
+            | Action::SendRelease { .. }
+            | Action::RenewAlone { .. }
+            | Action::PathReport { .. } => panic!("no instance here relies on leases: {action:?}"),
             Action::AddVips { instance } => {
                 let result = failure(self.fail_vips);
                 driver.input(Input::VipsAdded { instance, result });

@@ -108,6 +108,13 @@ fn brief(action: &Action) -> Option<String> {
         Action::Finished => String::from("finished"),
         Action::Note { .. } => String::from("note"),
         Action::Report(_) => return None,
+        Action::Stand { .. }
+        | Action::Act { .. }
+        | Action::LetGo { .. }
+        | Action::SendEcho { .. }
+        | Action::SendRelease { .. }
+        | Action::RenewAlone { .. }
+        | Action::PathReport { .. } => String::from("lease of a peer"),
     })
 }
 

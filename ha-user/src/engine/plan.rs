@@ -52,6 +52,7 @@ impl Plan {
                     sole_peer: seat.instance.peers.len() == 1,
                     vips: u32::try_from(seat.instance.vips.len()).unwrap_or(u32::MAX),
                     announce: seat.instance.announce,
+                    lease: None,
                     adopted_epoch: adopted(seat.id),
                 })
                 .collect(),

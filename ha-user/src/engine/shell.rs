@@ -143,6 +143,14 @@ impl Shell {
                 }
             }
             Action::Finished => self.finished = true,
+            // No instance is configured with leases yet.
+            Action::Stand { .. }
+            | Action::Act { .. }
+            | Action::LetGo { .. }
+            | Action::SendEcho { .. }
+            | Action::SendRelease { .. }
+            | Action::RenewAlone { .. }
+            | Action::PathReport { .. } => {}
         }
         None
     }

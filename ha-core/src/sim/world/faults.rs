@@ -5,8 +5,8 @@ use std::{
     string::{String, ToString},
 };
 
-use super::super::{kernel::Kernel, ledger::millis, scenario::Fault};
-use super::{Event, Word, World, id};
+use super::super::{leases::Cut, ledger::millis, scenario::Fault};
+use super::{Event, Word, World, echo::PathWords, id, kernel};
 use crate::Input;
 
 impl World {
@@ -18,14 +18,28 @@ impl World {
                 machine.paused_until = machine.paused_until.max(until);
             }
             Fault::Freeze { node, until } => self.freeze(node, until),
+            Fault::FreezeBackup { until } => {
+                for node in 0..self.nodes.len() {
+                    let now = self.clock(node);
+                    let kernels = &self.nodes[node].kernels;
+                    if !kernels.iter().any(|kernel| kernel.is_open(now)) {
+                        self.freeze(node, until);
+                    }
+                }
+            }
             Fault::Kill { node } => self.kill(node),
             Fault::PowerOff { node } => self.power_off(node),
             Fault::Stop { node } => self.tell(node, Word::Input(Input::Shutdown)),
             Fault::Start { node } => self.boot(node),
-            Fault::Cut { from, to } => self.cuts[from][to] = true,
+            Fault::Cut { from, to } => self.cut(0, from, to, true),
+            Fault::CutLink { link, from, to } => self.cut(link, from, to, true),
             Fault::Heal => {
-                for row in &mut self.cuts {
-                    row.fill(false);
+                for link in 0..self.cuts.len() {
+                    for from in 0..self.nodes.len() {
+                        for to in 0..self.nodes.len() {
+                            self.cut(link, from, to, false);
+                        }
+                    }
                 }
             }
             Fault::Loss { permille } => self.loss_permille = permille,
@@ -53,6 +67,18 @@ impl World {
         }
     }
 
+    fn cut(&mut self, link: usize, from: usize, to: usize, cut: bool) {
+        if core::mem::replace(&mut self.cuts[link][from][to], cut) != cut {
+            self.cut_history.push(Cut {
+                link,
+                from,
+                to,
+                at: self.now,
+                cut,
+            });
+        }
+    }
+
     fn freeze(&mut self, node: usize, until: u64) {
         for instance in 0..self.scenario.instances {
             self.look(node, instance);
@@ -73,8 +99,15 @@ impl World {
             self.shut(node, instance);
             let machine = &mut self.nodes[node];
             machine.stays[instance] = None;
-            machine.kernels[instance] = Kernel::new(machine.kernels[instance].rank);
+            let timer = machine.kernels[instance].lease_timer();
+            machine.kernels[instance] = kernel(&machine.plan, instance);
+            if let Some(grants) = &mut machine.kernels[instance].grants {
+                // What was armed before the power went fires for nobody.
+                grants.timer = timer + 1;
+            }
         }
+        self.nodes[node].attached = false;
+        self.nodes[node].paths.fill(PathWords::default());
     }
 }
 
@@ -89,11 +122,17 @@ fn describe(fault: &Fault) -> String {
         Fault::Freeze { node, until } => {
             format!("node{node} is frozen until {} ms", millis(*until))
         }
+        Fault::FreezeBackup { until } => {
+            format!("the Backup is frozen until {} ms", millis(*until))
+        }
         Fault::Kill { node } => format!("node{node} its daemon is killed"),
         Fault::PowerOff { node } => format!("node{node} loses power"),
         Fault::Stop { node } => format!("node{node} its daemon is told to end"),
         Fault::Start { node } => format!("node{node} its daemon is started if it does not run"),
         Fault::Cut { from, to } => format!("network: cut from node{from} to node{to}"),
+        Fault::CutLink { link, from, to } => {
+            format!("network: link{link} cut from node{from} to node{to}")
+        }
         Fault::Heal => "network: whole".to_string(),
         Fault::Loss { permille } => format!("network: {permille} of 1000 adverts are lost"),
         Fault::Switchover { node, instance } => {

@@ -1,5 +1,6 @@
 //! The run itself: true time, one queue of events, n nodes.
 
+mod echo;
 mod faults;
 mod gate;
 mod introduction;
@@ -14,15 +15,18 @@ use std::{
     vec::Vec,
 };
 
-use ha_common::MonoNs;
+use ha_common::{MonoNs, lease::Ask};
 
+use self::echo::{Echo, PathWords};
 use super::{
     Mutations,
+    grants::Grants,
     kernel::{Kernel, Origin},
+    leases::{self, Cut, Packet},
     ledger::{self, Limits, Stay, Violation},
     process::Process,
     rng::Rng,
-    scenario::{NodePlan, Scenario},
+    scenario::{Case, NodePlan, Scenario},
 };
 use crate::{Advert, Engine, Input, InstanceId, InterfaceCondition, vrrp::Rank};
 
@@ -40,6 +44,14 @@ pub(crate) enum Event {
     Run { node: usize, turn: u64 },
     /// A silence timer in a kernel.
     Silence {
+        node: usize,
+        instance: usize,
+        timer: u64,
+    },
+    /// An echo or its answer arrives.
+    Echo(Echo),
+    /// A silence timer in a kernel, for the end of an instance's promises.
+    Promise {
         node: usize,
         instance: usize,
         timer: u64,
@@ -65,6 +77,25 @@ pub(crate) enum Word {
         instance: usize,
         last: MonoNs,
     },
+    LeaseSilence {
+        instance: usize,
+    },
+    Asked {
+        instance: usize,
+        peer: usize,
+        ask: Ask,
+    },
+    Released {
+        instance: usize,
+        peer: usize,
+        at: MonoNs,
+    },
+    Yielded {
+        instance: usize,
+        peer: usize,
+    },
+    /// A candidate was granted something.
+    Answered,
     Input(Input),
 }
 
@@ -78,8 +109,16 @@ pub(crate) struct Node {
     pub(crate) words: VecDeque<Word>,
     pub(crate) process: Option<Process>,
     powered: bool,
+    /// Its programs are attached: from the first start until it ends in order, or the power goes.
+    pub(crate) attached: bool,
+    /// Counts its starts.
+    boot: u64,
+    /// By lease slot and link.
+    paths: Vec<PathWords>,
     pub(crate) paused_until: u64,
     frozen_until: u64,
+    /// When its kernel went on after it was frozen.
+    awake_since: u64,
     pub(crate) up: Vec<bool>,
     pub(crate) sends_fail_until: u64,
     pub(crate) vips_fail: u32,
@@ -110,7 +149,13 @@ pub(crate) struct World {
     events: Vec<Option<Event>>,
     pub(crate) turns: u64,
     pub(crate) nodes: Vec<Node>,
-    cuts: Vec<Vec<bool>>,
+    /// By link (the first is the LAN), from and to.
+    cuts: Vec<Vec<Vec<bool>>>,
+    /// When each of these was changed: link, from, to, time, cut.
+    cut_history: Vec<Cut>,
+    /// By from and to: echoes and answers lost in a row.
+    echoes_lost: Vec<Vec<u32>>,
+    traffic: Vec<Packet>,
     loss_permille: u64,
     /// By node and instance: adverts lost in a row.
     lost_in_a_row: Vec<Vec<u32>>,
@@ -124,12 +169,21 @@ pub(crate) struct World {
 
 impl World {
     /// The run that `choices` stand for.
-    pub(crate) fn new(choices: Choices<'_>, mutations: Mutations, traced: bool) -> Self {
+    pub(crate) fn new(
+        case: Case,
+        choices: Choices<'_>,
+        mutations: Mutations,
+        traced: bool,
+    ) -> Self {
+        let draw = |rng: &mut Rng| match case {
+            Case::Adverts => Scenario::draw(rng),
+            Case::Leases => Scenario::draw_leases(rng, mutations),
+        };
         let (scenario, rng) = match choices {
-            Choices::Seed(seed) => (Scenario::draw(&mut Rng::new(seed)), Rng::new(!seed)),
+            Choices::Seed(seed) => (draw(&mut Rng::new(seed)), Rng::new(!seed)),
             Choices::Tape(tape) => {
                 let mut rng = Rng::of_tape(tape, 0);
-                (Scenario::draw(&mut rng), rng)
+                (draw(&mut rng), rng)
             }
         };
         let count = scenario.nodes.len();
@@ -137,7 +191,7 @@ impl World {
         let nodes: Vec<Node> = scenario
             .nodes
             .iter()
-            .map(|plan| Node::new(plan, instances))
+            .map(|plan| Node::new(plan, instances, count, scenario.links))
             .collect();
         let mut world = Self {
             rng,
@@ -146,7 +200,10 @@ impl World {
             events: Vec::new(),
             turns: 0,
             nodes,
-            cuts: std::vec![std::vec![false; count]; count],
+            cuts: std::vec![std::vec![std::vec![false; count]; count]; scenario.links],
+            cut_history: Vec::new(),
+            echoes_lost: std::vec![std::vec![0; count]; count],
+            traffic: Vec::new(),
             loss_permille: 0,
             lost_in_a_row: std::vec![std::vec![0; instances]; count],
             stays: Vec::new(),
@@ -188,12 +245,19 @@ impl World {
                 self.shut(node, instance);
             }
         }
-        let limits = Limits {
-            delay_max: self.scenario.pace.delay.1,
-            uniform: self.scenario.is_uniform(),
+        let found = match self.scenario.case {
+            Case::Adverts => {
+                let limits = Limits {
+                    delay_max: self.scenario.pace.delay.1,
+                    uniform: self.scenario.is_uniform(),
+                };
+                ledger::judge(&self.stays, limits)
+            }
+            Case::Leases => leases::judge(&self.stays, &self.network()),
         };
-        self.violation =
-            ledger::judge(&self.stays, limits).or_else(|| self.judge_service(&speakers));
+        self.violation = found
+            .or_else(|| self.judge_moves())
+            .or_else(|| self.judge_service(&speakers));
     }
 
     pub(crate) fn at(&mut self, at: u64, event: Event) {
@@ -236,8 +300,15 @@ impl World {
                 let fault = self.scenario.faults[index].1.clone();
                 self.fault(fault);
             }
+            Event::Echo(echo) => self.deliver_echo(echo),
+            Event::Promise {
+                node,
+                instance,
+                timer,
+            } => self.promise_ends(node, instance, timer),
             Event::Boot(node) => self.boot(node),
             Event::Thaw(node) => {
+                self.nodes[node].awake_since = self.now;
                 for instance in 0..self.scenario.instances {
                     self.look(node, instance);
                 }
@@ -261,6 +332,19 @@ impl World {
         }
         let clock = self.clock(node);
         let count = self.nodes.len();
+        let mutations = self.mutations;
+        for instance in 0..self.scenario.instances {
+            let kernel = &self.nodes[node].kernels[instance];
+            if kernel.grants.is_none() {
+                continue;
+            }
+            // Before the programs are attached or adopted, every gate is closed.
+            let raised = kernel.epoch.raised();
+            self.set_epoch(node, instance, raised);
+            if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
+                grants.attach(clock, mutations);
+            }
+        }
         let machine = &mut self.nodes[node];
         let mut config = machine.plan.config.clone();
         for (instance, kernel) in config.instances.iter_mut().zip(&machine.kernels) {
@@ -269,6 +353,8 @@ impl World {
         let mut engine = Engine::new(config, clock);
         engine.set_mutations(self.mutations);
         machine.powered = true;
+        machine.attached = true;
+        machine.boot += 1;
         machine.process = Some(Process::new(engine, machine.kernels.len(), count));
         self.nodes[node].words.clear();
         self.say(|| format!("node{node} starts"));
@@ -299,17 +385,9 @@ impl World {
 }
 
 impl Node {
-    fn new(plan: &NodePlan, instances: usize) -> Self {
-        let kernels = plan
-            .config
-            .instances
-            .iter()
-            .map(|instance| {
-                Kernel::new(Rank {
-                    priority: instance.priority,
-                    address: plan.address,
-                })
-            })
+    fn new(plan: &NodePlan, instances: usize, nodes: usize, links: usize) -> Self {
+        let kernels = (0..instances)
+            .map(|instance| kernel(plan, instance))
             .collect();
         Self {
             plan: plan.clone(),
@@ -319,13 +397,35 @@ impl Node {
             words: VecDeque::new(),
             process: None,
             powered: true,
+            attached: false,
+            boot: 0,
+            paths: std::vec![PathWords::default(); (nodes - 1) * links],
             paused_until: 0,
             frozen_until: 0,
+            awake_since: 0,
             up: std::vec![true; instances],
             sends_fail_until: 0,
             vips_fail: 0,
         }
     }
+}
+
+/// A kernel's fresh words for one instance.
+fn kernel(plan: &NodePlan, instance: usize) -> Kernel {
+    let config = &plan.config.instances[instance];
+    let mut kernel = Kernel::new(Rank {
+        priority: config.priority,
+        address: plan.address,
+    });
+    kernel.grants = config.lease.as_ref().map(|lease| {
+        let greater = lease.peers.iter().map(|peer| peer.address > plan.address);
+        let rank = ha_common::lease::Rank {
+            position: 0,
+            priority: config.priority.0,
+        };
+        Grants::new(greater, rank, plan.slowest_lease())
+    });
+    kernel
 }
 
 /// An instance's number as the engine has it.

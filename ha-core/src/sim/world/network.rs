@@ -56,7 +56,7 @@ impl World {
     }
 
     fn is_lost(&mut self, from: usize, to: usize, instance: usize, release: bool) -> bool {
-        let cut = self.cuts[from][to];
+        let cut = self.cuts[0][from][to];
         let in_a_row = &mut self.lost_in_a_row[to][instance];
         let spared = self
             .scenario

@@ -3,6 +3,7 @@
 use std::{format, string::String, vec::Vec};
 
 use super::super::{
+    leases::Network,
     ledger::{Violation, millis},
     scenario::Scenario,
 };
@@ -19,6 +20,44 @@ impl World {
                     .collect()
             })
             .collect()
+    }
+
+    /// What the network did, for the judge of leases.
+    pub(super) fn network(&self) -> Network<'_> {
+        let interval = self
+            .scenario
+            .nodes
+            .iter()
+            .map(|node| node.slowest_interval().0)
+            .max();
+        let lease = self.scenario.longest_lease();
+        Network {
+            traffic: &self.traffic,
+            cuts: &self.cut_history,
+            links: self.scenario.links,
+            patience: lease.saturating_sub(interval.unwrap_or(0)),
+            grace: lease,
+        }
+    }
+
+    /// Where the trouble is none that may move anything, nobody is elected after the start.
+    pub(super) fn judge_moves(&self) -> Option<Violation> {
+        if !self.scenario.nobody_moves() {
+            return None;
+        }
+        let settled = self.scenario.settled_after_start();
+        let moved = self.stays.iter().find(|stay| {
+            stay.open
+                .first()
+                .is_some_and(|(opened, _)| *opened > settled)
+        })?;
+        Some(Violation {
+            at: moved.open[0].0,
+            what: format!(
+                "node{} took vr{} over although nothing was wrong with the other node: {}",
+                moved.node, moved.instance, moved.cause
+            ),
+        })
     }
 
     /// Invariant 2: exactly one eligible node, in time, and it stays.

@@ -1,12 +1,24 @@
 //! What a seed stands for: nodes, their configuration, the network, and what goes wrong when.
 
+mod leases;
+
 use core::net::{IpAddr, Ipv4Addr};
 use std::{format, string::String, vec::Vec};
 
 use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
 
+use self::leases::Trouble;
 use super::{clock::Clock, rng::Rng};
 use crate::{AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId, Version, vrrp};
+
+/// What opens the gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// Adverts alone (case A of docs/architecture.md).
+    Adverts,
+    /// Leases granted by the peers (case B).
+    Leases,
+}
 
 /// Which kinds of trouble a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +63,12 @@ pub(crate) enum Fault {
     Stop { node: usize },
     /// The daemon starts, if it does not run.
     Start { node: usize },
-    /// Nothing passes from one to the other.
+    /// Whoever speaks for no instance is frozen.
+    FreezeBackup { until: u64 },
+    /// Nothing passes from one to the other on the LAN.
     Cut { from: usize, to: usize },
+    /// Nothing passes from one to the other on a link; 0 is the LAN.
+    CutLink { link: usize, from: usize, to: usize },
     /// Everything passes again.
     Heal,
     /// Every advert is lost with this probability.
@@ -104,6 +120,11 @@ pub(crate) struct Pace {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) class: Class,
+    pub(crate) case: Case,
+    /// Case B.
+    pub(crate) trouble: Option<Trouble>,
+    /// The LAN, and links beside it.
+    pub(crate) links: usize,
     pub(crate) nodes: Vec<NodePlan>,
     pub(crate) instances: usize,
     pub(crate) pace: Pace,
@@ -146,6 +167,9 @@ impl Scenario {
         let quiet_at = chaos + 2 * down.0;
         let mut scenario = Self {
             class,
+            case: Case::Adverts,
+            trouble: None,
+            links: 1,
             nodes,
             instances,
             pace,
@@ -478,6 +502,7 @@ fn draw_config(
                     repeat_after: interval.times(rng.pick(&[0, 5])),
                     refresh: interval.times(rng.pick(&[0, 10])),
                 },
+                lease: None,
                 adopted_epoch: Epoch::NONE,
             }
         })

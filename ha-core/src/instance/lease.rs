@@ -1,0 +1,710 @@
+//! Leases granted by the peers' kernels (docs/architecture.md, "Leases"): competing, holding, going on
+//! alone.
+//!
+//! Every handler is called after the words of the maps were read again ([`Input::Leases`]).
+//!
+//! [`Input::Leases`]: crate::Input::Leases
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use ha_common::{
+    MonoNs, Nanos,
+    gate::Lease,
+    lease::{Ask, Standing},
+};
+
+use super::{Claim, Departure, Instance, Speaker, Verdict};
+use crate::{
+    config::{Alone, LeaseConfig, PathId},
+    event::{Action, LeaseView, LeaseViews},
+    outbox::Outbox,
+    path::Pace,
+    status::{Cause, State},
+    timer::Timer,
+};
+
+/// Announcements of a candidate on every path, at least.
+const ANNOUNCEMENTS: u32 = 3;
+
+/// A candidate that is neither granted nor alone for this many leases gives up.
+const PATIENCE: u64 = 4;
+
+/// How far a promotion has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its promises have to run out first.
+    Promised,
+    /// Announcing itself.
+    Announcing,
+    /// Every peer has granted a lease, or is silent.
+    Won,
+}
+
+/// What an instance knows of its leases.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    pub(crate) peers: Vec<Peer>,
+    alone: Alone,
+    pub(crate) phase: Phase,
+    /// Since when it stands as candidate.
+    stood_at: MonoNs,
+    /// Candidate: when every refusal that there is has come, once enough was announced.
+    decide_at: Option<MonoNs>,
+    /// The peer that was heard holding the instance last.
+    asker: Option<usize>,
+    /// The kernel, which was awake all the time, has found since that nobody asks.
+    nobody_asks: bool,
+}
+
+/// A peer, as one instance sees it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    ways: Vec<Way>,
+    pub(crate) view: LeaseView,
+}
+
+/// A path to a peer.
+#[derive(Debug)]
+struct Way {
+    id: PathId,
+    interval: Nanos,
+    lease: Nanos,
+    /// The last echo that left, in this stay.
+    sent: Option<MonoNs>,
+    /// Announcements that were tried.
+    announced: u32,
+    round_trip: Option<Nanos>,
+}
+
+impl Peer {
+    fn fastest(&self) -> Nanos {
+        self.each(|way| way.interval).min().unwrap_or_default()
+    }
+
+    /// How long it has to be silent before it counts as silent: so long that a refusal would have been
+    /// heard, and short enough that the lease has not ended by then.
+    fn patience(&self) -> Nanos {
+        self.each(|way| {
+            let most = way.lease.0.saturating_sub(way.interval.0 / 2 * 3);
+            Nanos(most.max(way.interval.0 / 4 * 5))
+        })
+        .min()
+        .unwrap_or_default()
+    }
+
+    fn slowest_lease(&self) -> Nanos {
+        self.each(|way| way.lease).max().unwrap_or_default()
+    }
+
+    fn each<T>(&self, of: impl Fn(&Way) -> T) -> impl Iterator<Item = T> {
+        self.ways.iter().map(of)
+    }
+
+    /// What the last echoes give, if every one of them was heard.
+    fn alone_until(&self) -> Option<MonoNs> {
+        self.ways
+            .iter()
+            .filter_map(|way| Some(way.sent?.after(way.lease)))
+            .max()
+    }
+
+    /// When it has to be decided whether it is dead: half an interval is left then, and nothing came from
+    /// it for as long as it takes.
+    fn decision(&self) -> MonoNs {
+        let silent = self.view.heard_at.after(self.patience());
+        silent.max(self.view.deadline.before(Nanos(self.fastest().0 / 2)))
+    }
+
+    /// Whether nothing came from it for as long as it takes.
+    fn is_silent(&self, now: MonoNs) -> bool {
+        self.view.heard_at.after(self.patience()) <= now
+    }
+}
+
+impl Leases {
+    pub(crate) fn new(config: &LeaseConfig) -> Self {
+        let peers = config.peers.iter().map(|peer| Peer {
+            address: peer.address,
+            ways: peer
+                .paths
+                .iter()
+                .map(|path| Way {
+                    id: path.id,
+                    interval: path.interval,
+                    lease: path.lease(),
+                    sent: None,
+                    announced: 0,
+                    round_trip: None,
+                })
+                .collect(),
+            view: LeaseView::default(),
+        });
+        Self {
+            peers: peers.collect(),
+            alone: config.alone,
+            phase: Phase::Promised,
+            stood_at: MonoNs::ZERO,
+            decide_at: None,
+            asker: None,
+            nobody_asks: false,
+        }
+    }
+
+    /// When the first lease ends.
+    pub(crate) fn deadline(&self) -> MonoNs {
+        self.peers
+            .iter()
+            .map(|peer| peer.view.deadline)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// When the last promise ends.
+    pub(crate) fn promised_until(&self) -> MonoNs {
+        self.peers
+            .iter()
+            .map(|peer| peer.view.promised_until)
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn slowest_lease(&self) -> Nanos {
+        self.peers
+            .iter()
+            .map(Peer::slowest_lease)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Whether a router's gate depends on this node's promise, so that it need not be outlived: it is a peer
+    /// that asked about when it advertised last.
+    pub(crate) fn bind(&self, speaker: &Speaker) -> bool {
+        self.peers.iter().any(|peer| {
+            peer.address == speaker.advert.sender
+                && peer.view.asked_at != MonoNs::ZERO
+                && peer.view.asked_at.after(peer.slowest_lease()) >= speaker.last
+        })
+    }
+
+    /// Forgets the echoes of the stay before.
+    fn begin(&mut self, now: MonoNs) {
+        self.stood_at = now;
+        self.decide_at = None;
+        for way in self.peers.iter_mut().flat_map(|peer| &mut peer.ways) {
+            way.sent = None;
+            way.announced = 0;
+        }
+    }
+
+    /// How long a refusal can be on its way.
+    fn round_trip(&self) -> Nanos {
+        self.peers
+            .iter()
+            .flat_map(|peer| &peer.ways)
+            .map(|way| match way.round_trip {
+                Some(longest) => longest.times(2).max(Nanos(way.interval.0 / 2)),
+                None => way.lease,
+            })
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn announcements(&self) -> u32 {
+        let ways = self.peers.iter().flat_map(|peer| &peer.ways);
+        ways.map(|way| way.announced).min().unwrap_or_default()
+    }
+
+    fn gives_up_at(&self) -> MonoNs {
+        self.stood_at.after(self.slowest_lease().times(PATIENCE))
+    }
+}
+
+impl Instance {
+    /// How fast a path's echoes are to follow each other because of this instance.
+    pub(crate) fn pace(&self, path: PathId) -> Pace {
+        let Some(leases) = &self.leases else {
+            return Pace::Hello;
+        };
+        let uses = leases
+            .peers
+            .iter()
+            .any(|peer| peer.ways.iter().any(|way| way.id == path));
+        match (self.state, leases.phase) {
+            _ if !uses => Pace::Hello,
+            (State::Promoting, Phase::Announcing) => Pace::Announce,
+            (State::Promoting, Phase::Won) | (State::Active, _) => Pace::Hold,
+            _ => Pace::Hello,
+        }
+    }
+
+    /// The words were read again. To be called before anything is judged by the gate's deadline.
+    pub(crate) fn read_leases(&mut self, views: &LeaseViews) {
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        for (peer, view) in leases.peers.iter_mut().zip(views) {
+            leases.nobody_asks &= view.asked_at <= peer.view.asked_at;
+            peer.view = *view;
+        }
+        if self.state == State::Active {
+            let deadline = leases.deadline();
+            self.gate = Some(deadline);
+            self.timers.set(Timer::Gate, deadline);
+        }
+    }
+
+    /// What follows from them, after a node that is late has stepped down.
+    pub(crate) fn consider_leases(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        match self.state {
+            State::Promoting => self.consider_candidacy(now, out),
+            State::Active => {
+                self.go_on_alone(now, out);
+                Verdict::Stay
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// Until when a promise keeps this node from acting.
+    pub(crate) fn promised_until(&self) -> MonoNs {
+        self.leases
+            .as_ref()
+            .map_or(MonoNs::ZERO, Leases::promised_until)
+    }
+
+    /// Every promise has run out: nobody who relied on one holds the instance any more. Only who asked
+    /// until then and advertises no longer than that proves it by silence; for all others the
+    /// Active_Down_Interval decides.
+    pub(crate) fn lease_silence(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        if self.state != State::Backup || self.released.is_some() || self.claim.is_some() {
+            return Verdict::Stay;
+        }
+        let due = leases.promised_until();
+        if now < due {
+            self.timers.set(Timer::ActiveDown, due);
+            return Verdict::Stay;
+        }
+        leases.nobody_asks = true;
+        let Some(asker) = leases.asker.and_then(|asker| leases.peers.get(asker)) else {
+            return Verdict::Stay;
+        };
+        let goes_on = asker.view.asked_at.after(asker.fastest().times(2));
+        let bound = self
+            .speakers
+            .iter()
+            .filter(|speaker| Some(speaker.advert.sender) == self.active || self.active.is_none())
+            .all(|speaker| speaker.advert.sender == asker.address && speaker.last <= goes_on);
+        if !bound || self.others_outlived() > now {
+            return Verdict::Stay;
+        }
+        self.believe(Claim::Silence, now, now, out)
+    }
+
+    /// A peer asks.
+    pub(crate) fn asked(&mut self, peer: usize, ask: Ask) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        if ask != Ask::Hold || peer >= leases.peers.len() {
+            return Verdict::Stay;
+        }
+        leases.asker = Some(peer);
+        leases.nobody_asks = false;
+        if self.state != State::Backup {
+            return Verdict::Stay;
+        }
+        if matches!(self.claim, Some(Claim::Silence | Claim::Released(_))) {
+            self.claim = None;
+        }
+        self.released = None;
+        if self.may_preempt() {
+            Verdict::Stay
+        } else {
+            Verdict::Blocked
+        }
+    }
+
+    /// A peer lets go.
+    pub(crate) fn peer_released(
+        &mut self,
+        peer: usize,
+        received_at: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        let Some(address) = leases.peers.get(peer).map(|peer| peer.address) else {
+            return Verdict::Stay;
+        };
+        let held = leases.asker == Some(peer);
+        if held {
+            leases.asker = None;
+        }
+        match self.state {
+            State::Backup if held || self.active == Some(address) => {
+                self.active = Some(address);
+                self.backup_released(address, true, received_at, now)
+            }
+            State::Promoting => {
+                self.forget(address);
+                self.losers_gone(now, out)
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// The kernel gave way to a peer.
+    pub(crate) fn yielded_to(&mut self, peer: usize) -> Verdict {
+        let address = self
+            .leases
+            .as_ref()
+            .and_then(|leases| leases.peers.get(peer))
+            .map(|peer| peer.address);
+        let (true, Some(to)) = (self.speaks(), address) else {
+            return Verdict::Stay;
+        };
+        Verdict::Leave(Departure {
+            to: State::Backup,
+            cause: Cause::Yielded { to },
+            farewell: self.sent.is_some(),
+        })
+    }
+
+    /// Elected: the peers' promises come first.
+    pub(super) fn compete(&mut self, calls: bool, now: MonoNs, out: &mut Outbox) {
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        leases.phase = Phase::Promised;
+        leases.begin(now);
+        self.calls = calls;
+        if calls {
+            // A lower one lets go when it hears this; its kernel closes its gate at once.
+            self.send(self.config.priority, now, out);
+            self.timers
+                .set(Timer::Advert, now.after(self.config.advert_interval));
+        }
+        out.push(Action::Act {
+            instance: self.config.id,
+        });
+    }
+
+    /// Whether every promise was turned into "this node acts".
+    pub(super) fn acted(
+        &mut self,
+        result: Result<(), MonoNs>,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        if self.state != State::Promoting || leases.phase != Phase::Promised {
+            return Verdict::Stay;
+        }
+        match result {
+            Ok(()) => {
+                leases.phase = Phase::Announcing;
+                leases.begin(now);
+                out.push(Action::Stand {
+                    instance: self.config.id,
+                    standing: Standing::Candidate,
+                });
+                self.timers.set(Timer::Candidate, leases.gives_up_at());
+                Verdict::Stay
+            }
+            Err(until) if self.calls => {
+                let due = until.max(now.after(self.config.advert_interval));
+                self.timers.set(Timer::Rival, due);
+                Verdict::Stay
+            }
+            Err(_) => Verdict::Leave(Departure::silently(Cause::Promised)),
+        }
+    }
+
+    /// An echo left, or could not.
+    pub(crate) fn echo_sent(
+        &mut self,
+        path: PathId,
+        round: MonoNs,
+        left: bool,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let round_trip = self.leases.as_ref().map(Leases::round_trip);
+        let (Some(leases), Some(round_trip)) = (&mut self.leases, round_trip) else {
+            return Verdict::Stay;
+        };
+        if round < leases.stood_at {
+            return Verdict::Stay;
+        }
+        let ways = leases.peers.iter_mut().flat_map(|peer| &mut peer.ways);
+        for way in ways.filter(|way| way.id == path) {
+            way.announced += 1;
+            if left {
+                way.sent = Some(round);
+            }
+        }
+        if self.state == State::Promoting
+            && leases.phase == Phase::Announcing
+            && leases.decide_at.is_none()
+            && leases.announcements() >= ANNOUNCEMENTS
+        {
+            let decide_at = now.after(round_trip);
+            leases.decide_at = Some(decide_at);
+            self.timers.set(Timer::Candidate, decide_at);
+        }
+        match self.state {
+            State::Promoting => self.consider_candidacy(now, out),
+            State::Active => {
+                self.go_on_alone(now, out);
+                Verdict::Stay
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// A longer round trip than before, or a shorter one.
+    pub(crate) fn measured(&mut self, path: PathId, round_trip: Option<Nanos>) {
+        let ways = self.leases.iter_mut().flat_map(|leases| &mut leases.peers);
+        for way in ways.flat_map(|peer| &mut peer.ways) {
+            if way.id == path {
+                way.round_trip = round_trip;
+            }
+        }
+    }
+
+    /// Every refusal that there is has come by now.
+    pub(super) fn candidate_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let Some(leases) = &self.leases else {
+            return Verdict::Stay;
+        };
+        if self.state != State::Promoting || leases.phase != Phase::Announcing {
+            return Verdict::Stay;
+        }
+        if now < leases.gives_up_at() {
+            self.timers.set(Timer::Candidate, leases.gives_up_at());
+            return self.consider_candidacy(now, out);
+        }
+        let refuses = leases.peers.iter().find(|peer| peer.view.deadline <= now);
+        let cause = match refuses {
+            Some(peer) if peer.view.heard_at < leases.stood_at => Cause::Alone {
+                without: peer.address,
+            },
+            Some(peer) => Cause::NotGranted { by: peer.address },
+            None => return self.consider_candidacy(now, out),
+        };
+        Verdict::Leave(Departure {
+            to: State::Backup,
+            cause,
+            farewell: self.sent.is_some(),
+        })
+    }
+
+    /// A candidate may speak when every peer has granted, or was not heard since it began to announce
+    /// itself and had the time to answer.
+    fn consider_candidacy(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        if leases.phase == Phase::Promised {
+            return Verdict::Stay;
+        }
+        let decided = leases.decide_at.is_some_and(|at| at <= now);
+        #[cfg(feature = "sim")]
+        let decided = decided || self.mutations.unannounced;
+        let serves = leases.alone == Alone::Serve;
+        let missing: Vec<(usize, bool)> = (0..)
+            .zip(&leases.peers)
+            .filter(|(_, peer)| peer.view.deadline <= now)
+            .map(|(index, peer)| (index, peer.view.heard_at < leases.stood_at))
+            .collect();
+        for (index, silent) in &missing {
+            if decided && serves && *silent {
+                self.renew_alone(*index, now, out);
+            }
+        }
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        if !missing.is_empty() {
+            return Verdict::Stay;
+        }
+        if leases.phase == Phase::Announcing {
+            leases.phase = Phase::Won;
+            self.timers.stop(Timer::Candidate);
+            if !self.calls {
+                self.send(self.config.priority, now, out);
+                self.timers
+                    .set(Timer::Advert, now.after(self.config.advert_interval));
+            }
+        }
+        Verdict::Open
+    }
+
+    /// Whether the leases allow to open.
+    pub(super) fn leases_allow(&self, now: MonoNs) -> bool {
+        self.leases
+            .as_ref()
+            .is_some_and(|leases| leases.phase == Phase::Won && leases.deadline() > now)
+    }
+
+    /// Speaks from now on.
+    pub(super) fn open_by_leases(&mut self, now: MonoNs, out: &mut Outbox) {
+        out.push(Action::Stand {
+            instance: self.config.id,
+            standing: Standing::Active,
+        });
+        let Some(leases) = &self.leases else {
+            return;
+        };
+        let deadline = leases.deadline();
+        self.gate = Some(deadline);
+        self.timers.set(Timer::Gate, deadline);
+        self.arm_alone(now);
+    }
+
+    /// Tells that nothing is asked for any more. The gate was closed before.
+    pub(crate) fn let_go_of_leases(&mut self, now: MonoNs, out: &mut Outbox) {
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        leases.phase = Phase::Promised;
+        for peer in &mut leases.peers {
+            peer.view.deadline = MonoNs::ZERO;
+        }
+        let instance = self.config.id;
+        out.push(Action::Stand {
+            instance,
+            standing: Standing::Bystander,
+        });
+        out.push(Action::SendRelease {
+            instance,
+            round: now,
+        });
+        out.push(Action::LetGo { instance });
+    }
+
+    /// Why the gate ran out at `deadline`.
+    pub(super) fn late_by_leases(&self, deadline: MonoNs, now: MonoNs) -> Option<Cause> {
+        let leases = self.leases.as_ref()?;
+        let peer = leases.peers.iter().min_by_key(|peer| peer.view.deadline)?;
+        if peer.alone_until().is_none_or(|until| until <= now) {
+            return Some(Cause::Late {
+                by: now.since(deadline),
+            });
+        }
+        Some(if peer.is_silent(now) {
+            Cause::Alone {
+                without: peer.address,
+            }
+        } else {
+            Cause::NotGranted { by: peer.address }
+        })
+    }
+
+    /// A lease is about to end.
+    pub(super) fn alone_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        if self.state == State::Active {
+            self.go_on_alone(now, out);
+        }
+        Verdict::Stay
+    }
+
+    fn arm_alone(&mut self, now: MonoNs) {
+        let due = self
+            .leases
+            .iter()
+            .flat_map(|leases| &leases.peers)
+            .map(Peer::decision)
+            .filter(|due| *due > now)
+            .min();
+        match due {
+            Some(due) => self.timers.set(Timer::Alone, due),
+            None => self.timers.stop(Timer::Alone),
+        }
+    }
+
+    /// Renews the leases of peers of which nothing is heard, shortly before they end.
+    fn go_on_alone(&mut self, now: MonoNs, out: &mut Outbox) {
+        let Some(leases) = &self.leases else {
+            return;
+        };
+        if leases.alone == Alone::Serve {
+            for (index, peer) in leases.peers.iter().enumerate() {
+                if peer.decision() <= now {
+                    self.renew_alone(index, now, out);
+                }
+            }
+        }
+        self.arm_alone(now);
+    }
+
+    /// After a loser's end was noticed: takes what it held, if its promise allows.
+    pub(super) fn losers_gone(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        self.await_losers(now);
+        let waits = self
+            .leases
+            .as_ref()
+            .is_some_and(|leases| leases.phase == Phase::Promised);
+        if waits && !self.contested {
+            out.push(Action::Act {
+                instance: self.config.id,
+            });
+            return Verdict::Stay;
+        }
+        Verdict::Open
+    }
+
+    /// When to look again, where only this node's own sleep may have made a peer silent: the kernel, whose
+    /// timer knows whether it slept, has not said so.
+    pub(super) fn may_have_slept(&self, now: MonoNs) -> Option<MonoNs> {
+        let leases = self.leases.as_ref()?;
+        (leases.asker.is_some() && !leases.nobody_asks).then(|| now.after(leases.slowest_lease()))
+    }
+
+    /// Whether what was heard of a router's end needs a promise's end, too.
+    pub(super) fn is_promised(&self, now: MonoNs) -> bool {
+        self.promised_until() > now
+    }
+
+    /// Renews a lease to what the last echo would give, never from now: a peer that heard it grants as
+    /// much.
+    fn renew_alone(&self, index: usize, now: MonoNs, out: &mut Outbox) {
+        let Some(peer) = self
+            .leases
+            .as_ref()
+            .and_then(|leases| leases.peers.get(index))
+        else {
+            return;
+        };
+        let until = peer.alone_until();
+        #[cfg(feature = "sim")]
+        let until = if self.mutations.alone_from_now {
+            Some(now.after(peer.slowest_lease()))
+        } else if self.mutations.unannounced {
+            until.or(Some(now.after(peer.slowest_lease())))
+        } else {
+            until
+        };
+        let Some(until) = until.filter(|until| *until > now) else {
+            return;
+        };
+        let lease = Lease::new(self.epoch, until);
+        if lease.deadline() > peer.view.deadline {
+            out.push(Action::RenewAlone {
+                instance: self.config.id,
+                peer: index,
+                lease,
+                heard_at: peer.view.heard_at,
+            });
+        }
+    }
+}

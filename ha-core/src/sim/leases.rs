@@ -1,0 +1,221 @@
+//! Invariant 1 with leases: two gates are never open at once, but while nothing passes between two nodes
+//! in either direction on any path.
+
+use std::format;
+
+use super::ledger::{Stay, Violation, millis, overlaps};
+
+/// Rounding of clocks and deadlines.
+const ROUNDING: u64 = 3_000;
+
+/// An echo or an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) sent: u64,
+    /// `None`: it was lost.
+    pub(crate) arrives: Option<u64>,
+}
+
+/// A change of a link's state in one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) link: usize,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) at: u64,
+    pub(crate) cut: bool,
+}
+
+/// What the network did.
+pub(crate) struct Network<'a> {
+    pub(crate) traffic: &'a [Packet],
+    pub(crate) cuts: &'a [Cut],
+    pub(crate) links: usize,
+    /// How long nothing passes before a node may count as dead: the longest lease of any path, less half
+    /// the longest interval.
+    pub(crate) patience: u64,
+    /// How long two gates may be open after something passes again: the longest lease.
+    pub(crate) grace: u64,
+}
+
+impl Network<'_> {
+    /// Whether nothing passed between two nodes for so long before `at` that each could count the other
+    /// as dead. In a direction in which nothing was sent, it has to be known that nothing could pass.
+    fn is_cut(&self, one: usize, other: usize, at: u64) -> bool {
+        let from = at.saturating_sub(self.patience);
+        let between = |packet: &&Packet| {
+            (packet.from, packet.to) == (one, other) || (packet.from, packet.to) == (other, one)
+        };
+        let passed = self
+            .traffic
+            .iter()
+            .filter(between)
+            .filter_map(|packet| packet.arrives)
+            .any(|arrives| from < arrives && arrives <= at);
+        !passed && self.is_deaf(one, other, from, at) && self.is_deaf(other, one, from, at)
+    }
+
+    fn is_deaf(&self, from: usize, to: usize, begin: u64, end: u64) -> bool {
+        let tried = self.traffic.iter().any(|packet| {
+            (packet.from, packet.to) == (from, to) && begin < packet.sent && packet.sent <= end
+        });
+        tried || (0..self.links).all(|link| self.was_cut(link, from, to, begin, end))
+    }
+
+    /// Whether a link was cut all the time.
+    fn was_cut(&self, link: usize, from: usize, to: usize, begin: u64, end: u64) -> bool {
+        let changes = || {
+            self.cuts
+                .iter()
+                .filter(move |cut| (cut.link, cut.from, cut.to) == (link, from, to))
+        };
+        let before = changes().rfind(|cut| cut.at <= begin);
+        before.is_some_and(|cut| cut.cut)
+            && !changes().any(|cut| !cut.cut && begin < cut.at && cut.at <= end)
+    }
+
+    /// When something passes again.
+    fn heals(&self, one: usize, other: usize, after: u64) -> u64 {
+        self.traffic
+            .iter()
+            .filter(|packet| {
+                (packet.from, packet.to) == (one, other) || (packet.from, packet.to) == (other, one)
+            })
+            .filter_map(|packet| packet.arrives)
+            .filter(|arrives| *arrives > after)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+}
+
+/// Checks every two stays that overlap.
+pub(crate) fn judge(stays: &[Stay], network: &Network<'_>) -> Option<Violation> {
+    for (index, one) in stays.iter().enumerate() {
+        for other in &stays[..index] {
+            if one.instance != other.instance || one.node == other.node {
+                continue;
+            }
+            for (begin, end) in overlaps(&one.open, &other.open) {
+                let excused = network.is_cut(one.node, other.node, begin);
+                let until = if excused {
+                    let heals = network.heals(one.node, other.node, begin);
+                    heals.saturating_add(network.grace)
+                } else {
+                    begin
+                };
+                if end > until.saturating_add(ROUNDING) {
+                    return Some(tell(one, other, begin, end, excused));
+                }
+            }
+        }
+    }
+    None
+}
+
+fn tell(one: &Stay, other: &Stay, begin: u64, end: u64, excused: bool) -> Violation {
+    let why = if excused {
+        "although something passed between them again"
+    } else {
+        "although something passed between them, or could have"
+    };
+    Violation {
+        at: begin,
+        what: format!(
+            "invariant 1: node{} and node{} spoke for vr{} at once from {} to {} ms, {} ms, {why} \
+             (node{} had been elected because {}, node{} because {})",
+            one.node,
+            other.node,
+            one.instance,
+            millis(begin),
+            millis(end),
+            millis(end - begin),
+            one.node,
+            one.cause,
+            other.node,
+            other.cause
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use ha_common::Nanos;
+
+    use super::*;
+    use crate::Cause;
+
+    const MS: u64 = 1_000_000;
+
+    fn stay(node: usize, open: (u64, u64)) -> Stay {
+        Stay {
+            node,
+            instance: 0,
+            cause: Cause::Silence {
+                lasted: Nanos::ZERO,
+            },
+            sends: Vec::new(),
+            lost_to: std::vec![false, false],
+            told: None,
+            open: std::vec![open],
+            outranked_at: None,
+        }
+    }
+
+    fn packet(from: usize, to: usize, sent: u64, arrives: Option<u64>) -> Packet {
+        Packet {
+            from,
+            to,
+            sent,
+            arrives,
+        }
+    }
+
+    fn cut(from: usize, to: usize, at: u64, cut: bool) -> Cut {
+        Cut {
+            link: 0,
+            from,
+            to,
+            at,
+            cut,
+        }
+    }
+
+    fn verdict(traffic: &[Packet], cuts: &[Cut]) -> bool {
+        let stays = [stay(0, (0, 40 * MS)), stay(1, (30 * MS, 90 * MS))];
+        let network = Network {
+            traffic,
+            cuts,
+            links: 1,
+            patience: 3 * MS,
+            grace: 3 * MS,
+        };
+        judge(&stays, &network).is_some()
+    }
+
+    #[test]
+    fn an_overlap_is_excused_only_by_a_cut_of_both_directions() {
+        assert!(verdict(&[], &[]), "nothing was sent");
+        let both = [cut(0, 1, MS, true), cut(1, 0, MS, true)];
+        assert!(!verdict(&[], &both));
+        assert!(verdict(&[], &both[..1]), "one way");
+        let lost = [packet(0, 1, 28 * MS, None), packet(1, 0, 29 * MS, None)];
+        assert!(!verdict(&lost, &[]));
+        assert!(verdict(&lost[..1], &[]), "nothing was tried the other way");
+        assert!(!verdict(&lost[..1], &both[1..]));
+        let arrived = [lost[0], lost[1], packet(0, 1, 27 * MS, Some(29 * MS))];
+        assert!(verdict(&arrived, &[]));
+    }
+
+    #[test]
+    fn an_excuse_ends_when_something_passes() {
+        let both = [cut(0, 1, MS, true), cut(1, 0, MS, true)];
+        let healed = [packet(0, 1, 36 * MS, Some(37 * MS))];
+        assert!(!verdict(&healed, &both));
+        let healed = [packet(0, 1, 35 * MS, Some(36 * MS))];
+        assert!(verdict(&healed, &both));
+    }
+}

@@ -1,0 +1,399 @@
+//! Echoes on the paths between the nodes, and what the kernels make of them.
+
+use std::{format, vec::Vec};
+
+use ha_common::{
+    MonoNs, Nanos,
+    lease::{Ask, Rank, Standing},
+};
+
+use super::super::{
+    grants::{Entry, Header},
+    leases::Packet,
+};
+use super::{Event, Word, World, id};
+use crate::{LeaseViews, PathId};
+
+/// A path from one node to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    /// 0 is the LAN, on which adverts go, too.
+    pub(crate) link: usize,
+}
+
+/// An echo, or its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Echo {
+    pub(crate) way: Way,
+    pub(crate) answer: bool,
+    pub(crate) header: Header,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// What a node's kernel knows of a path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PathWords {
+    pub(crate) heard_at: MonoNs,
+    pub(crate) round_trip: Option<Nanos>,
+}
+
+impl World {
+    /// The other nodes in the order of their lease slots.
+    pub(crate) fn peer(node: usize, slot: usize) -> usize {
+        if slot < node { slot } else { slot + 1 }
+    }
+
+    /// The lease slot of a node at another one.
+    pub(crate) fn slot(node: usize, peer: usize) -> usize {
+        if peer < node { peer } else { peer - 1 }
+    }
+
+    fn way(&self, node: usize, path: PathId) -> Way {
+        let links = self.scenario.links;
+        let number = path.0 as usize;
+        Way {
+            from: node,
+            to: Self::peer(node, number / links),
+            link: number % links,
+        }
+    }
+
+    fn path(&mut self, node: usize, peer: usize, link: usize) -> &mut PathWords {
+        let index = Self::slot(node, peer) * self.scenario.links + link;
+        &mut self.nodes[node].paths[index]
+    }
+
+    /// What the words of an instance's leases hold.
+    pub(crate) fn views(&self, node: usize, instance: usize) -> Option<LeaseViews> {
+        let machine = &self.nodes[node];
+        let kernel = &machine.kernels[instance];
+        let grants = kernel.grants.as_ref()?;
+        let mut views = LeaseViews::default();
+        let links = self.scenario.links;
+        for (slot, view) in views.iter_mut().enumerate().take(grants.peers.len()) {
+            let paths = &machine.paths[slot * links..(slot + 1) * links];
+            let heard = paths.iter().map(|path| path.heard_at).max();
+            *view = grants.view(slot, kernel.epoch, heard.unwrap_or_default());
+        }
+        Some(views)
+    }
+
+    /// Sends an echo with what every instance asks for.
+    pub(crate) fn send_echo(&mut self, node: usize, path: PathId, round: MonoNs) {
+        let way = self.way(node, path);
+        let entries = (0..self.scenario.instances).filter_map(|instance| {
+            let kernel = &self.nodes[node].kernels[instance];
+            let grants = kernel.grants.as_ref()?;
+            let ask = match grants.standing {
+                Standing::Bystander => return None,
+                Standing::Candidate => Ask::Candidate,
+                Standing::Active => Ask::Hold,
+            };
+            Some(Entry {
+                instance,
+                ask,
+                epoch: kernel.epoch,
+                rank: grants.rank,
+                granted: false,
+            })
+        });
+        let entries = entries.collect();
+        self.send_entries(way, round, entries);
+    }
+
+    /// Tells every peer on every path that an instance was let go of.
+    pub(crate) fn send_release(&mut self, node: usize, instance: usize, round: MonoNs) {
+        let kernel = &self.nodes[node].kernels[instance];
+        let entry = Entry {
+            instance,
+            ask: Ask::Release,
+            epoch: kernel.epoch,
+            rank: Rank::default(),
+            granted: false,
+        };
+        for path in 0..self.nodes[node].paths.len() {
+            let way = self.way(node, PathId(u32::try_from(path).unwrap_or(u32::MAX)));
+            self.send_entries(way, round, std::vec![entry]);
+        }
+    }
+
+    fn send_entries(&mut self, way: Way, round: MonoNs, entries: Vec<Entry>) {
+        let machine = &self.nodes[way.from];
+        let Some(lease) = machine.plan.lease_of(way.link, self.scenario.links) else {
+            return;
+        };
+        let header = Header {
+            boot: machine.boot,
+            sent: round,
+            lease,
+        };
+        if !entries.is_empty() {
+            let words: Vec<_> = entries
+                .iter()
+                .map(|entry| format!("vr{} {:?}", entry.instance, entry.ask))
+                .collect();
+            self.say(|| {
+                format!(
+                    "node{} -> node{} on link{}: {}",
+                    way.from,
+                    way.to,
+                    way.link,
+                    words.join(", ")
+                )
+            });
+        }
+        self.transmit_echo(Echo {
+            way,
+            answer: false,
+            header,
+            entries,
+        });
+    }
+
+    fn transmit_echo(&mut self, echo: Echo) {
+        let Way { from, to, link } = echo.way;
+        let cut = self.cuts[link][from][to];
+        let in_a_row = self.echoes_lost[from][to];
+        let spared = self
+            .scenario
+            .pace
+            .longest_loss
+            .is_some_and(|longest| in_a_row >= longest);
+        let lost = cut || (self.rng.chance(self.loss_permille) && !spared);
+        self.echoes_lost[from][to] = if lost { in_a_row + 1 } else { 0 };
+        let copies = if lost {
+            0
+        } else {
+            1 + u64::from(self.rng.chance(self.scenario.pace.duplicate_permille))
+        };
+        let (low, high) = self.scenario.pace.delay;
+        let mut arrives = None;
+        for _ in 0..copies {
+            let at = self.now + self.rng.between(low, high);
+            arrives = arrives.max(Some(at));
+            self.at(at, Event::Echo(echo.clone()));
+        }
+        self.traffic.push(Packet {
+            from,
+            to,
+            sent: self.now,
+            arrives,
+        });
+        if lost && !echo.entries.is_empty() {
+            self.say(|| format!("node{from} -> node{to} on link{link}: lost"));
+        }
+    }
+
+    pub(super) fn deliver_echo(&mut self, echo: Echo) {
+        let Way { from, to, link } = echo.way;
+        let machine = &self.nodes[to];
+        if !machine.powered || !machine.attached || self.now < machine.frozen_until {
+            self.traffic.push(Packet {
+                from,
+                to,
+                sent: self.now,
+                arrives: None,
+            });
+            return;
+        }
+        let now = self.clock(to);
+        let path = self.path(to, from, link);
+        path.heard_at = path.heard_at.max(now);
+        if echo.answer {
+            self.take_answer(&echo, now);
+        } else {
+            self.answer_echo(echo, now);
+        }
+    }
+
+    fn answer_echo(&mut self, mut echo: Echo, now: MonoNs) {
+        let Way { from, to, link } = echo.way;
+        let slot = Self::slot(to, from);
+        for entry in &mut echo.entries {
+            let instance = entry.instance;
+            self.look(to, instance);
+            let kernel = &mut self.nodes[to].kernels[instance];
+            let mutations = self.mutations;
+            let Some((grants, gate)) = kernel.grants_and_gate() else {
+                continue;
+            };
+            let outcome = grants.answer(slot, &echo.header, entry, gate, now, mutations);
+            entry.granted = outcome.granted;
+            self.look(to, instance);
+            let ask = entry.ask;
+            if outcome.yielded {
+                self.say(|| format!("node{to} vr{instance} its kernel yields to node{from}"));
+                let word = Word::Yielded {
+                    instance,
+                    peer: slot,
+                };
+                self.tell(to, word);
+            } else if !outcome.granted && matches!(ask, Ask::Hold | Ask::Candidate) {
+                self.say(|| format!("node{to} vr{instance} refuses node{from}"));
+            }
+            if outcome.released {
+                let word = Word::Released {
+                    instance,
+                    peer: slot,
+                    at: now,
+                };
+                self.tell(to, word);
+            }
+            if outcome.news {
+                let word = Word::Asked {
+                    instance,
+                    peer: slot,
+                    ask,
+                };
+                self.tell(to, word);
+            }
+            if outcome.granted {
+                self.arm_promise(to, instance);
+            }
+        }
+        echo.way = Way {
+            from: to,
+            to: from,
+            link,
+        };
+        echo.answer = true;
+        self.transmit_echo(echo);
+    }
+
+    fn take_answer(&mut self, echo: &Echo, now: MonoNs) {
+        let Way { from, to, link } = echo.way;
+        if echo.header.boot != self.nodes[to].boot {
+            return;
+        }
+        let round_trip = now.since(echo.header.sent);
+        let path = self.path(to, from, link);
+        path.round_trip = path.round_trip.max(Some(round_trip));
+        let slot = Self::slot(to, from);
+        for entry in echo.entries.iter().filter(|entry| entry.granted) {
+            let instance = entry.instance;
+            self.look(to, instance);
+            let mutations = self.mutations;
+            let kernel = &mut self.nodes[to].kernels[instance];
+            let epoch = kernel.epoch;
+            let Some(grants) = &mut kernel.grants else {
+                continue;
+            };
+            grants.grant(slot, &echo.header, entry, epoch, now, mutations);
+            let announces = grants.standing == Standing::Candidate;
+            self.look(to, instance);
+            if announces {
+                self.tell(to, Word::Answered);
+            }
+        }
+    }
+
+    /// Starts the silence timer for the end of the last promise.
+    fn arm_promise(&mut self, node: usize, instance: usize) {
+        let late = self.rng.between(0, self.scenario.pace.step_max / 4);
+        let machine = &mut self.nodes[node];
+        let Some(grants) = &mut machine.kernels[instance].grants else {
+            return;
+        };
+        if grants.armed {
+            return;
+        }
+        grants.armed = true;
+        grants.timer += 1;
+        let timer = grants.timer;
+        let due = machine
+            .plan
+            .clock
+            .when(grants.promised_until())
+            .max(self.now);
+        self.at(
+            due + late,
+            Event::Promise {
+                node,
+                instance,
+                timer,
+            },
+        );
+    }
+
+    /// The silence timer of an instance's promises.
+    pub(super) fn promise_ends(&mut self, node: usize, instance: usize, timer: u64) {
+        let machine = &self.nodes[node];
+        if self.now < machine.frozen_until {
+            let again = machine.frozen_until;
+            self.at(
+                again,
+                Event::Promise {
+                    node,
+                    instance,
+                    timer,
+                },
+            );
+            return;
+        }
+        let now = self.clock(node);
+        let own_stall = !self.mutations.own_stall;
+        let machine = &mut self.nodes[node];
+        let Some(grants) = &mut machine.kernels[instance].grants else {
+            return;
+        };
+        if grants.timer != timer || grants.is_acting() {
+            grants.armed = false;
+            return;
+        }
+        let ends = grants.promised_until();
+        // Silence counts from when this node's own ticks began again.
+        let counted = machine.awake_since + grants.slowest.0;
+        let again = if ends > now {
+            Some(machine.plan.clock.when(ends))
+        } else if own_stall && counted > self.now {
+            Some(counted)
+        } else {
+            None
+        };
+        match again {
+            Some(due) => {
+                grants.timer += 1;
+                let timer = grants.timer;
+                self.at(
+                    due,
+                    Event::Promise {
+                        node,
+                        instance,
+                        timer,
+                    },
+                );
+            }
+            None => {
+                grants.armed = false;
+                self.say(|| format!("node{node} vr{instance} kernel reports that nobody asks"));
+                self.tell(node, Word::LeaseSilence { instance });
+            }
+        }
+    }
+
+    /// An input for each path of a node.
+    pub(crate) fn path_inputs(&self, node: usize) -> Vec<crate::Input> {
+        let paths = self.nodes[node].paths.iter().enumerate();
+        paths
+            .map(|(index, words)| crate::Input::PathHeard {
+                path: PathId(u32::try_from(index).unwrap_or(u32::MAX)),
+                heard_at: words.heard_at,
+                round_trip: words.round_trip,
+            })
+            .collect()
+    }
+
+    /// An input for each instance that relies on leases.
+    pub(crate) fn lease_inputs(&self, node: usize) -> Vec<crate::Input> {
+        (0..self.scenario.instances)
+            .filter_map(|instance| {
+                Some(crate::Input::Leases {
+                    instance: id(instance),
+                    views: self.views(node, instance)?,
+                })
+            })
+            .collect()
+    }
+}
