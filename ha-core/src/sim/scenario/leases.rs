@@ -398,6 +398,7 @@ fn config(
         preempt_delay: Nanos::ZERO,
         advert_interval: advert,
         sole_peer: two,
+        vips: 1,
         announce: AnnounceConfig {
             count: 1,
             interval: Nanos::ZERO,
