@@ -6,7 +6,7 @@ use ha_common::{MonoNs, Priority, gate::Epoch};
 
 use crate::{
     config::{EngineConfig, GroupConfig, InstanceConfig, LeaseConfig, PathId},
-    event::{Action, Input, InstanceId, Target},
+    event::{Action, Input, InstanceId, LeaseViews, Target},
     explain,
     instance::{Departure, Instance, Verdict},
     outbox::Outbox,
@@ -67,6 +67,24 @@ impl Engine {
         self.keep_pace(now);
     }
 
+    /// Takes in what the maps hold about an instance's leases at present. Poll the actions and the timeout
+    /// afterwards.
+    ///
+    /// An instance that does not rely on leases does nothing.
+    pub fn read_leases(&mut self, id: InstanceId, views: &LeaseViews, now: MonoNs) {
+        let Some(index) = self.index(id).filter(|_| !self.finished) else {
+            return;
+        };
+        // The gate's deadline may have moved since it was read last.
+        self.instances[index].read_leases(views);
+        for member in self.unit(index) {
+            self.step_down_if_late(member, now);
+        }
+        let verdict = self.instances[index].consider_leases(now, &mut self.out);
+        self.apply(index, verdict, now);
+        self.keep_pace(now);
+    }
+
     fn handle_all(&mut self, input: Input, now: MonoNs) {
         self.step_down_late(now);
         match input {
@@ -95,9 +113,6 @@ impl Engine {
         let Some(index) = self.index(id) else {
             return;
         };
-        if let Input::Leases { views, .. } = &input {
-            self.instances[index].read_leases(views);
-        }
         for member in self.unit(index) {
             self.step_down_if_late(member, now);
         }
@@ -472,7 +487,6 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::VipsAdded { instance, .. }
         | Input::Announced { instance, .. }
         | Input::VipLost { instance }
-        | Input::Leases { instance, .. }
         | Input::LeaseSilence { instance }
         | Input::Asked { instance, .. }
         | Input::Released { instance, .. }

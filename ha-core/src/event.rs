@@ -151,13 +151,6 @@ pub enum Input {
         /// The error in words.
         result: Result<(), String>,
     },
-    /// The words of an instance's leases were read again.
-    Leases {
-        /// Which instance.
-        instance: InstanceId,
-        /// What they hold.
-        views: LeaseViews,
-    },
     /// The kernel's timer found that every promise of an instance has run out.
     LeaseSilence {
         /// Which instance.
@@ -302,7 +295,8 @@ pub enum Action {
         /// The time sample of this round.
         round: MonoNs,
     },
-    /// Lengthen a lease, unless its peer was heard after all. Asks for [`Input::Leases`].
+    /// Lengthen a lease, unless its peer was heard after all. Asks for
+    /// [`crate::Engine::read_leases`].
     RenewAlone {
         /// Which instance.
         instance: InstanceId,

@@ -20,8 +20,8 @@
 //! [`Input::Interface`] for every instance.
 //!
 //! Instances that rely on leases: wherever the above asks for stamps, and before [`Input::LeaseSilence`],
-//! [`Input::Acted`] and [`Input::EchoSent`], hand in [`Input::Leases`] too, and for each path
-//! [`Input::PathHeard`] before the call of `handle_timeout` in which its echo is due.
+//! [`Input::Acted`] and [`Input::EchoSent`], call [`Engine::read_leases`] for each, too, and hand in
+//! [`Input::PathHeard`] for each path before the call of `handle_timeout` in which its echo is due.
 
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]
 #![forbid(unsafe_code)]

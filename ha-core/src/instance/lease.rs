@@ -1,9 +1,7 @@
 //! Leases granted by the peers' kernels (docs/architecture.md, "Leases"): competing, holding, going on
 //! alone.
 //!
-//! Every handler is called after the words of the maps were read again ([`Input::Leases`]).
-//!
-//! [`Input::Leases`]: crate::Input::Leases
+//! Every handler is called after the words of the maps were read again ([`crate::Engine::read_leases`]).
 
 use alloc::vec::Vec;
 use core::net::IpAddr;

@@ -271,7 +271,6 @@ impl Instance {
                 Verdict::Stay
             }
             Input::VipLost { .. } => self.vip_lost(out),
-            Input::Leases { .. } => self.consider_leases(now, out),
             Input::LeaseSilence { .. } => self.lease_silence(now, out),
             Input::Asked { peer, ask, .. } => self.asked(peer, ask),
             Input::Released {

@@ -11,7 +11,7 @@ use super::{
     scenario::Reports,
     world::{Event, Word, World, id},
 };
-use crate::{Action, Advert, Engine, Input, State};
+use crate::{Action, Advert, Engine, Input, InstanceId, LeaseViews, State};
 
 /// The daemon.
 pub(crate) struct Process {
@@ -52,6 +52,11 @@ impl Process {
     /// Whether it knew of any advert for an instance before it was elected.
     pub(crate) fn had_heard(&self, instance: usize) -> bool {
         self.heard[instance]
+    }
+
+    pub(crate) fn read_leases(&mut self, instance: InstanceId, views: &LeaseViews, now: MonoNs) {
+        self.engine.read_leases(instance, views, now);
+        self.note_decisions();
     }
 
     /// Keeps what was known when the engine decided to speak.
@@ -224,13 +229,6 @@ impl World {
         let wakes = self.nodes[node].plan.clock.when(due);
         let latency = self.rng.between(0, self.scenario.pace.step_max / 4);
         Some((wakes - self.now).max(1) + latency)
-    }
-
-    /// Hands in what the words of the leases hold.
-    fn read_leases(&mut self, node: usize) {
-        for input in self.lease_inputs(node) {
-            self.hand_in(node, input);
-        }
     }
 
     /// Hands in every advert that has arrived.

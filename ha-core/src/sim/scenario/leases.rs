@@ -425,7 +425,8 @@ fn forget_lan(nodes: &mut [NodePlan], links: usize) {
     for node in nodes {
         for instance in &mut node.config.instances {
             for peer in instance.lease.iter_mut().flat_map(|lease| &mut lease.peers) {
-                peer.paths.retain(|path| path.id.0 as usize % links != 0);
+                peer.paths
+                    .retain(|path| !(path.id.0 as usize).is_multiple_of(links));
             }
         }
     }

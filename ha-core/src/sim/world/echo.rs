@@ -385,15 +385,16 @@ impl World {
             .collect()
     }
 
-    /// An input for each instance that relies on leases.
-    pub(crate) fn lease_inputs(&self, node: usize) -> Vec<crate::Input> {
-        (0..self.scenario.instances)
-            .filter_map(|instance| {
-                Some(crate::Input::Leases {
-                    instance: id(instance),
-                    views: self.views(node, instance)?,
-                })
-            })
-            .collect()
+    /// Hands in what the words of the leases hold.
+    pub(crate) fn read_leases(&mut self, node: usize) {
+        let now = self.clock(node);
+        for instance in 0..self.scenario.instances {
+            let Some(views) = self.views(node, instance) else {
+                continue;
+            };
+            if let Some(process) = &mut self.nodes[node].process {
+                process.read_leases(id(instance), &views, now);
+            }
+        }
     }
 }
