@@ -258,18 +258,8 @@ impl Switch {
         Ok(())
     }
 
-    /// Attaches a program that passes everything.
     fn run_xdp(&self, port: &str) -> Result<()> {
-        let mut pass = Ebpf::load(PASS_OBJECT).context("loading the XDP program of the ports")?;
-        self.ns.enter(|| -> Result<()> {
-            let program: &mut Xdp = pass
-                .program_mut("pass")
-                .ok_or_else(|| anyhow!("the object has no program `pass`"))?
-                .try_into()?;
-            program.load()?;
-            program.attach(port, XdpMode::Driver)?;
-            Ok(())
-        })??;
+        let pass = pass(&self.ns, port)?;
         self.passes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -318,6 +308,21 @@ impl Client {
         let entries: serde_json::Value = serde_json::from_str(&text)?;
         Ok(entries[0]["lladdr"].as_str().map(str::to_owned))
     }
+}
+
+/// Attaches a program that passes everything to an interface's XDP.
+pub(crate) fn pass(ns: &NetNs, interface: &str) -> Result<Ebpf> {
+    let mut pass = Ebpf::load(PASS_OBJECT).context("loading the XDP program that passes")?;
+    ns.enter(|| -> Result<()> {
+        let program: &mut Xdp = pass
+            .program_mut("pass")
+            .ok_or_else(|| anyhow!("the object has no program `pass`"))?
+            .try_into()?;
+        program.load()?;
+        program.attach(interface, XdpMode::Driver)?;
+        Ok(())
+    })??;
+    Ok(pass)
 }
 
 /// Runs a test in a lab of its own. When it fails, the ends of the nodes' logs are printed.

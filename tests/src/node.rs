@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
@@ -17,13 +18,16 @@ use crate::{
     Daemon, Kind, Mac, NetNs, Sniffer, VirtualRouter,
     daemon::program,
     eventually,
-    lab::{Cable, Port, Switch},
+    lab::{self, Cable, Port, Switch},
     netns,
     virtual_router::{had_config, keepalived_config},
 };
 
 /// How long any single thing that a daemon is asked for may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The lab's cables stand for NICs, so XDP is native, which `auto` is not on a veth.
+const NATIVE: &str = "mode = \"native\"";
 
 /// A node of the lab.
 pub struct Node {
@@ -36,6 +40,7 @@ pub struct Node {
     dir: PathBuf,
     bpffs: PathBuf,
     keepalived_realtime: bool,
+    dataplane: String,
 }
 
 impl Node {
@@ -64,6 +69,7 @@ impl Node {
             dir,
             bpffs,
             keepalived_realtime: true,
+            dataplane: NATIVE.to_owned(),
         })
     }
 
@@ -71,6 +77,16 @@ impl Node {
     /// kills 2.2.7's VRRP process now and then when it reloads (RLIMIT_RTTIME, which it cannot set again).
     pub fn spare_keepalived_realtime(&mut self) {
         self.keepalived_realtime = false;
+    }
+
+    /// Sets lines of `had`'s section `[dataplane]`, from its next configuration on.
+    pub fn set_dataplane(&mut self, lines: &str) {
+        lines.clone_into(&mut self.dataplane);
+    }
+
+    /// Attaches a program of somebody else to eth0's XDP, until the result is dropped.
+    pub fn take_xdp(&self) -> Result<Ebpf> {
+        lab::pass(&self.ns, "eth0")
     }
 
     /// Its name in the lab.
@@ -125,7 +141,7 @@ impl Node {
     /// Writes a configuration.
     pub fn configure(&self, kind: Kind, routers: &[VirtualRouter]) -> Result<()> {
         let text = match kind {
-            Kind::Had => had_config(&self.name, &self.dir, routers),
+            Kind::Had => had_config(&self.name, &self.dir, &self.dataplane, routers),
             Kind::Keepalived => {
                 fs::write(self.handover_file(), "0\n")?;
                 keepalived_config(&self.name, &self.dir, routers, self.keepalived_realtime)

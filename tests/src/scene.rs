@@ -40,7 +40,15 @@ pub struct Scene {
 impl Scene {
     /// Starts both nodes with unicast peers, each router changed by `shape`.
     pub fn new(lab: &Lab, shape: impl Fn(VirtualRouter) -> VirtualRouter) -> Result<Self> {
-        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        Self::of(lab, [lab.node("n1")?, lab.node("n2")?], shape)
+    }
+
+    /// The same, with nodes that were prepared for it.
+    pub fn of(
+        lab: &Lab,
+        mut nodes: [Node; 2],
+        shape: impl Fn(VirtualRouter) -> VirtualRouter,
+    ) -> Result<Self> {
         let client = lab.client("c1")?;
         let sniffers = [nodes[0].sniff(VIP)?, nodes[1].sniff(VIP)?];
         let prober = Prober::start(&client, VIP, Probes::EchoAndArp)?;

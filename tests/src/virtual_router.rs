@@ -111,14 +111,14 @@ impl VirtualRouter {
     }
 }
 
-/// A configuration file for `had`, for a node whose files are below `dir`. The lab's cables stand for
-/// NICs, so XDP is native, which `auto` is not on a veth.
+/// A configuration file for `had`, for a node whose files are below `dir`; `dataplane` are lines of that
+/// section.
 #[must_use]
-pub fn had_config(node: &str, dir: &Path, routers: &[VirtualRouter]) -> String {
+pub fn had_config(node: &str, dir: &Path, dataplane: &str, routers: &[VirtualRouter]) -> String {
     let dir = dir.display();
     let mut text = format!(
         "[node]\nname = {node:?}\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\n\n\
-         [dataplane]\nmode = \"native\"\npin_dir = \"{dir}/bpf/had\"\n\n\
+         [dataplane]\n{dataplane}\npin_dir = \"{dir}/bpf/had\"\n\n\
          [api]\nlisten = \"\"\ncontrol = \"{dir}/run/control.sock\"\n"
     );
     let mut groups = Vec::new();
