@@ -25,6 +25,8 @@ mod ingress;
 mod random;
 #[path = "xdp/reports.rs"]
 mod reports;
+#[path = "xdp/tags.rs"]
+mod tags;
 #[path = "xdp/taken.rs"]
 mod taken;
 #[path = "xdp/verifier.rs"]

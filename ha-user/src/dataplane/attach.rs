@@ -1,6 +1,6 @@
 //! Attaching: the ingress program as XDP or, where XDP is taken, at tc; and the egress guard.
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     Attachment, DataplaneError, Hook, Mode,
@@ -8,8 +8,8 @@ use super::{
     held::Held,
     interface,
     loader::Programs,
-    pins::{self, Pins},
-    xdp,
+    pins::Pins,
+    vlan, xdp,
 };
 
 /// How to attach.
@@ -38,6 +38,8 @@ pub(super) struct Attached {
 enum Ingress {
     Xdp(Held),
     Tc(Filter),
+    /// The program on the interface below, which has the tagged frames.
+    Below,
 }
 
 impl Attached {
@@ -57,6 +59,7 @@ impl Ingress {
         match self {
             Self::Xdp(held) => held.release(),
             Self::Tc(filter) => filter.release(),
+            Self::Below => Ok(()),
         }
     }
 }
@@ -67,13 +70,17 @@ pub(super) fn attach(
     place: Place<'_>,
     modes: Modes,
 ) -> Result<Attached, DataplaneError> {
-    let (ingress, hook, adopted) = attach_ingress(programs, place, modes)?;
+    let kind = interface::query(place.ifindex)?.kind;
+    let hidden = vlan::why_hidden(place.ifindex, kind)?;
+    let (ingress, hook, adopted) = attach_ingress(programs, place, modes, hidden.as_deref())?;
+    let hidden_tags = hook != Hook::Tc && hidden.is_some();
     match filter::attach(programs.egress()?, place, modes.tcx, Side::Egress) {
         Ok((egress, _)) => Ok(Attached {
             attachment: Attachment {
                 hook,
                 tcx: egress.is_tcx(),
                 adopted,
+                hidden_tags,
             },
             ingress,
             egress,
@@ -87,15 +94,37 @@ pub(super) fn attach(
     }
 }
 
-/// The ingress program, how it is attached, and whether it was found so.
+/// Attaches the egress guard of a VLAN's interface, whose ingress program runs on the interface below, as
+/// `below` says; then takes off what another mode left on the interface itself.
+pub(super) fn attach_above(
+    programs: &mut Programs,
+    place: Place<'_>,
+    tcx: bool,
+    below: Attachment,
+) -> Result<Attached, DataplaneError> {
+    let (egress, adopted) = filter::attach(programs.egress()?, place, tcx, Side::Egress)?;
+    filter::remove(place, Side::Ingress)?;
+    xdp::remove(place)?;
+    Ok(Attached {
+        ingress: Ingress::Below,
+        attachment: Attachment {
+            tcx: egress.is_tcx(),
+            adopted: adopted && below.adopted,
+            ..below
+        },
+        egress,
+    })
+}
+
+/// The ingress program, how it is attached, and whether it was found so. `hidden`: why XDP would take the
+/// frames of VLANs for the interface's own.
 fn attach_ingress(
     programs: &mut Programs,
     place: Place<'_>,
     modes: Modes,
+    hidden: Option<&str>,
 ) -> Result<(Ingress, Hook, bool), DataplaneError> {
     let name = place.name;
-    // An interface that is not there is no reason to try another way.
-    interface::query(place.ifindex)?;
     if let Some(program_id) = filter::other_had(place) {
         return Err(DataplaneError::OtherHad {
             interface: name.into(),
@@ -106,6 +135,14 @@ fn attach_ingress(
         Mode::Tc => attach_tc(programs, place, modes.tcx),
         Mode::Auto if filter::is_pinned(place, Side::Ingress) => {
             attach_tc(programs, place, modes.tcx)
+        }
+        Mode::Auto if let Some(why) = hidden => {
+            let attached = attach_tc(programs, place, modes.tcx)?;
+            warn!(
+                interface = name,
+                "tc, since XDP does not see the tags of VLANs: {why}"
+            );
+            Ok(attached)
         }
         Mode::Auto => match attach_xdp(programs, place, Mode::Auto) {
             Err(error @ DataplaneError::OtherHad { .. }) => Err(error),
@@ -121,7 +158,16 @@ fn attach_ingress(
             },
             attached => attached,
         },
-        mode => attach_xdp(programs, place, mode),
+        mode => {
+            let attached = attach_xdp(programs, place, mode)?;
+            if let Some(why) = hidden {
+                warn!(
+                    interface = name,
+                    "XDP takes frames of VLANs for its own: {why}"
+                );
+            }
+            Ok(attached)
+        }
     }
 }
 
@@ -142,19 +188,11 @@ fn attach_tc(
     place: Place<'_>,
     tcx: bool,
 ) -> Result<(Ingress, Hook, bool), DataplaneError> {
-    let pinned = xdp::pin(place).filter(|path| path.exists());
-    if pinned.is_none() {
+    if !xdp::is_pinned(place) {
         xdp::refuse_other_had(place)?;
     }
     let (filter, adopted) = filter::attach(programs.ingress_tc()?, place, tcx, Side::Ingress)?;
-    if let Some(path) = pinned {
-        info!(
-            interface = place.name,
-            "attaching again in the configured mode"
-        );
-        pins::remove_file(&path)?;
-        xdp::wait_until_gone(place.ifindex)?;
-    }
+    xdp::remove(place)?;
     Ok((Ingress::Tc(filter), Hook::Tc, adopted))
 }
 

@@ -73,6 +73,17 @@ pub enum DataplaneError {
         /// The interface.
         interface: String,
     },
+    /// A VLAN's interface in native mode.
+    #[error(
+        "{interface} is a VLAN's interface, where XDP is native only if the interface below runs it and \
+         sees the tags, but: {why}. Set dataplane.mode = \"auto\" or \"generic\""
+    )]
+    NativeVlan {
+        /// The interface.
+        interface: String,
+        /// Why not.
+        why: String,
+    },
     /// No such slot.
     #[error("instance slot {slot} does not exist: there are {slots}")]
     NoSlot {

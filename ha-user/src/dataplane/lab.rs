@@ -1,11 +1,23 @@
 //! For the lab: the programs run on a frame of one's choice, without an interface.
 
-use aya::{TestRun, TestRunOptions};
+use std::io;
 
-use super::{Dataplane, DataplaneError};
+use aya::{TestRun, TestRunOptions};
+use ha_common::abi::VlanKey;
+
+use super::{Dataplane, DataplaneError, offload};
 
 /// The object with a program named `pass` that passes everything.
 pub const PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));
+
+/// Lets an interface leave VLAN tags in the frames. Whether it does.
+///
+/// # Errors
+///
+/// The kernel refuses to tell or to change it.
+pub fn keep_tags(ifindex: u32) -> io::Result<bool> {
+    offload::keep_tags(ifindex)
+}
 
 /// What a program made of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +32,15 @@ impl Dataplane {
     /// From now on attaches as on a kernel without tcx (before 6.6).
     pub fn without_tcx(&mut self) {
         self.modes.tcx = false;
+    }
+
+    /// Lets frames with a tag belong to the VLAN's interface.
+    ///
+    /// # Errors
+    ///
+    /// The map is full.
+    pub fn set_vlan(&mut self, key: VlanKey, ifindex: u32) -> Result<(), DataplaneError> {
+        self.loaded.settings.set_vlan(key, ifindex)
     }
 
     /// How many instructions the verifier followed in each program; it gives up at a million.

@@ -144,6 +144,19 @@ impl Settings {
         self.set_config(id, &InstanceConfig::default())
     }
 
+    /// Lets tags lead to these interfaces, and no others.
+    pub(super) fn set_vlans(&mut self, tags: &[(VlanKey, u32)]) -> Result<(), DataplaneError> {
+        for (key, ifindex) in tags {
+            self.set_vlan(*key, *ifindex)?;
+        }
+        for (key, _) in entries(&self.vlans, "VLANS")? {
+            if !tags.iter().any(|(kept, _)| *kept == key) {
+                remove(&mut self.vlans, "VLANS", &key)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lets frames with a tag belong to the VLAN's interface.
     pub(super) fn set_vlan(&mut self, key: VlanKey, ifindex: u32) -> Result<(), DataplaneError> {
         insert(&mut self.vlans, "VLANS", key, ifindex)

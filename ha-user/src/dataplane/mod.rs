@@ -20,8 +20,11 @@ mod known;
 mod lab;
 mod loader;
 mod maps;
+mod netlink;
+mod offload;
 mod pins;
 mod sessions;
+mod vlan;
 mod words;
 mod xdp;
 
@@ -34,18 +37,21 @@ use std::{
 
 use ha_common::{
     MonoNs,
-    abi::{Event, InstanceConfig, Reason, Received, VlanKey},
+    abi::{Event, InstanceConfig, Reason, Received},
     gate::{self, Epoch, Lease, MAX_LEASES},
 };
 use ha_core::InstanceId;
+use tracing::info;
 
 #[cfg(feature = "lab")]
-pub use self::lab::{PASS_OBJECT, Verdict};
+pub use self::lab::{PASS_OBJECT, Verdict, keep_tags};
 use self::{
     attach::{Attached, Modes, Place},
     filter::Side,
+    interface::Kind,
     loader::Loaded,
     pins::Pins,
+    vlan::{Chain, Vlans},
 };
 pub use self::{error::DataplaneError, sessions::Taken};
 
@@ -106,6 +112,8 @@ pub struct Attachment {
     pub tcx: bool,
     /// Whether the links were found pinned and adopted.
     pub adopted: bool,
+    /// Whether frames of VLANs on the interface look to XDP as if they were its own.
+    pub hidden_tags: bool,
 }
 
 /// The loaded programs and their maps.
@@ -116,6 +124,7 @@ pub struct Dataplane {
     pins: Option<Pins>,
     loaded: Loaded,
     attached: BTreeMap<u32, Attached>,
+    vlans: Vlans,
     /// Interfaces from which the kernel may not have taken the program yet.
     detached: BTreeSet<u32>,
     instances: BTreeMap<InstanceId, InstanceConfig>,
@@ -141,6 +150,7 @@ impl Dataplane {
             pins,
             loaded,
             attached: BTreeMap::new(),
+            vlans: Vlans::default(),
             detached: BTreeSet::new(),
             instances: BTreeMap::new(),
             unclaimed,
@@ -150,11 +160,27 @@ impl Dataplane {
     /// Attaches to an interface, or adopts the pinned links and puts the new programs under them.
     /// Nothing happens where this daemon has attached already.
     ///
+    /// The program of a VLAN's interface runs by native XDP on the interface below it, where that can be.
+    ///
     /// # Errors
     ///
     /// Another XDP program is attached; the interface cannot do what [`Options::mode`] demands; the
     /// kernel refuses. Then nothing is left attached.
     pub fn attach(&mut self, name: &str, ifindex: u32) -> Result<Attachment, DataplaneError> {
+        let attachment = match self.attach_below(name, ifindex)? {
+            Some(attachment) => attachment,
+            None => self.attach_here(name, ifindex, self.modes)?,
+        };
+        self.vlans.name(ifindex);
+        Ok(attachment)
+    }
+
+    fn attach_here(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        modes: Modes,
+    ) -> Result<Attachment, DataplaneError> {
         if let Some(attached) = self.attached.get(&ifindex) {
             return Ok(attached.attachment());
         }
@@ -166,10 +192,103 @@ impl Dataplane {
             name,
             ifindex,
         };
-        let attached = attach::attach(&mut self.loaded.programs, place, self.modes)?;
+        let attached = attach::attach(&mut self.loaded.programs, place, modes)?;
         let attachment = attached.attachment();
         self.attached.insert(ifindex, attached);
         Ok(attachment)
+    }
+
+    /// Attaches a VLAN's interface by native XDP on the one below; `None` if it is no VLAN's, or that cannot
+    /// be and need not.
+    fn attach_below(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+    ) -> Result<Option<Attachment>, DataplaneError> {
+        if self.attached.contains_key(&ifindex)
+            || !matches!(self.modes.ingress, Mode::Auto | Mode::Native)
+            || !matches!(interface::query(ifindex)?.kind, Kind::Vlan(_))
+        {
+            return Ok(None);
+        }
+        let place = Place {
+            pins: self.pins.as_ref(),
+            name,
+            ifindex,
+        };
+        // What runs is kept.
+        if self.modes.ingress == Mode::Auto && xdp::is_pinned(place) {
+            return Ok(None);
+        }
+        let found = match Chain::of(ifindex)? {
+            Some(chain) => self.attach_chain(name, ifindex, chain),
+            None => Err("it is in another network namespace, or below too many tags".into()),
+        };
+        match found {
+            Ok(attachment) => Ok(Some(attachment)),
+            Err(why) if self.modes.ingress == Mode::Auto => {
+                info!(interface = name, "no XDP on the interface below: {why}");
+                Ok(None)
+            }
+            Err(why) => Err(DataplaneError::NativeVlan {
+                interface: name.into(),
+                why,
+            }),
+        }
+    }
+
+    fn attach_chain(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        chain: Chain,
+    ) -> Result<Attachment, String> {
+        let text = |error: DataplaneError| error.to_string();
+        let root = interface::query(chain.root).map_err(text)?;
+        if let Some(why) = vlan::why_stripped(chain.root, root.kind) {
+            return Err(format!("{}: {why}", root.name));
+        }
+        let modes = Modes {
+            ingress: Mode::Native,
+            ..self.modes
+        };
+        let below = self
+            .attach_here(&root.name, chain.root, modes)
+            .map_err(text)?;
+        if below.hook != Hook::Native {
+            return Err(format!("{} has it in another mode", root.name));
+        }
+        self.vlans.carry(ifindex, chain);
+        let result = self.attach_above(name, ifindex, below);
+        if result.is_err() {
+            // What it says now would hide why it came to that.
+            let _ = self.detach(ifindex);
+        }
+        result.map_err(text)
+    }
+
+    fn attach_above(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        below: Attachment,
+    ) -> Result<Attachment, DataplaneError> {
+        self.set_tags()?;
+        let place = Place {
+            pins: self.pins.as_ref(),
+            name,
+            ifindex,
+        };
+        let programs = &mut self.loaded.programs;
+        let attached = attach::attach_above(programs, place, self.modes.tcx, below)?;
+        let attachment = attached.attachment();
+        self.attached.insert(ifindex, attached);
+        Ok(attachment)
+    }
+
+    fn set_tags(&mut self) -> Result<(), DataplaneError> {
+        let tags: Vec<_> = self.vlans.tags().collect();
+        self.loaded.settings.set_vlans(&tags)
     }
 
     /// Takes the programs off an interface, which may be gone by now. The kernel does so soon afterwards:
@@ -179,13 +298,14 @@ impl Dataplane {
     ///
     /// A pin or the clsact filter could not be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
-        match self.attached.remove(&ifindex) {
-            Some(attached) => {
-                self.detached.insert(ifindex);
-                attached.detach()
+        let mut result = Ok(());
+        for unneeded in self.vlans.forget(ifindex) {
+            if let Some(attached) = self.attached.remove(&unneeded) {
+                self.detached.insert(unneeded);
+                result = result.and(attached.detach());
             }
-            None => Ok(()),
         }
+        result.and(self.set_tags())
     }
 
     /// Writes an instance's configuration, VIPs and allowed unicast senders, replacing earlier ones.
@@ -216,15 +336,6 @@ impl Dataplane {
         self.instances.insert(id, *config);
         self.unclaimed.remove(&id);
         Ok(())
-    }
-
-    /// Lets frames with a tag belong to the VLAN's interface.
-    ///
-    /// # Errors
-    ///
-    /// The map is full.
-    pub fn set_vlan(&mut self, key: VlanKey, ifindex: u32) -> Result<(), DataplaneError> {
-        self.loaded.settings.set_vlan(key, ifindex)
     }
 
     /// Writes the priority with which this node competes ([`InstanceConfig::priority`]).
@@ -293,9 +404,20 @@ impl Dataplane {
         }
         let closed: Vec<IpAddr> = owed.iter().map(|(_, vip)| *vip).collect();
         self.loaded.settings.release_vips_but(&closed)?;
+        if owed.is_empty() {
+            self.set_tags()?;
+        }
+        // Where one is owed on a VLAN's interface, the program may be on the interface below.
+        let owed: BTreeSet<u32> = owed
+            .iter()
+            .flat_map(|(on, _)| {
+                let chain = Chain::of(*on).ok().flatten();
+                [*on, chain.map_or(*on, |chain| chain.root)]
+            })
+            .collect();
         match &self.pins {
             Some(pins) => pins.remove_links_but(|ifindex| {
-                self.attached.contains_key(&ifindex) || owed.iter().any(|(on, _)| *on == ifindex)
+                self.attached.contains_key(&ifindex) || owed.contains(&ifindex)
             }),
             None => Ok(()),
         }

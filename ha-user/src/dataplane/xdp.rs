@@ -17,8 +17,28 @@ use super::{
 };
 
 /// Where a link is pinned, if anything is.
-pub(super) fn pin(place: Place<'_>) -> Option<PathBuf> {
+fn pin(place: Place<'_>) -> Option<PathBuf> {
     place.pins.map(|pins| pins.link("xdp", place.ifindex))
+}
+
+/// Whether an earlier daemon left a link.
+pub(super) fn is_pinned(place: Place<'_>) -> bool {
+    pin(place).is_some_and(|path| path.exists())
+}
+
+/// Takes off what an earlier daemon left, if anything.
+pub(super) fn remove(place: Place<'_>) -> Result<(), DataplaneError> {
+    match pin(place).filter(|path| path.exists()) {
+        Some(path) => {
+            info!(
+                interface = place.name,
+                "attaching again in the configured mode"
+            );
+            pins::remove_file(&path)?;
+            wait_until_gone(place.ifindex)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Attaches, or adopts the pinned link. How it is attached, and whether it was found so.

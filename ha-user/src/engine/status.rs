@@ -94,7 +94,21 @@ fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
         "after SIGKILL there is no gate: the bpffs ends with this daemon's mount namespace"
             .to_owned()
     });
+    let hidden = shell
+        .interfaces
+        .iter()
+        .filter(|(_, interface)| {
+            interface
+                .attachment
+                .is_some_and(|attachment| attachment.hidden_tags)
+        })
+        .map(|(name, _)| {
+            format!(
+                "frames of VLANs on {name} count as its own, since XDP does not see their tags: set dataplane.mode = \"tc\""
+            )
+        });
     owed.chain(fragile)
+        .chain(hidden)
         .chain(vitals.warnings.sentences())
         .collect()
 }
