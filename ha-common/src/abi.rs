@@ -116,8 +116,10 @@ pub struct InstanceConfig {
     pub interval_centis: u16,
     /// 4 or 6: the family of its adverts. Its VIPs may be of both.
     pub family: u8,
+    /// 1: this node forwards IPv6 on the interface, and its neighbour advertisements say so.
+    pub router: u8,
     /// Zero.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
     /// The source address of this node's adverts: decides at equal priority.
     pub source: Address,
 }
@@ -381,7 +383,13 @@ reasons! {
     /// XDP passed another node's announcement or request that names a VIP as sender, so that this
     /// node's own neighbour table follows the VIP.
     PassArpFromVip = "pass_arp_from_vip",
-    /// XDP passed an IPv4 packet or an ARP reply to a VIP: the gate was open.
+    /// XDP passed a neighbour solicitation or advertisement that concerns no VIP.
+    PassNdp = "pass_ndp",
+    /// XDP passed another node's neighbour advertisement of a VIP, or solicitation from one, so that this
+    /// node's own neighbour table follows the VIP.
+    PassNdpFromVip = "pass_ndp_from_vip",
+    /// XDP passed a packet or an ARP reply to a VIP, or a neighbour solicitation of one that is left to the
+    /// kernel: the gate was open.
     PassVipOpen = "pass_vip_open",
     /// XDP answered an ARP request for a VIP.
     ArpAnswered = "arp_answered",
@@ -390,7 +398,14 @@ reasons! {
     /// XDP dropped an ARP request for a VIP that came in by another interface than its instance's, or
     /// was for another station: the kernel would have answered it.
     DropArpElsewhere = "drop_arp_elsewhere",
-    /// XDP dropped an IPv4 packet to a VIP: the gate was closed.
+    /// XDP answered a neighbour solicitation of a VIP.
+    NdpAnswered = "ndp_answered",
+    /// XDP dropped a neighbour solicitation of a VIP: the gate was closed.
+    DropNdpClosed = "drop_ndp_closed",
+    /// XDP dropped a neighbour solicitation of a VIP that came in by another interface than its instance's,
+    /// or was for another station.
+    DropNdpElsewhere = "drop_ndp_elsewhere",
+    /// XDP dropped a packet to a VIP: the gate was closed.
     DropVipClosed = "drop_vip_closed",
     /// tc dropped a frame: there was no memory to bring its bytes into one piece.
     DropNoMemory = "drop_no_memory",
@@ -398,7 +413,7 @@ reasons! {
     AdvertTaken = "advert_taken",
     /// XDP took a valid advert that outranks this node, and closed its open gate.
     AdvertOutranks = "advert_outranks",
-    /// XDP dropped an advert whose TTL is not 255 (RFC 9568 section 7.1).
+    /// XDP dropped an advert whose TTL or Hop Limit is not 255 (RFC 9568 section 7.1).
     AdvertTtl = "advert_ttl",
     /// XDP dropped an advert of another VRRP version.
     AdvertVersion = "advert_version",
@@ -460,6 +475,8 @@ reasons! {
     EgressVipClosed = "egress_vip_closed",
     /// tc dropped ARP that claims a VIP as sender: the gate was closed.
     EgressArpClosed = "egress_arp_closed",
+    /// tc dropped a neighbour advertisement of a VIP: the gate was closed.
+    EgressNdpClosed = "egress_ndp_closed",
 }
 
 const _: () = {

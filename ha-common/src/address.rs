@@ -1,82 +1,109 @@
 //! IP addresses of both families in one form, as the maps hold them.
 
 use core::{
+    cmp::Ordering,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// An IPv6 address, or an IPv4 address as the IPv4-mapped one (RFC 4291 section 2.5.5.2), in network order.
+/// An IPv6 address, or an IPv4 address as the IPv4-mapped one (RFC 4291 section 2.5.5.2): 16 bytes in network
+/// order, in two words, which is how BPF loads and compares them.
 ///
 /// No IPv6 packet carries an IPv4-mapped address (the kernel refuses them, and so does [`crate::wire::ipv6`]),
-/// so that the two families never meet. Aligned, so that BPF compares it in two loads.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C, align(8))]
-pub struct Address([u8; 16]);
+/// so that the two families never meet.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Address([u64; 2]);
 
 impl Address {
     /// `::`, which no host has.
-    pub const UNSPECIFIED: Self = Self([0; 16]);
+    pub const UNSPECIFIED: Self = Self([0; 2]);
 
     /// An IPv4 address.
     #[must_use]
     pub const fn v4(octets: [u8; 4]) -> Self {
         let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
     }
 
     /// An IPv6 address.
     #[must_use]
     pub const fn v6(octets: [u8; 16]) -> Self {
-        Self(octets)
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ])
     }
 
     /// All 16 bytes.
     #[must_use]
     pub const fn octets(self) -> [u8; 16] {
-        self.0
+        let [a, b, c, d, e, f, g, h] = self.0[0].to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.0[1].to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
-    /// Whether it is an IPv4 address.
-    #[must_use]
-    pub const fn is_v4(self) -> bool {
-        let [high, low] = self.words();
-        high == 0 && u64::from_be(low) >> 32 == 0xffff
-    }
-
-    /// Its bytes as two words, as they lie in memory.
+    /// Its bytes as they lie in memory.
     #[must_use]
     pub const fn words(self) -> [u64; 2] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        ]
+        self.0
     }
 
     /// The opposite of [`Self::words`].
     #[must_use]
     pub const fn from_words(words: [u64; 2]) -> Self {
-        let [a, b, c, d, e, f, g, h] = words[0].to_ne_bytes();
-        let [i, j, k, l, m, n, o, p] = words[1].to_ne_bytes();
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+        Self(words)
+    }
+
+    /// Whether it is an IPv4 address.
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == 0xffff
+    }
+
+    /// The IPv4 address, if it is one.
+    #[must_use]
+    pub const fn to_v4(self) -> Option<[u8; 4]> {
+        let [.., a, b, c, d] = self.0[1].to_ne_bytes();
+        if self.is_v4() {
+            Some([a, b, c, d])
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is the address of an IPv6 multicast group.
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0].to_ne_bytes()[0] == 0xff
     }
 
     /// Whether they are the same (`==` is no `const fn`).
     #[must_use]
     pub const fn is(self, other: Self) -> bool {
-        let ([a, b], [c, d]) = (self.words(), other.words());
-        a == c && b == d
+        self.0[0] == other.0[0] && self.0[1] == other.0[1]
     }
 
     /// Whether it is the greater of two addresses of one family, as numbers in network order.
     #[must_use]
     pub const fn exceeds(self, other: Self) -> bool {
-        let ([a, b], [c, d]) = (self.words(), other.words());
-        let ((a, b), (c, d)) = (
-            (u64::from_be(a), u64::from_be(b)),
-            (u64::from_be(c), u64::from_be(d)),
-        );
-        a > c || a == c && b > d
+        let ([a, b], [c, d]) = (self.0, other.0);
+        let (high, other_high) = (u64::from_be(a), u64::from_be(c));
+        high > other_high || a == c && u64::from_be(b) > u64::from_be(d)
+    }
+}
+
+impl Ord for Address {
+    /// As numbers in network order.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.octets().cmp(&other.octets())
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -88,7 +115,7 @@ impl From<Ipv4Addr> for Address {
 
 impl From<Ipv6Addr> for Address {
     fn from(address: Ipv6Addr) -> Self {
-        Self(address.octets())
+        Self::v6(address.octets())
     }
 }
 
@@ -103,7 +130,7 @@ impl From<IpAddr> for Address {
 
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
-        Ipv6Addr::from(address.0).to_canonical()
+        Ipv6Addr::from(address.octets()).to_canonical()
     }
 }
 

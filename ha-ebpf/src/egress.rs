@@ -6,8 +6,8 @@ use ha_common::{
     abi::{InstanceConfig, Reason},
     wire::{
         arp::{self, Arp},
-        ethernet,
-        ipv4::{self, Header},
+        ethernet, ipv4, ipv6,
+        ndp::{self, Subject},
         vrrp,
     },
 };
@@ -36,26 +36,63 @@ pub(crate) fn judge(ctx: &TcContext) -> Reason {
         ether_type = ethernet::tagged_type(&tag);
     }
     match ether_type {
-        ethernet::IPV4 => packet(ctx, start),
+        ethernet::IPV4 => packet_v4(ctx, start),
+        ethernet::IPV6 => packet_v6(ctx, start),
         ethernet::ARP => claim(ctx, start),
         _ => Reason::EgressOther,
     }
 }
 
 #[inline(always)]
-fn packet(ctx: &TcContext, start: usize) -> Reason {
+fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
     let Ok(header) = ctx.load::<[u8; ipv4::HEADER_LEN]>(start) else {
         return Reason::EgressOther;
     };
-    let Some(header) = Header::parse(&header) else {
+    let Some(header) = ipv4::Header::parse(&header) else {
         return Reason::EgressOther;
     };
-    match maps::instance_of_vip(Address::v4(header.source)) {
-        None => Reason::EgressOther,
-        // An address owner's adverts have the VIP as source, and are how it gets the gate open.
-        Some(_) if header.protocol == vrrp::PROTOCOL => Reason::EgressOther,
-        Some(instance) => guard(instance, Reason::EgressVipClosed),
+    from(Address::v4(header.source), header.protocol).unwrap_or(Reason::EgressOther)
+}
+
+#[inline(always)]
+fn packet_v6(ctx: &TcContext, start: usize) -> Reason {
+    let Ok(header) = ctx.load::<[u64; ipv6::HEADER_LEN / 8]>(start) else {
+        return Reason::EgressOther;
+    };
+    let Some(header) = ipv6::Header::from_words(header) else {
+        return Reason::EgressOther;
+    };
+    if let Some(reason) = from(header.source, header.next_header) {
+        return reason;
     }
+    if header.next_header != ndp::ICMPV6 {
+        return Reason::EgressOther;
+    }
+    let Ok(head) = ctx.load::<[u64; ndp::HEAD_LEN / 8]>(start + ipv6::HEADER_LEN) else {
+        return Reason::EgressOther;
+    };
+    // A solicitation from another address than the VIP claims nothing.
+    match Subject::of(&header, head) {
+        Some(subject) if subject.kind == ndp::ADVERTISEMENT => {
+            match maps::instance_of_vip(subject.target) {
+                Some(instance) => guard(instance, Reason::EgressNdpClosed),
+                None => Reason::EgressOther,
+            }
+        }
+        _ => Reason::EgressOther,
+    }
+}
+
+/// A packet with this source; `None`: it is no VIP's.
+#[inline(always)]
+fn from(source: Address, protocol: u8) -> Option<Reason> {
+    let instance = maps::instance_of_vip(source)?;
+    // An address owner's adverts have the VIP as source, and are how it gets the gate open.
+    Some(if protocol == vrrp::PROTOCOL {
+        Reason::EgressOther
+    } else {
+        guard(instance, Reason::EgressVipClosed)
+    })
 }
 
 #[inline(always)]

@@ -76,6 +76,26 @@ impl Frame {
         self.packet.bytes(offset)
     }
 
+    /// The `N` words at `offset` of the packet, as they lie in memory, unless the frame ends before.
+    #[inline(always)]
+    pub(crate) fn words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+        self.packet.words(offset)
+    }
+
+    /// As [`Self::answer`], with the packet in words.
+    #[inline(always)]
+    pub(crate) fn answer_words<const N: usize>(
+        &self,
+        destination: [u8; 6],
+        source: [u8; 6],
+        packet: [u64; N],
+    ) -> bool {
+        self.packet.overwrite_words(packet)
+            && self
+                .link
+                .overwrite(&ethernet::stations(destination, source))
+    }
+
     /// Turns the frame into its answer: the stations and the first `N` bytes of the packet. Tags and
     /// EtherType, and what pads the frame, stay as they came. False if the frame is shorter.
     #[inline(always)]

@@ -26,7 +26,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
     };
     let mut otherwise = Reason::PassOther;
     if header.protocol == vrrp::PROTOCOL {
-        match crate::vrrp::judge(frame, &header) {
+        match crate::vrrp::judge_v4(frame, &header) {
             Ok(reason) => return reason,
             Err(reason) => otherwise = reason,
         }

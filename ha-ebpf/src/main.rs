@@ -15,7 +15,9 @@ mod egress;
 mod frame;
 mod gate;
 mod ipv4;
+mod ipv6;
 mod maps;
+mod ndp;
 mod packet;
 mod said;
 mod skb;
@@ -72,7 +74,7 @@ fn had_egress(ctx: TcContext) -> i32 {
     let reason = egress::judge(&ctx);
     maps::count(reason);
     match reason {
-        Reason::EgressVipClosed | Reason::EgressArpClosed => TC_ACT_SHOT,
+        Reason::EgressVipClosed | Reason::EgressArpClosed | Reason::EgressNdpClosed => TC_ACT_SHOT,
         // Whatever else is attached decides.
         _ => TC_ACT_UNSPEC,
     }
@@ -102,6 +104,7 @@ fn judge(frame: Span, ifindex: u32) -> Reason {
     };
     match frame.ether_type {
         ethernet::IPV4 => ipv4::judge(&frame),
+        ethernet::IPV6 => ipv6::judge(&frame),
         ethernet::ARP => arp::judge(&frame),
         _ => Reason::PassOther,
     }
@@ -125,9 +128,11 @@ enum Verdict {
 #[inline(always)]
 const fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::ArpAnswered => Verdict::Answer,
+        Reason::ArpAnswered | Reason::NdpAnswered => Verdict::Answer,
         Reason::DropArpClosed
         | Reason::DropArpElsewhere
+        | Reason::DropNdpClosed
+        | Reason::DropNdpElsewhere
         | Reason::DropVipClosed
         | Reason::AdvertTaken
         | Reason::AdvertOutranks

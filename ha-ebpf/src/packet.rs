@@ -45,6 +45,35 @@ impl Span {
         Some(unsafe { &*(start as *const [u8; N]) })
     }
 
+    /// The `N` words at `offset`, as they lie in memory, unless the frame ends before.
+    ///
+    /// One load each. From bytes, whose alignment LLVM does not know, it would make eight and a spill for each
+    /// of them; the kernel takes such loads where the processor does (x86-64, arm64).
+    #[inline(always)]
+    pub(crate) fn words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+        let start = hidden(self.start + offset);
+        if start + N * 8 > self.end {
+            return None;
+        }
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = load(start + index * 8);
+        }
+        Some(words)
+    }
+
+    /// Overwrites the first `N` words. False if there are fewer bytes.
+    #[inline(always)]
+    pub(crate) fn overwrite_words<const N: usize>(&self, words: [u64; N]) -> bool {
+        if self.start + N * 8 > self.end {
+            return false;
+        }
+        for (index, word) in words.into_iter().enumerate() {
+            store(self.start + index * 8, word);
+        }
+        true
+    }
+
     /// Overwrites the first `N` bytes. False if there are fewer.
     #[inline(always)]
     pub(crate) fn overwrite<const N: usize>(&self, bytes: &[u8; N]) -> bool {
@@ -54,6 +83,35 @@ impl Span {
         // SAFETY: as in `bytes`; no reference into the frame is alive in the callers at this point.
         unsafe { *(self.start as *mut [u8; N]) = *bytes };
         true
+    }
+}
+
+#[inline(always)]
+fn load(pointer: usize) -> u64 {
+    let word;
+    // SAFETY: the callers have shown that eight bytes lie there (which the verifier proves again); whether
+    // they are aligned does not matter to the instruction.
+    unsafe {
+        asm!(
+            "{word} = *(u64 *)({pointer} + 0)",
+            word = out(reg) word,
+            pointer = in(reg) pointer,
+            options(pure, readonly, nostack)
+        );
+    }
+    word
+}
+
+#[inline(always)]
+fn store(pointer: usize, word: u64) {
+    // SAFETY: as in `load`; no reference into the frame is alive in the callers at this point.
+    unsafe {
+        asm!(
+            "*(u64 *)({pointer} + 0) = {word}",
+            word = in(reg) word,
+            pointer = in(reg) pointer,
+            options(nostack)
+        );
     }
 }
 

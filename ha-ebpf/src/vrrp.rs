@@ -1,12 +1,12 @@
 //! VRRP: adverts are checked, stamped and counted; the daemon hears only of what changes something.
 
 use ha_common::{
-    Address, MonoNs,
+    MonoNs,
     abi::{Event, EventKind, InstanceConfig, Reason, Received, SenderKey, VridKey},
     wire::{
         checksum::{self, Sum},
-        ipv4,
-        vrrp::{self, Advert, Claim, Reject},
+        ipv4, ipv6,
+        vrrp::{self, Advert, Carrier, Claim, Reject},
     },
 };
 
@@ -18,19 +18,31 @@ use crate::{
     said, watch,
 };
 
-/// Judges a VRRP packet. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
+/// Judges a VRRP packet over IPv4. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
 #[inline(always)]
-pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> {
+pub(crate) fn judge_v4(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> {
+    let header_len = ip.header_len as usize;
+    judge(frame, &Carrier::v4(ip), ipv4::VERSION, header_len)
+}
+
+/// The same over IPv6.
+#[inline(always)]
+pub(crate) fn judge_v6(frame: &Frame, ip: &ipv6::Header) -> Result<Reason, Reason> {
+    judge(frame, &Carrier::v6(ip), ipv6::VERSION, ipv6::HEADER_LEN)
+}
+
+#[inline(always)]
+fn judge(frame: &Frame, ip: &Carrier, family: u8, header_len: usize) -> Result<Reason, Reason> {
     if ip.fragment {
         return Ok(Reason::AdvertFragment);
     }
-    let Some(head) = frame.bytes::<{ vrrp::HEAD_LEN }>(ip.header_len as usize) else {
+    let Some(head) = frame.bytes::<{ vrrp::HEAD_LEN }>(header_len) else {
         return Err(Reason::PassOther);
     };
     let key = VridKey {
         ifindex: frame.ifindex,
         vrid: vrrp::vrid(head),
-        family: ipv4::VERSION,
+        family,
         _pad: [0; 2],
     };
     // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and a slot is one word.
@@ -40,7 +52,7 @@ pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> 
     let Some(config) = INSTANCES.get(slot) else {
         return Err(Reason::PassUnknownVrid);
     };
-    Ok(match check(frame, ip, head, slot, config) {
+    Ok(match check(frame, ip, header_len, head, slot, config) {
         Ok(advert) => take(slot, config, &advert),
         Err(reject) => reject.reason(),
     })
@@ -50,7 +62,8 @@ pub(crate) fn judge(frame: &Frame, ip: &ipv4::Header) -> Result<Reason, Reason> 
 #[inline(always)]
 fn check(
     frame: &Frame,
-    ip: &ipv4::Header,
+    ip: &Carrier,
+    header_len: usize,
     head: &[u8; vrrp::HEAD_LEN],
     slot: u32,
     config: &InstanceConfig,
@@ -58,23 +71,24 @@ fn check(
     let rules = config.rules();
     let claim = Claim::check(ip, head, &rules)?;
     if rules.unicast {
-        let key = SenderKey::new(slot, Address::v4(ip.source));
+        let key = SenderKey::new(slot, ip.source);
         // SAFETY: only whether there is a value matters.
         if unsafe { SENDERS.get(key) }.is_none() {
             return Err(Reject::Sender);
         }
     }
-    let header_len = ip.header_len as usize;
-    match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, 0, header_len) {
-        Some(checksum::VALID) => {}
-        Some(_) => return Err(Reject::Checksum),
-        None => return Err(Reject::Length),
-    }
     let message_len = claim.message_len() as usize;
-    let Some(sum) = sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, header_len, message_len) else {
-        return Err(Reject::Length);
+    let sum = if ip.source.is_v4() {
+        match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, 0, header_len) {
+            Some(checksum::VALID) => {}
+            Some(_) => return Err(Reject::Checksum),
+            None => return Err(Reject::Length),
+        }
+        sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, header_len, message_len)
+    } else {
+        sum::<{ vrrp::MAX_MESSAGE_LEN_V6 }>(frame, header_len, message_len)
     };
-    claim.verify(sum)
+    claim.verify(sum.ok_or(Reject::Length)?)
 }
 
 /// The folded sum over `len` bytes, a multiple of four and at most `MAX`; `None` if the frame ends

@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071).
 
+use crate::Address;
+
 /// A one's complement sum in progress. 32-bit words are added as they are: 2^16 is 1 modulo 0xffff, so
 /// that folding gives the sum of the 16-bit words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,20 @@ impl Sum {
     #[must_use]
     pub const fn half(self, bytes: [u8; 2]) -> Self {
         Self(self.0 + u16::from_be_bytes(bytes) as u64)
+    }
+
+    /// Adds an address.
+    #[must_use]
+    pub const fn address(self, address: Address) -> Self {
+        let [high, low] = address.words();
+        self.long(high).long(low)
+    }
+
+    /// Adds eight bytes that stand at an even offset, as they lie in memory.
+    #[must_use]
+    pub const fn long(self, bytes: u64) -> Self {
+        let value = u64::from_be(bytes);
+        Self(self.0 + (value >> 32) + (value & 0xffff_ffff))
     }
 
     /// Adds a slice that starts at an even offset; an odd last byte is padded with zero.

@@ -12,6 +12,9 @@ pub const IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ARP: u16 = 0x0806;
 
+/// EtherType of IPv6.
+pub const IPV6: u16 = 0x86dd;
+
 /// EtherType of an IEEE 802.1Q tag.
 pub const VLAN: u16 = 0x8100;
 
@@ -41,6 +44,12 @@ pub const fn is_tag(ether_type: u16) -> bool {
 #[must_use]
 pub const fn vid(tag: &[u8; TAG_LEN]) -> u16 {
     u16::from_be_bytes([tag[0], tag[1]]) & VID_MASK
+}
+
+/// Whether an address is a group's, broadcast included.
+#[must_use]
+pub const fn is_group(address: [u8; 6]) -> bool {
+    address[0] & 1 != 0
 }
 
 /// What follows a tag.

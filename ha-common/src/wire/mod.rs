@@ -9,5 +9,7 @@ pub mod checksum;
 pub mod echo;
 pub mod ethernet;
 pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
 pub mod udp;
 pub mod vrrp;

@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ha_common::{Nanos, Priority, Vrid, wire::ipv4};
+use ha_common::{
+    Nanos, Priority, Vrid,
+    wire::{ipv4, ipv6},
+};
 use ha_core::{Version, config::AnnounceConfig};
 use ipnet::IpNet;
 
@@ -111,7 +114,7 @@ impl Family {
     pub const fn number(self) -> u8 {
         match self {
             Self::V4 => ipv4::VERSION,
-            Self::V6 => 6,
+            Self::V6 => ipv6::VERSION,
         }
     }
 }
@@ -165,9 +168,38 @@ impl Instance {
     pub fn family(&self) -> Family {
         family(
             self.source.iter().chain(&self.peers).copied(),
-            self.vips.iter().map(IpNet::addr),
+            self.vips_by_key().0.iter().map(IpNet::addr),
         )
     }
+
+    /// Whether an address of the interface can be the source of its adverts, if none is configured: over IPv6 a
+    /// link-local one (RFC 9568 section 5.1.2.1), unless its peers have others.
+    #[must_use]
+    pub fn suits_as_source(&self, address: IpAddr) -> bool {
+        Family::of(address) == self.family()
+            && (address.is_ipv4()
+                || is_link_local(address)
+                    == self.peers.first().is_none_or(|peer| is_link_local(*peer)))
+    }
+
+    /// Whether it has anything to do with IPv6.
+    #[must_use]
+    pub fn uses_v6(&self) -> bool {
+        self.family() == Family::V6 || self.vips.iter().any(|vip| vip.addr().is_ipv6())
+    }
+
+    /// The VIPs that its adverts name: those `vips` that are of their family.
+    pub fn named_in_adverts(&self) -> impl Iterator<Item = &IpNet> {
+        let family = self.family();
+        let (vips, _) = self.vips_by_key();
+        vips.iter()
+            .filter(move |vip| Family::of(vip.addr()) == family)
+    }
+}
+
+/// Whether an address holds on one link only (RFC 4291 section 2.5.6).
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// See [`Instance::family`].

@@ -3,7 +3,7 @@
 //! No packet for an owed address passes as long as there is a dataplane: where an instance has the
 //! address, that one's gate decides; else it leads to a slot whose gate never opens.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use ha_core::{Input, InstanceId};
 use ipnet::IpNet;
@@ -15,6 +15,10 @@ use super::{
     shell::Shell,
 };
 use crate::{events::Kind, sys::clock};
+
+/// How long to wait for the kernel to make IPv6 addresses usable. It takes some microseconds, unless others
+/// keep it from doing so (it needs the RTNL lock); adverts must not wait for long.
+const READY_LIMIT: Duration = Duration::from_millis(2);
 
 impl Shell {
     /// Puts an instance's VIPs on its interface: as many as this turn has time for, the others in later
@@ -177,6 +181,9 @@ impl Shell {
             let sentence = format!("{} {verb} {}{how}", in_words(&chore.told), chore.interface);
             self.out.event(clock::now(), &chore.name, kind, sentence);
         }
+        if matches!(chore.aim, Aim::PutOn { .. }) && chore.error.is_none() {
+            self.await_vips(&chore);
+        }
         match (&chore.aim, &chore.error) {
             (Aim::PutOn { .. }, Some(error)) if chore.by_reload => {
                 let text = format!(
@@ -205,6 +212,23 @@ impl Shell {
                 None
             }
         }
+    }
+
+    /// Waits for the kernel to make the IPv6 addresses usable that it has taken, but not for long.
+    fn await_vips(&mut self, chore: &Chore) {
+        let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == chore.instance) else {
+            return;
+        };
+        let is_v6 = |vip: &&IpNet| vip.addr().is_ipv6();
+        let vips: Vec<IpNet> = seat.config.vips.iter().filter(is_v6).copied().collect();
+        if vips.is_empty()
+            || self
+                .links
+                .await_addresses(chore.ifindex, &vips, READY_LIMIT)
+        {
+            return;
+        }
+        seat.unseen = vips.iter().map(IpNet::addr).collect();
     }
 
     fn owe(&mut self, chore: &Chore, error: &std::io::Error) {

@@ -8,10 +8,12 @@ use ha_common::{
     wire::vrrp::{self, AdvertSpec, Dialect, MAX_PACKET_LEN},
 };
 use ha_core::{Advert, Input, InstanceId, Version};
-use ipnet::IpNet;
 
 use super::seat::{Seat, centis};
-use crate::{config::Checksum, net::port::Port};
+use crate::{
+    config::{Checksum, Family},
+    net::port::Port,
+};
 
 /// Sends an advert to every peer, or to the group.
 pub(super) fn send(
@@ -22,30 +24,25 @@ pub(super) fn send(
     interval: Nanos,
     buffer: &mut [u8; MAX_PACKET_LEN],
 ) -> Result<(), String> {
-    let Some(IpAddr::V4(source)) = seat.source else {
+    let Some(source) = seat.source else {
         return Err("the source address is not known".to_owned());
     };
-    let mut addresses = [[0; 4]; 255];
-    let (advertised, _) = seat.config.vips_by_key();
-    let vips = advertised.iter().filter_map(|vip| match vip {
-        IpNet::V4(vip) => Some(vip.addr().octets()),
-        IpNet::V6(_) => None,
-    });
+    let mut addresses = [Address::UNSPECIFIED; 255];
     let count = addresses
         .iter_mut()
-        .zip(vips)
-        .map(|(slot, vip)| *slot = vip)
+        .zip(seat.config.named_in_adverts())
+        .map(|(slot, vip)| *slot = vip.addr().into())
         .count();
-    let group = [IpAddr::from(vrrp::GROUP)];
+    let group = [match seat.config.family() {
+        Family::V4 => IpAddr::from(vrrp::GROUP),
+        Family::V6 => IpAddr::from(vrrp::GROUP_V6),
+    }];
     let destinations = match seat.config.peers.as_slice() {
         [] => &group,
         peers => peers,
     };
     let mut result = Ok(());
     for destination in destinations {
-        let IpAddr::V4(destination) = destination else {
-            return Err(format!("{destination} is no IPv4 address"));
-        };
         let spec = AdvertSpec {
             version: match seat.config.version {
                 Version::V2 => vrrp::Version::V2,
@@ -54,8 +51,8 @@ pub(super) fn send(
             vrid: seat.config.vrid,
             priority,
             interval: Centis(centis(interval.0)),
-            source: source.octets(),
-            destination: destination.octets(),
+            source: source.into(),
+            destination: (*destination).into(),
             addresses: addresses.get(..count).unwrap_or_default(),
         };
         let sent = vrrp::build_advert(&spec, buffer)
@@ -97,7 +94,7 @@ pub(super) fn input(instance: InstanceId, said: Said, received_at: MonoNs) -> In
 
 /// Checks a received packet as XDP does. `None`: not for this instance, or not valid.
 pub(super) fn check(seat: &Seat, packet: &[u8]) -> Option<Said> {
-    let rules = seat.map_config(0, [0; 6]).rules();
+    let rules = seat.map_config(0, [0; 6], false).rules();
     let allowed = |sender: Address| seat.config.peers.contains(&sender.into());
     let advert = vrrp::parse(packet, &rules, allowed).ok()?;
     Some(advert.said())

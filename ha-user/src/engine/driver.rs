@@ -264,6 +264,9 @@ impl Driver {
             data: EventData::new_u64(0),
         }; 16];
         while !self.shell.finished {
+            if self.shell.links.has_news() {
+                self.follow_links();
+            }
             self.watch_ports()?;
             self.arm()?;
             let count = match epoll::wait(&self.epoll, &mut list, None) {
@@ -428,8 +431,8 @@ impl Driver {
             .interfaces
             .values()
             .filter_map(|interface| interface.port.as_ref());
-        for port in ports {
-            match add::<&Port>(&self.epoll, port, SOCKET) {
+        for socket in ports.flat_map(Port::receivers) {
+            match add(&self.epoll, socket, SOCKET) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => result?,
             }

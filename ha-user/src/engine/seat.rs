@@ -1,6 +1,6 @@
 //! One instance as the engine thread carries it: what the engine decided, and what was done about it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease};
 use ha_core::{InstanceId, InterfaceCondition, State, Version};
@@ -24,6 +24,8 @@ pub(super) struct Seat {
     pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
     pub(super) holds_vips: bool,
+    /// VIPs that were put on the interface, and of which the kernel has not told yet.
+    pub(super) unseen: BTreeSet<IpAddr>,
     /// The interface that the VIPs were put on last.
     pub(super) vips_on: Option<u32>,
     /// VIPs that are the node's own addresses (priority 255): never removed.
@@ -54,6 +56,7 @@ impl Seat {
             source: None,
             refused: false,
             holds_vips: false,
+            unseen: BTreeSet::new(),
             vips_on: None,
             own: Vec::new(),
             gate: None,
@@ -78,7 +81,12 @@ impl Seat {
     }
 
     /// For the dataplane.
-    pub(super) fn map_config(&self, ifindex: u32, mac: [u8; 6]) -> abi::InstanceConfig {
+    pub(super) fn map_config(
+        &self,
+        ifindex: u32,
+        mac: [u8; 6],
+        router: bool,
+    ) -> abi::InstanceConfig {
         abi::InstanceConfig {
             ifindex,
             leases: 1,
@@ -91,6 +99,7 @@ impl Seat {
             unicast: u8::from(!self.config.peers.is_empty()),
             mac,
             family: self.config.family().number(),
+            router: u8::from(router),
             source: self.source.map_or(Address::UNSPECIFIED, Address::from),
             interval_centis: centis(self.config.advert_interval.0),
             ..abi::InstanceConfig::default()
@@ -109,6 +118,19 @@ impl Seat {
             self.config.interface,
             self.config.vrid
         )
+    }
+
+    /// How its VIPs are announced.
+    pub(super) fn announcement_in_words(&self) -> &'static str {
+        let is_v4 = |vip: &IpNet| vip.addr().is_ipv4();
+        match (
+            self.config.vips.iter().any(is_v4),
+            self.config.vips.iter().all(is_v4),
+        ) {
+            (true, true) => "gratuitous ARP",
+            (true, false) => "gratuitous ARP and neighbour advertisement",
+            (false, _) => "neighbour advertisement",
+        }
     }
 
     /// The VIPs in words.

@@ -9,7 +9,7 @@ use ha_common::{
     MonoNs, Nanos,
     abi::AdvertWord,
     gate::{Epoch, Lease},
-    wire::{arp, vrrp::MAX_PACKET_LEN},
+    wire::{arp, ndp, vrrp::MAX_PACKET_LEN},
 };
 use ha_core::{Action, Input, InstanceId, InterfaceCondition, State, Transition};
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ use crate::{
         netlink::AddressLane,
         port::Port,
     },
-    sys::clock,
+    sys::{self, clock},
 };
 
 /// How long until a failed attach, or a failed removal of VIPs, is tried again.
@@ -41,7 +41,11 @@ pub(super) struct Interface {
     /// 0 while it is not there.
     pub(super) ifindex: u32,
     pub(super) mac: [u8; 6],
+    /// Whether this node forwards IPv6 there.
+    pub(super) router: bool,
     pub(super) port: Option<Port>,
+    /// Whether the port has the sockets and groups of IPv6 that the instances need.
+    pub(super) has_groups: bool,
     pub(super) attachment: Option<Attachment>,
     /// Why nothing is attached.
     pub(super) error: Option<String>,
@@ -233,7 +237,8 @@ impl Shell {
         }
     }
 
-    /// Sends one gratuitous ARP for each of `count` VIPs, from the `first` on.
+    /// Sends one gratuitous ARP or unsolicited neighbour advertisement for each of
+    /// `count` VIPs, from the `first` on.
     fn announce(&mut self, id: InstanceId, first: u32, count: u32) -> Option<Result<(), String>> {
         let index = self.index(id)?;
         let seat = &mut self.seats[index];
@@ -251,16 +256,26 @@ impl Shell {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let is_last = seat.config.vips.len().saturating_sub(first) <= count;
         for vip in seat.config.vips.iter().skip(first).take(count) {
-            let IpAddr::V4(address) = vip.addr() else {
-                continue;
+            let sent = match vip.addr() {
+                IpAddr::V4(address) => {
+                    port.send_arp(&arp::announcement(address.octets(), interface.mac))
+                }
+                IpAddr::V6(address) => port.send_ndp(&ndp::announcement(
+                    address.into(),
+                    interface.mac,
+                    interface.router,
+                )),
             };
-            let frame = arp::announcement(address.octets(), interface.mac);
-            if let Err(error) = port.send_arp(&frame) {
+            if let Err(error) = sent {
                 result = Err(format!("{}: {error}", vip.addr()));
             }
         }
         if result.is_ok() && is_last && !std::mem::replace(&mut seat.announced, true) {
-            let sentence = format!("{} announced by gratuitous ARP", seat.vips_in_words());
+            let sentence = format!(
+                "{} announced by {}",
+                seat.vips_in_words(),
+                seat.announcement_in_words()
+            );
             self.out
                 .event(clock::now(), &seat.name, Kind::Announced, sentence);
         }
@@ -290,17 +305,18 @@ impl Shell {
             return;
         };
         let seat = &self.seats[index];
-        let (Some(dataplane), Some(interface)) = (
-            &mut self.dataplane,
-            self.interfaces.get(&seat.config.interface),
-        ) else {
+        let Some(interface) = self.interfaces.get_mut(&seat.config.interface) else {
             return;
         };
         if interface.ifindex == 0 {
             return;
         }
+        interface.router = sys::forwards_v6(&seat.config.interface);
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
         let vips: Vec<IpAddr> = seat.config.vips.iter().map(IpNet::addr).collect();
-        let config = seat.map_config(interface.ifindex, interface.mac);
+        let config = seat.map_config(interface.ifindex, interface.mac, interface.router);
         let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
         self.seats[index].refused = result.is_err();
         if let Err(error) = result {
@@ -364,23 +380,61 @@ impl Shell {
         let Some(interface) = self.interfaces.get_mut(name) else {
             return;
         };
-        if interface.port.is_some() {
-            return;
-        }
-        match open(&mut self.dataplane, &link) {
-            Ok((port, attachment)) => {
-                self.out
-                    .log(Level::Info, attached(name, attachment.as_ref()));
-                interface.port = Some(port);
-                interface.attachment = attachment;
-                interface.error = None;
-                self.ports_changed = true;
-            }
-            Err(error) => {
-                if interface.error.as_ref() != Some(&error) {
-                    self.out.log(Level::Error, format!("{name}: {error}"));
+        if interface.port.is_none() {
+            match open(&mut self.dataplane, &link) {
+                Ok((port, attachment)) => {
+                    self.out
+                        .log(Level::Info, attached(name, attachment.as_ref()));
+                    interface.port = Some(port);
+                    interface.has_groups = false;
+                    interface.attachment = attachment;
+                    interface.error = None;
+                    self.ports_changed = true;
                 }
-                interface.error = Some(error);
+                Err(error) => {
+                    if interface.error.as_ref() != Some(&error) {
+                        self.out.log(Level::Error, format!("{name}: {error}"));
+                    }
+                    interface.error = Some(error);
+                    self.retry_soon();
+                    return;
+                }
+            }
+        }
+        self.follow_v6(name);
+    }
+
+    /// Opens the sockets of IPv6 where an instance needs them, and joins the groups of the VIPs.
+    fn follow_v6(&mut self, name: &str) {
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        let Some(port) = interface.port.as_mut().filter(|_| !interface.has_groups) else {
+            return;
+        };
+        let here = || {
+            self.seats
+                .iter()
+                .filter(|seat| seat.config.interface == name)
+        };
+        let vips = here()
+            .flat_map(|seat| &seat.config.vips)
+            .filter_map(|vip| match vip.addr() {
+                IpAddr::V6(vip) => Some(vip),
+                IpAddr::V4(_) => None,
+            });
+        let opened = !port.has_v6();
+        let result = if here().any(|seat| seat.config.uses_v6()) {
+            port.open_v6()
+        } else {
+            Ok(())
+        };
+        self.ports_changed |= opened && port.has_v6();
+        match result.and_then(|()| port.hear_solicitations(vips)) {
+            Ok(()) => interface.has_groups = true,
+            Err(error) => {
+                let text = format!("{name}: not everything of IPv6 can be heard: {error}");
+                self.out.log(Level::Error, text);
                 self.retry_soon();
             }
         }
@@ -418,14 +472,22 @@ impl Shell {
         let link = self.links.table().by_name(name);
         let condition = match link {
             None => InterfaceCondition::Absent,
-            Some(link) => match link.condition(seat.config.family(), seat.config.source, &vips) {
+            Some(link) => match link.condition(
+                seat.config.source,
+                |address| seat.config.suits_as_source(address),
+                &vips,
+            ) {
                 InterfaceCondition::Ready { .. } if failed => InterfaceCondition::NoDataplane,
                 condition => condition,
             },
         };
+        let missing = match link {
+            Some(link) if seat.holds_vips => link.missing(&seat.config.vips),
+            _ => BTreeSet::new(),
+        };
         let lost = seat.holds_vips
             && self.chores.addition(id).is_none()
-            && link.is_some_and(|link| !link.has_all(&seat.config.vips));
+            && missing.iter().any(|vip| !seat.unseen.contains(vip));
         let own: Vec<IpNet> = match link {
             Some(link) if seat.is_owner() && !seat.holds_vips => seat
                 .config
@@ -438,6 +500,7 @@ impl Shell {
         };
         let seat = &mut self.seats[index];
         seat.own = own;
+        seat.unseen.retain(|vip| missing.contains(vip));
         if seat.condition.as_ref() != Some(&condition) {
             seat.condition = Some(condition);
             if let InterfaceCondition::Ready { source } = condition
@@ -510,7 +573,7 @@ impl Shell {
             self.unused.insert(gone.ifindex);
         }
         for name in wanted {
-            self.interfaces.entry(name).or_default();
+            self.interfaces.entry(name).or_default().has_groups = false;
         }
         self.let_go();
     }

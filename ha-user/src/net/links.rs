@@ -2,7 +2,7 @@
 //!
 //! The notification socket is one of the engine thread's descriptors, and not a task of tokio with the
 //! rtnetlink crate: a lost carrier is acted on at once, in the thread that acts, whatever else tokio
-//! does; and the table can be read in the middle of a decision. Notifications are few (links and IPv4
+//! does; and the table can be read in the middle of a decision. Notifications are few (links and
 //! addresses only), and cost a parse of some hundred bytes.
 //!
 //! What happened is told from the table after *all* waiting notifications are in, never from a single
@@ -16,6 +16,7 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
 };
 
 use ha_core::InterfaceCondition;
@@ -23,14 +24,18 @@ use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
 use netlink_packet_route::{
     AddressFamily,
-    address::AddressHeader,
+    address::{AddressHeader, AddressHeaderFlags},
     link::{LinkFlags, LinkHeader},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rustix::{io::Errno, net::RecvFlags};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::RecvFlags,
+    time::Timespec,
+};
 
 use super::netlink::{self, Message};
-use crate::config::Family;
 
 /// Message types (rtnetlink(7)).
 const RTM_NEWLINK: u16 = 16;
@@ -40,9 +45,11 @@ const RTM_DELADDR: u16 = 21;
 /// Multicast groups, as a bit mask (rtnetlink(7)).
 const RTMGRP_LINK: u32 = 1;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 /// Attributes of links and addresses.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// Bytes of `ifinfomsg` and `ifaddrmsg`.
 const LINK_HEADER_LEN: usize = 16;
@@ -75,17 +82,26 @@ impl Link {
     /// Whether it has all of these addresses, whatever their networks.
     #[must_use]
     pub fn has_all(&self, vips: &[IpNet]) -> bool {
-        let there: BTreeSet<IpAddr> = self.addresses.iter().map(IpNet::addr).collect();
-        vips.iter().all(|vip| there.contains(&vip.addr()))
+        self.missing(vips).is_empty()
     }
 
-    /// Whether an instance can use it. Without a configured `source`, its first address that is none of
-    /// the `vips` is the source.
+    /// Which of these addresses it does not have, in whatever network.
+    #[must_use]
+    pub fn missing(&self, vips: &[IpNet]) -> BTreeSet<IpAddr> {
+        let mut missing: BTreeSet<IpAddr> = vips.iter().map(IpNet::addr).collect();
+        for net in &self.addresses {
+            missing.remove(&net.addr());
+        }
+        missing
+    }
+
+    /// Whether an instance can use it. Without a configured source, its first address that suits and is none
+    /// of the `vips` is the source.
     #[must_use]
     pub fn condition(
         &self,
-        family: Family,
         source: Option<IpAddr>,
+        suits: impl Fn(IpAddr) -> bool,
         vips: &[IpNet],
     ) -> InterfaceCondition {
         if !self.up {
@@ -100,7 +116,7 @@ impl Link {
                 .addresses
                 .iter()
                 .map(IpNet::addr)
-                .filter(|address| Family::of(*address) == family)
+                .filter(|address| suits(*address))
                 .find(|address| !vips.iter().any(|vip| vip.addr() == *address)),
         };
         found.map_or(InterfaceCondition::NoAddress, |source| {
@@ -183,23 +199,37 @@ impl Table {
             .payload
             .get(ADDRESS_HEADER_LEN..)
             .unwrap_or_default();
-        let local = NlasIterator::new(attributes)
-            .map_while(Result::ok)
-            .find(|attribute| attribute.kind() == IFA_LOCAL)
-            .and_then(|attribute| <[u8; 4]>::try_from(attribute.value()).ok());
-        let (AddressFamily::Inet, Some(local)) = (header.family, local) else {
+        // Of IPv6, IFA_LOCAL is there on point-to-point links only, and IFA_ADDRESS is the peer's then.
+        let attribute = |kind| {
+            NlasIterator::new(attributes)
+                .map_while(Result::ok)
+                .find(|attribute| attribute.kind() == kind)
+        };
+        let address = match header.family {
+            AddressFamily::Inet => attribute(IFA_LOCAL)
+                .and_then(|local| <[u8; 4]>::try_from(local.value()).ok())
+                .map(IpAddr::from),
+            AddressFamily::Inet6 => attribute(IFA_LOCAL)
+                .or_else(|| attribute(IFA_ADDRESS))
+                .and_then(|local| <[u8; 16]>::try_from(local.value()).ok())
+                .map(IpAddr::from),
+            _ => None,
+        };
+        let Some(net) = address.and_then(|address| IpNet::new(address, header.prefix_len).ok())
+        else {
             return;
         };
-        let Ok(net) = IpNet::new(IpAddr::from(local), header.prefix_len) else {
-            return;
-        };
+        // An address of IPv6 is the host's once nobody else was found to have it; the kernel tells.
+        let usable = !header
+            .flags
+            .intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed);
         let Some(link) = self.links.get_mut(&header.index) else {
             return;
         };
         let known = link.addresses.iter().position(|known| *known == net);
-        match (message.kind, known) {
-            (RTM_NEWADDR, None) => link.addresses.push(net),
-            (RTM_DELADDR, Some(position)) => {
+        match (message.kind == RTM_NEWADDR && usable, known) {
+            (true, None) => link.addresses.push(net),
+            (false, Some(position)) => {
                 link.addresses.remove(position);
             }
             _ => {}
@@ -212,6 +242,8 @@ pub struct Links {
     socket: Socket,
     table: Table,
     buffer: Vec<u8>,
+    /// [`Self::await_addresses`] has taken in something.
+    news: bool,
 }
 
 impl Links {
@@ -222,11 +254,15 @@ impl Links {
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         // Listening begins before the table is read, so that nothing falls in between.
-        socket.bind(&SocketAddr::new(0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))?;
+        socket.bind(&SocketAddr::new(
+            0,
+            RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+        ))?;
         Ok(Self {
             socket,
             table: Table::read()?,
             buffer: vec![0; 64 * 1024],
+            news: false,
         })
     }
 
@@ -236,12 +272,44 @@ impl Links {
         &self.table
     }
 
+    /// Waits until an interface has these addresses, but not for long. The kernel has made an IPv6 address
+    /// usable when it tells of it, some time after it acknowledged the request. Whether it has them.
+    pub fn await_addresses(&mut self, ifindex: u32, addresses: &[IpNet], limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            match self.update() {
+                Ok(changed) => self.news |= changed,
+                Err(_) => return false,
+            }
+            let link = self.table.links.get(&ifindex);
+            if link.is_some_and(|link| link.has_all(addresses)) {
+                return true;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let left = Timespec {
+                tv_sec: 0,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            // An interruption, or an error, is one more look.
+            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left));
+        }
+    }
+
+    /// Whether there is something that [`Self::update`] will tell of, though no descriptor does.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// Takes in all notifications that wait; whether there were any.
     ///
     /// # Errors
     /// As recv(2), and [`Table::read`] after an overflow.
     pub fn update(&mut self) -> io::Result<bool> {
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.news);
         loop {
             match rustix::net::recv(
                 self.socket.as_fd(),
@@ -292,6 +360,10 @@ mod tests {
         }
     }
 
+    fn any(_address: IpAddr) -> bool {
+        true
+    }
+
     fn ready(source: &str) -> InterfaceCondition {
         InterfaceCondition::Ready {
             source: source.parse().unwrap(),
@@ -301,26 +373,37 @@ mod tests {
     #[test]
     fn the_source_is_the_first_address_that_is_no_vip() {
         let vips = [net("192.168.33.100/24")];
+        assert_eq!(link().condition(None, any, &vips), ready("192.168.33.101"));
+        assert_eq!(link().condition(None, any, &[]), ready("192.168.33.100"));
+    }
+
+    #[test]
+    fn only_what_suits_is_the_source() {
+        let both = Link {
+            addresses: vec![
+                net("192.168.33.101/24"),
+                net("2001:db8::1/64"),
+                net("fe80::1/64"),
+            ],
+            ..link()
+        };
+        let link_local =
+            |address: IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
+        assert_eq!(both.condition(None, link_local, &[]), ready("fe80::1"));
+        let vips = [net("fe80::1/64")];
         assert_eq!(
-            link().condition(Family::V4, None, &vips),
-            ready("192.168.33.101")
-        );
-        assert_eq!(
-            link().condition(Family::V4, None, &[]),
-            ready("192.168.33.100")
+            both.condition(None, link_local, &vips),
+            InterfaceCondition::NoAddress
         );
     }
 
     #[test]
     fn a_configured_source_must_be_there() {
         let source = Some(IpAddr::from([192, 168, 33, 101]));
-        assert_eq!(
-            link().condition(Family::V4, source, &[]),
-            ready("192.168.33.101")
-        );
+        assert_eq!(link().condition(source, any, &[]), ready("192.168.33.101"));
         let other = Some(IpAddr::from([192, 168, 33, 102]));
         assert_eq!(
-            link().condition(Family::V4, other, &[]),
+            link().condition(other, any, &[]),
             InterfaceCondition::NoAddress
         );
         let bare = Link {
@@ -328,7 +411,7 @@ mod tests {
             ..link()
         };
         assert_eq!(
-            bare.condition(Family::V4, None, &[]),
+            bare.condition(None, any, &[]),
             InterfaceCondition::NoAddress
         );
     }
@@ -340,16 +423,13 @@ mod tests {
             carrier: false,
             ..link()
         };
-        assert_eq!(
-            down.condition(Family::V4, None, &[]),
-            InterfaceCondition::Down
-        );
+        assert_eq!(down.condition(None, any, &[]), InterfaceCondition::Down);
         let unplugged = Link {
             carrier: false,
             ..link()
         };
         assert_eq!(
-            unplugged.condition(Family::V4, None, &[]),
+            unplugged.condition(None, any, &[]),
             InterfaceCondition::NoCarrier
         );
     }

@@ -9,7 +9,13 @@
 //! removing the VIP touches it. Where the VIP brings its network along (no other address in it), the
 //! kernel makes the network's route with the VIP and removes it with the VIP.
 //!
-//! **Secondary addresses.** The kernel removes the later addresses of a network together with the first
+//! **IPv6.** A VIP is added without Duplicate Address Detection (`IFA_F_NODAD`), which would keep it from being
+//! used for a second or more. It is no check that is lost: the VIP may well be on another node still, whose
+//! gate is closed by now, and by the time the gate opens here the election has decided whose it is. And it is
+//! added as deprecated (`preferred_lft 0`): connections to it are served, but the node's own connections do
+//! not take it as their source, as they would take the latest address otherwise, and break when it moves.
+//!
+//! **Secondary addresses.** Of IPv4, the kernel removes the later addresses of a network together with the first
 //! one (unless `promote_secondaries` is set). Several VIPs of a network that they bring along stand in
 //! that relation: whoever removes one puts the others back ([`crate::engine`] does on reload).
 
@@ -22,7 +28,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
     link::LinkMessage,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -38,6 +44,8 @@ use rustix::{
 const NLMSG_ERROR: u16 = 2;
 /// `nlmsg_type` of the end of a dump.
 const NLMSG_DONE: u16 = 3;
+/// A lifetime without end (`INFINITY_LIFE_TIME`).
+const FOREVER: u32 = u32::MAX;
 /// Bytes of a netlink message header.
 const HEADER_LEN: usize = 16;
 /// Requests in one system call: their answers must fit into the socket's receive buffer.
@@ -102,11 +110,21 @@ impl AddressLane {
     pub fn add(&mut self, ifindex: u32, vips: &[IpNet], others: &[IpNet]) -> io::Result<()> {
         self.each(vips, &[Errno::EXIST], |vip| {
             let mut message = address(ifindex, vip);
-            if others.iter().any(|other| vip.contains(&other.addr())) {
+            let mut flags = AddressFlags::empty();
+            flags.set(
+                AddressFlags::Noprefixroute,
+                others.iter().any(|other| vip.contains(&other.addr())),
+            );
+            if vip.addr().is_ipv6() {
+                flags |= AddressFlags::Nodad;
+                let mut lifetimes = CacheInfo::default();
+                lifetimes.ifa_preferred = 0;
+                lifetimes.ifa_valid = FOREVER;
                 message
                     .attributes
-                    .push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+                    .push(AddressAttribute::CacheInfo(lifetimes));
             }
+            message.attributes.push(AddressAttribute::Flags(flags));
             (
                 NLM_F_CREATE | NLM_F_EXCL,
                 RouteNetlinkMessage::NewAddress(message),
@@ -205,7 +223,10 @@ fn refusal(payload: &[u8]) -> Option<Errno> {
 
 fn address(ifindex: u32, vip: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = match vip {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
     message.header.prefix_len = vip.prefix_len();
     message.header.scope = AddressScope::Universe;
     message.header.index = ifindex;
@@ -227,17 +248,21 @@ fn push(buffer: &mut Vec<u8>, flags: u16, sequence: u32, payload: RouteNetlinkMe
     message.serialize(&mut buffer[start..]);
 }
 
-/// Reads all links and IPv4 addresses; `each` gets every message.
+/// Reads all links and addresses; `each` gets every message.
 pub(super) fn dump(mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     set_socket_timeout(&socket, Timeout::Recv, Some(DUMP_LIMIT))?;
-    let mut addresses = AddressMessage::default();
-    addresses.header.family = AddressFamily::Inet;
+    let addresses = |family| {
+        let mut message = AddressMessage::default();
+        message.header.family = family;
+        RouteNetlinkMessage::GetAddress(message)
+    };
     let mut buffer = vec![0; 64 * 1024];
     for request in [
         RouteNetlinkMessage::GetLink(LinkMessage::default()),
-        RouteNetlinkMessage::GetAddress(addresses),
+        addresses(AddressFamily::Inet),
+        addresses(AddressFamily::Inet6),
     ] {
         let mut bytes = Vec::new();
         push(&mut bytes, NLM_F_REQUEST | NLM_F_DUMP, 1, request);

@@ -1,20 +1,20 @@
-//! The sockets of one interface: adverts out, adverts in, gratuitous ARP out.
+//! The sockets of one interface: adverts out, adverts in, announcements out.
 //!
-//! A receiving socket for protocol 112 is open in every mode. Where XDP takes the adverts, it rejects
-//! everything: its only work is that the kernel does not answer unicast VRRP, of a VRID that is not
-//! ours, with an ICMP error, and that the multicast group is joined (switches that snoop IGMP). In mode
-//! `off` it is read.
+//! Those of IPv6 are opened when an instance on the interface needs them: a system may be without IPv6.
+
+mod v4;
+mod v6;
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
-    num::NonZeroU32,
-    os::fd::{AsFd, BorrowedFd},
+    net::{IpAddr, Ipv6Addr},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
-use ha_common::{MonoNs, wire::vrrp};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Socket, Type};
+use ha_common::{MonoNs, wire::ethernet};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
+use self::{v4::V4, v6::V6};
 use crate::sys;
 
 /// `TC_PRIO_CONTROL`: adverts go before bulk traffic in the interface's queue (pfifo_fast, mqprio).
@@ -26,60 +26,83 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// The sockets of one interface.
 pub struct Port {
-    adverts_out: Socket,
-    adverts_in: Socket,
-    arp: Socket,
+    ifindex: u32,
+    reading: bool,
+    v4: V4,
+    v6: Option<V6>,
+    frames: Socket,
     arp_address: SockAddr,
+    ndp_address: SockAddr,
 }
 
 impl Port {
-    /// Opens the sockets. `reading`: adverts are received here (mode `off`), else by XDP.
+    /// Opens the sockets, but for those of IPv6. `reading`: adverts are received here (mode `off`), else by
+    /// XDP.
     ///
     /// # Errors
     /// EPERM without CAP_NET_RAW; ENODEV when the interface is gone.
     pub fn open(ifindex: u32, reading: bool) -> io::Result<Self> {
-        let index = NonZeroU32::new(ifindex);
-        // IPPROTO_RAW: the header is ours (IP_HDRINCL), nothing is received.
-        let adverts_out = raw(libc::IPPROTO_RAW, index)?;
-        adverts_out.set_header_included_v4(true)?;
-        adverts_out.set_multicast_loop_v4(false)?;
-        adverts_out.set_priority(PRIORITY_CONTROL)?;
-
-        let adverts_in = raw(i32::from(vrrp::PROTOCOL), index)?;
-        adverts_in.set_multicast_all_v4(false)?;
-        if reading {
-            adverts_in.set_recv_buffer_size(RECEIVE_BUFFER)?;
-            sys::stamp::enable(adverts_in.as_fd())?;
-        } else {
-            adverts_in.attach_filter(&[REJECT_ALL])?;
-        }
-        adverts_in.join_multicast_v4_n(
-            &Ipv4Addr::from(vrrp::GROUP),
-            &InterfaceIndexOrAddress::Index(ifindex),
-        )?;
-
         // Protocol 0 receives nothing. Without PACKET_QDISC_BYPASS: the egress guard must see the frames.
-        let arp = Socket::new(
+        let frames = Socket::new(
             Domain::PACKET,
             Type::RAW.nonblocking().cloexec(),
             Some(Protocol::from(0)),
         )?;
-        arp.set_priority(PRIORITY_CONTROL)?;
+        frames.set_priority(PRIORITY_CONTROL)?;
         Ok(Self {
-            adverts_out,
-            adverts_in,
-            arp,
-            arp_address: sys::packet::arp_address(ifindex)?,
+            ifindex,
+            reading,
+            v4: V4::open(ifindex, reading)?,
+            v6: None,
+            frames,
+            arp_address: sys::packet::address(ifindex, ethernet::ARP)?,
+            ndp_address: sys::packet::address(ifindex, ethernet::IPV6)?,
         })
     }
 
-    /// Sends a whole IPv4 packet.
+    /// Whether the sockets of IPv6 are open.
+    #[must_use]
+    pub fn has_v6(&self) -> bool {
+        self.v6.is_some()
+    }
+
+    /// Opens the sockets of IPv6, if they are not open.
+    ///
+    /// # Errors
+    /// EAFNOSUPPORT where the kernel has no IPv6, EADDRNOTAVAIL or ENODEV where the interface has none.
+    pub fn open_v6(&mut self) -> io::Result<()> {
+        if self.v6.is_none() {
+            self.v6 = Some(V6::open(self.ifindex, self.reading)?);
+        }
+        Ok(())
+    }
+
+    /// Hears the multicast groups in which these addresses are asked for, and no others, so that switches
+    /// which snoop on MLD, and the interface's own filter, let the questions through before an address is
+    /// there.
+    ///
+    /// # Errors
+    /// ENOBUFS for more groups than `net.core.optmem_max` holds; what could be heard is heard.
+    pub fn hear_solicitations(&mut self, vips: impl Iterator<Item = Ipv6Addr>) -> io::Result<()> {
+        match &mut self.v6 {
+            Some(v6) => v6.hear_solicitations(vips),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a whole IP packet.
     ///
     /// # Errors
     /// As sendto(2); never waits.
-    pub fn send_advert(&self, packet: &[u8], destination: Ipv4Addr) -> io::Result<()> {
-        let address = SockAddr::from(SocketAddrV4::new(destination, 0));
-        whole(self.adverts_out.send_to(packet, &address)?, packet.len())
+    pub fn send_advert(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        let sent = match destination {
+            IpAddr::V4(destination) => self.v4.send(packet, destination)?,
+            IpAddr::V6(destination) => match &self.v6 {
+                Some(v6) => v6.send(packet, destination)?,
+                None => return Err(io::ErrorKind::NotConnected.into()),
+            },
+        };
+        whole(sent, packet.len())
     }
 
     /// Sends an Ethernet frame with ARP.
@@ -87,33 +110,37 @@ impl Port {
     /// # Errors
     /// As sendto(2); never waits.
     pub fn send_arp(&self, frame: &[u8]) -> io::Result<()> {
-        whole(self.arp.send_to(frame, &self.arp_address)?, frame.len())
+        whole(self.frames.send_to(frame, &self.arp_address)?, frame.len())
     }
 
-    /// Takes the next received IPv4 packet of protocol 112: its whole length and when it arrived.
+    /// Sends an Ethernet frame with a neighbour advertisement.
+    ///
+    /// # Errors
+    /// As sendto(2); never waits.
+    pub fn send_ndp(&self, frame: &[u8]) -> io::Result<()> {
+        whole(self.frames.send_to(frame, &self.ndp_address)?, frame.len())
+    }
+
+    /// Takes the next received IP packet of protocol 112: its whole length and when it arrived.
     ///
     /// # Errors
     /// As recvmsg(2); `WouldBlock` when there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, MonoNs)> {
-        sys::stamp::receive(self.adverts_in.as_fd(), buffer)
+        match (self.v4.receive(buffer), &self.v6) {
+            (Err(error), Some(v6)) if error.kind() == io::ErrorKind::WouldBlock => {
+                v6.receive(buffer)
+            }
+            (result, _) => result,
+        }
     }
-}
 
-impl AsFd for Port {
-    /// The receiving socket.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.adverts_in.as_fd()
+    /// The receiving sockets.
+    pub fn receivers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let v6 = self.v6.as_ref().map(V6::receiver);
+        [self.v4.receiver().as_fd()]
+            .into_iter()
+            .chain(v6.map(|socket| socket.as_fd()))
     }
-}
-
-fn raw(protocol: i32, index: Option<NonZeroU32>) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::IPV4,
-        Type::RAW.nonblocking().cloexec(),
-        Some(Protocol::from(protocol)),
-    )?;
-    socket.bind_device_by_index_v4(index)?;
-    Ok(socket)
 }
 
 fn whole(sent: usize, wanted: usize) -> io::Result<()> {

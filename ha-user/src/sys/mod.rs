@@ -5,3 +5,11 @@ pub mod packet;
 pub mod realtime;
 pub mod signals;
 pub mod stamp;
+
+/// Whether this node forwards IPv6 packets that come in by an interface: a router, to its neighbours.
+#[must_use]
+pub fn forwards_v6(interface: &str) -> bool {
+    let setting = format!("/proc/sys/net/ipv6/conf/{interface}/forwarding");
+    // Without the file there is no IPv6.
+    std::fs::read_to_string(setting).is_ok_and(|value| value.trim() == "1")
+}

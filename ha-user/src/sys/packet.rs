@@ -4,14 +4,11 @@ use std::io;
 
 use socket2::SockAddr;
 
-/// `ETH_P_ARP` in network order.
-const ETHERTYPE_ARP_BE: u16 = 0x0806_u16.to_be();
-
-/// The address that sends an ARP frame out of an interface.
+/// The address of frames with an EtherType on an interface.
 ///
 /// # Errors
 /// An interface index beyond the kernel's range.
-pub fn arp_address(ifindex: u32) -> io::Result<SockAddr> {
+pub fn address(ifindex: u32, ether_type: u16) -> io::Result<SockAddr> {
     let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     let size =
         libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
@@ -22,7 +19,7 @@ pub fn arp_address(ifindex: u32) -> io::Result<SockAddr> {
         SockAddr::try_init(|storage, length| {
             let address = storage.cast::<libc::sockaddr_ll>();
             (*address).sll_family = family;
-            (*address).sll_protocol = ETHERTYPE_ARP_BE;
+            (*address).sll_protocol = ether_type.to_be();
             (*address).sll_ifindex = ifindex;
             *length = size;
             Ok(())

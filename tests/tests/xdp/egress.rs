@@ -1,6 +1,7 @@
 //! The verdicts of `had_egress`.
 
 use ha_common::{
+    Address,
     abi::Reason,
     wire::{arp, ethernet},
 };
@@ -108,7 +109,7 @@ fn everything_else_leaves() {
         );
         row(
             "advert of an address owner",
-            advert_with(V3, |spec| spec.source = vip(V3)),
+            advert_with(V3, |spec| spec.source = Address::v4(vip(V3))),
         );
         row(
             "another EtherType",

@@ -1,7 +1,7 @@
 //! Frames, right and wrong.
 
 use ha_common::{
-    Centis, Priority, Vrid,
+    Address, Centis, Priority, Vrid,
     wire::{
         arp::Arp,
         checksum::Sum,
@@ -77,9 +77,9 @@ pub(crate) fn advert_with(id: InstanceId, change: impl FnOnce(&mut AdvertSpec<'_
         vrid: Vrid::new(fixture::vrid(id)).unwrap(),
         priority: Priority(50),
         interval: Centis(if id == V2 { 100 } else { 1 }),
-        source: PEER,
-        destination: if id == UNICAST { OURS } else { vrrp::GROUP },
-        addresses: &[vip(id)],
+        source: Address::v4(PEER),
+        destination: Address::v4(if id == UNICAST { OURS } else { vrrp::GROUP }),
+        addresses: &[Address::v4(vip(id))],
     };
     change(&mut spec);
     let mut buffer = [0; MAX_PACKET_LEN];

@@ -53,7 +53,7 @@ fn only_what_changes_something_is_reported() {
     let slower = advert_with(V3, |spec| spec.interval = Centis(2));
     step("other interval", &slower, true);
     step("the same again", &slower, false);
-    let other = advert_with(V3, |spec| spec.source = LOWER);
+    let other = advert_with(V3, |spec| spec.source = Address::v4(LOWER));
     step("other sender", &other, true);
     step("the same again", &other, false);
     step("priority 0", &advert(V3, 0), true);

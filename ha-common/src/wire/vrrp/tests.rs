@@ -6,14 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const OURS: [u8; 4] = [192, 168, 0, 1];
-const PEER: [u8; 4] = [192, 168, 0, 2];
-const VIP: [u8; 4] = [192, 168, 0, 100];
+const OURS: Address = Address::v4([192, 168, 0, 1]);
+const PEER: Address = Address::v4([192, 168, 0, 2]);
+const VIP: Address = Address::v4([192, 168, 0, 100]);
+const ALL: Address = Address::v4(GROUP);
 
 const MULTICAST: Rules = Rules {
     version: 3,
     unicast: false,
-    source: Address::v4(OURS),
+    source: OURS,
     interval_centis: 1,
 };
 
@@ -26,7 +27,7 @@ const SPEC: AdvertSpec<'static> = AdvertSpec {
     priority: Priority(200),
     interval: Centis(1),
     source: PEER,
-    destination: GROUP,
+    destination: ALL,
     addresses: &[VIP],
 };
 
@@ -82,7 +83,7 @@ fn parse_what_is_valid() {
     assert_eq!(
         advert,
         Advert {
-            sender: Address::v4(PEER),
+            sender: PEER,
             version: 3,
             vrid: 51,
             priority: 200,
@@ -95,7 +96,7 @@ fn parse_what_is_valid() {
     assert_eq!(
         advert.said(),
         Said {
-            sender: Address::v4(PEER),
+            sender: PEER,
             word: AdvertWord::new(200, 1, true),
         }
     );
@@ -120,6 +121,118 @@ fn emit_version_2() {
     assert_eq!((advert.version, advert.interval_centis), (2, 100));
 }
 
+fn v6(last: u8) -> Address {
+    Address::v6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last])
+}
+
+/// Two addresses; the checksum was made by a separate Python script.
+const OVER_V6: [u8; 80] = [
+    0x6c, 0x00, 0x68, 0x41, 0x00, 0x28, 0x70, 0xff, 0xfe, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x12, 0x31, 0x33, 0xc8, 0x02, 0x00, 0x01, 0xda, 0xfa,
+    0xfe, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x64,
+    0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00,
+];
+
+fn spec_v6(addresses: &[Address]) -> AdvertSpec<'_> {
+    AdvertSpec {
+        source: v6(2),
+        destination: Address::v6(GROUP_V6),
+        addresses,
+        ..SPEC
+    }
+}
+
+fn over_v6(packet: &[u8]) -> Result<Advert, Reject> {
+    let rules = Rules {
+        source: v6(1),
+        ..MULTICAST
+    };
+    parse(packet, &rules, |_| panic!("multicast has no senders"))
+}
+
+/// Puts the checksum right after a change.
+fn changed_v6(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut packet = OVER_V6.to_vec();
+    change(&mut packet);
+    let ip = ipv6::Header::parse(packet.first_chunk().unwrap());
+    let (source, destination) = ip.map_or((v6(0), v6(0)), |ip| (ip.source, ip.destination));
+    let message = &mut packet[40..];
+    message[6..8].fill(0);
+    let sum = pseudo_header(source, destination, 40).slice(message);
+    message[6..8].copy_from_slice(&sum.checksum().to_be_bytes());
+    packet
+}
+
+#[test]
+fn over_ipv6() {
+    let vips = [v6(0x64), Address::v6(*OVER_V6.last_chunk().unwrap())];
+    assert_eq!(built(&spec_v6(&vips)), OVER_V6);
+    assert_eq!(vrid_of(&OVER_V6), Ok(51));
+    assert_eq!(
+        over_v6(&OVER_V6),
+        Ok(Advert {
+            sender: v6(2),
+            version: 3,
+            vrid: 51,
+            priority: 200,
+            interval_centis: 1,
+            address_count: 2,
+            from_had: true,
+            dialect: Dialect::PseudoHeader,
+        })
+    );
+    let foreign = changed_v6(|p| p[3] = 0);
+    assert!(!over_v6(&foreign).unwrap().from_had);
+}
+
+#[test]
+fn over_ipv6_each_check_has_its_reason() {
+    let mut spoiled = OVER_V6.to_vec();
+    spoiled[42] ^= 1;
+    // Right without the pseudo-header, which over IPv6 is no dialect.
+    let mut plain = changed_v6(|_| {});
+    plain[46..48].fill(0);
+    let sum = Sum::ZERO.slice(&plain[40..]).checksum();
+    plain[46..48].copy_from_slice(&sum.to_be_bytes());
+    let rows: &[(&str, Vec<u8>, Reject)] = &[
+        (
+            "extension header",
+            changed_v6(|p| p[6] = 0),
+            Reject::NotVrrp,
+        ),
+        (
+            "IPv4-mapped",
+            changed_v6(|p| p[8..24].copy_from_slice(&PEER.octets())),
+            Reject::NotVrrp,
+        ),
+        ("own address", changed_v6(|p| p[23] = 1), Reject::Own),
+        ("hop limit 254", changed_v6(|p| p[7] = 254), Reject::Ttl),
+        ("version 2", changed_v6(|p| p[40] = 0x21), Reject::Version),
+        ("three addresses", changed_v6(|p| p[43] = 3), Reject::Length),
+        (
+            "another group",
+            changed_v6(|p| p[39] = 0x13),
+            Reject::Destination,
+        ),
+        ("checksum", spoiled, Reject::Checksum),
+        ("checksum without a pseudo-header", plain, Reject::Checksum),
+    ];
+    for (name, packet, expected) in rows {
+        assert_eq!(over_v6(packet), Err(*expected), "{name}");
+    }
+    let rules = Rules {
+        version: 2,
+        source: v6(1),
+        ..MULTICAST
+    };
+    let version_2 = changed_v6(|p| p[40] = 0x21);
+    assert_eq!(parse(&version_2, &rules, |_| true), Err(Reject::Version));
+    for len in 40..OVER_V6.len() {
+        assert_eq!(over_v6(&OVER_V6[..len]), Err(Reject::Length), "{len} bytes");
+    }
+}
+
 #[test]
 fn pseudo_header_is_a_dialect_of_version_3() {
     let mut packet = built(&AdvertSpec {
@@ -131,7 +244,7 @@ fn pseudo_header_is_a_dialect_of_version_3() {
     // The sum of both dialects differs by that of the pseudo-header.
     let plain = u16::from_be_bytes([PLAIN[26], PLAIN[27]]);
     let pseudo = u16::from_be_bytes([packet[26], packet[27]]);
-    let header = pseudo_header(PEER, GROUP, 12).folded();
+    let header = pseudo_header(PEER, ALL, 12).folded();
     let sum = Sum::ZERO
         .half(pseudo.to_be_bytes())
         .half(header.to_be_bytes())
@@ -155,7 +268,7 @@ fn pseudo_header_is_no_dialect_of_version_2() {
     });
     packet[26..28].fill(0);
     let message = &packet[20..];
-    let sum = pseudo_header(PEER, GROUP, 20).slice(message).checksum();
+    let sum = pseudo_header(PEER, ALL, 20).slice(message).checksum();
     packet[26..28].copy_from_slice(&sum.to_be_bytes());
     assert_eq!(parse(&packet, &rules, |_| true), Err(Reject::Checksum));
 }
@@ -164,7 +277,7 @@ fn pseudo_header_is_no_dialect_of_version_2() {
 fn each_check_has_its_reason() {
     let rows: &[(&str, Vec<u8>, Reject)] = &[
         ("other protocol", changed(|p| p[9] = 17), Reject::NotVrrp),
-        ("IPv6", changed(|p| p[0] = 0x65), Reject::NotVrrp),
+        ("no IP", changed(|p| p[0] = 0x55), Reject::NotVrrp),
         ("more fragments", changed(|p| p[6] = 0x20), Reject::Fragment),
         ("later fragment", changed(|p| p[7] = 1), Reject::Fragment),
         ("own address", changed(|p| p[15] = 1), Reject::Own),
@@ -243,7 +356,7 @@ fn unicast_is_for_us_and_from_an_allowed_sender() {
         destination: OURS,
         ..SPEC
     });
-    assert!(parse(&packet, &rules, |sender| sender == Address::v4(PEER)).is_ok());
+    assert!(parse(&packet, &rules, |sender| sender == PEER).is_ok());
     assert_eq!(parse(&packet, &rules, |_| false), Err(Reject::Sender));
     assert_eq!(multicast(&packet), Err(Reject::Destination));
     assert_eq!(parse(&PLAIN, &rules, |_| true), Err(Reject::Destination));
@@ -286,7 +399,7 @@ fn rank_is_priority_then_address() {
     assert!(!advert.outranks(201, Address::v4([0; 4])));
     assert!(advert.outranks(200, Address::v4([192, 168, 0, 1])));
     assert!(!advert.outranks(200, Address::v4([192, 168, 0, 3])));
-    assert!(!advert.outranks(200, Address::v4(PEER)));
+    assert!(!advert.outranks(200, PEER));
     assert!(advert.outranks(200, Address::v4([10, 200, 0, 3])));
 }
 
@@ -305,6 +418,18 @@ fn what_does_not_fit_is_not_built() {
         ..SPEC
     };
     assert_eq!(fails(too_many), BuildError::AddressCount);
+    let many_v6 = [v6(9); MAX_ADDRESSES_V6 + 1];
+    assert_eq!(fails(spec_v6(&many_v6)), BuildError::AddressCount);
+    assert_eq!(fails(spec_v6(&[VIP])), BuildError::Family);
+    let mixed = [VIP, v6(9)];
+    for addresses in [&mixed[1..], &mixed] {
+        assert_eq!(fails(AdvertSpec { addresses, ..SPEC }), BuildError::Family);
+    }
+    let version_2 = AdvertSpec {
+        version: Version::V2,
+        ..spec_v6(&mixed[1..])
+    };
+    assert_eq!(fails(version_2), BuildError::Family);
     for interval in [0, 4096] {
         let interval = Centis(interval);
         assert_eq!(fails(AdvertSpec { interval, ..SPEC }), BuildError::Interval);
@@ -333,9 +458,9 @@ proptest! {
         (version, interval) in versions(),
         vrid in 1_u8..=255,
         priority: u8,
-        source: [u8; 4],
+        source in any::<[u8; 4]>().prop_map(Address::v4),
         unicast: bool,
-        addresses in proptest::collection::vec(any::<[u8; 4]>(), 1..=255),
+        addresses in proptest::collection::vec(any::<[u8; 4]>().prop_map(Address::v4), 1..=255),
     ) {
         prop_assume!(source != OURS);
         let spec = AdvertSpec {
@@ -344,13 +469,13 @@ proptest! {
             priority: Priority(priority),
             interval,
             source,
-            destination: if unicast { OURS } else { GROUP },
+            destination: if unicast { OURS } else { ALL },
             addresses: &addresses,
         };
         let number = match version { Version::V2 => 2, Version::V3(_) => 3 };
-        let rules = Rules { version: number, unicast, source: Address::v4(OURS), interval_centis: interval.0 };
-        let advert = parse(&built(&spec), &rules, |sender| sender == Address::v4(source)).unwrap();
-        prop_assert_eq!(advert.sender, Address::v4(source));
+        let rules = Rules { version: number, unicast, source: OURS, interval_centis: interval.0 };
+        let advert = parse(&built(&spec), &rules, |sender| sender == source).unwrap();
+        prop_assert_eq!(advert.sender, source);
         prop_assert_eq!(advert.vrid, vrid);
         prop_assert_eq!(advert.priority, priority);
         prop_assert_eq!(advert.interval_centis, interval.0);
@@ -362,6 +487,32 @@ proptest! {
         if let Version::V3(dialect) = version && sum.folded() != checksum::VALID {
             prop_assert_eq!(advert.dialect, dialect);
         }
+    }
+
+    #[test]
+    fn what_is_built_over_ipv6_parses(
+        interval in (1_u16..=4095).prop_map(Centis),
+        priority: u8,
+        source: [u8; 16],
+        unicast: bool,
+        addresses in proptest::collection::vec(any::<[u8; 16]>().prop_map(Address::v6), 1..=MAX_ADDRESSES_V6),
+    ) {
+        let source = Address::v6(source);
+        prop_assume!(!source.is_v4() && source != v6(1));
+        let spec = AdvertSpec {
+            priority: Priority(priority),
+            interval,
+            source,
+            destination: if unicast { v6(1) } else { Address::v6(GROUP_V6) },
+            ..spec_v6(&addresses)
+        };
+        let rules = Rules { unicast, source: v6(1), ..MULTICAST };
+        let advert = parse(&built(&spec), &rules, |sender| sender == source).unwrap();
+        prop_assert_eq!(advert.sender, source);
+        prop_assert_eq!(advert.priority, priority);
+        prop_assert_eq!(advert.interval_centis, interval.0);
+        prop_assert_eq!(usize::from(advert.address_count), addresses.len());
+        prop_assert!(advert.from_had);
     }
 
     #[test]

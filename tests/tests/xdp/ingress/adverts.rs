@@ -1,7 +1,7 @@
 //! What an advert must be to count, and what is told of it.
 
 use ha_common::{
-    Centis,
+    Address, Centis,
     abi::{AdvertWord, Reason, Said},
     wire::vrrp::{self, Dialect, Version},
 };
@@ -30,7 +30,7 @@ fn valid_adverts() {
         frames::seal_header(&mut frame[IP..]);
         frame
     };
-    static MANY: [[u8; 4]; 255] = [vip(V3); 255];
+    static MANY: [Address; 255] = [Address::v4(vip(V3)); 255];
     check(vec![
         row("version 3", advert(V3, 50), V3, said(PEER, 50, 1)),
         row("version 2", advert(V2, 50), V2, said(PEER, 50, 100)),

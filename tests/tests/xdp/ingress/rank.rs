@@ -1,6 +1,6 @@
 //! Which adverts end the epoch of an open gate.
 
-use ha_common::{abi::Reason, wire::ethernet};
+use ha_common::{Address, abi::Reason, wire::ethernet};
 
 use super::{DROP, TX};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 fn rank_decides_whether_an_open_gate_stays_open() {
     let from = |source, priority| {
         advert_with(V3, move |spec| {
-            spec.source = source;
+            spec.source = Address::v4(source);
             spec.priority = ha_common::Priority(priority);
         })
     };

@@ -1,0 +1,79 @@
+//! Adverts over IPv4.
+//!
+//! A receiving socket for protocol 112 is open in every mode. Where XDP takes the adverts, it rejects
+//! everything: its only work is that the kernel does not answer unicast VRRP, of a VRID that is not
+//! ours, with an ICMP error, and that the multicast group is joined (switches that snoop IGMP). In mode
+//! `off` it is read.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    num::NonZeroU32,
+    os::fd::AsFd as _,
+};
+
+use ha_common::{MonoNs, wire::vrrp};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+
+use super::{PRIORITY_CONTROL, RECEIVE_BUFFER, REJECT_ALL};
+use crate::sys;
+
+/// The sockets.
+pub(super) struct V4 {
+    adverts_out: Socket,
+    adverts_in: Socket,
+}
+
+impl V4 {
+    pub(super) fn open(ifindex: u32, reading: bool) -> io::Result<Self> {
+        let index = NonZeroU32::new(ifindex);
+        // IPPROTO_RAW: the header is ours (IP_HDRINCL), nothing is received.
+        let adverts_out = raw(libc::IPPROTO_RAW, index)?;
+        adverts_out.set_header_included_v4(true)?;
+        adverts_out.set_multicast_loop_v4(false)?;
+        adverts_out.set_priority(PRIORITY_CONTROL)?;
+
+        let adverts_in = raw(i32::from(vrrp::PROTOCOL), index)?;
+        adverts_in.set_multicast_all_v4(false)?;
+        if reading {
+            adverts_in.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            sys::stamp::enable(adverts_in.as_fd())?;
+        } else {
+            adverts_in.attach_filter(&[REJECT_ALL])?;
+        }
+        adverts_in.join_multicast_v4_n(
+            &Ipv4Addr::from(vrrp::GROUP),
+            &InterfaceIndexOrAddress::Index(ifindex),
+        )?;
+        Ok(Self {
+            adverts_out,
+            adverts_in,
+        })
+    }
+
+    /// Sends a whole packet; how many bytes were sent.
+    pub(super) fn send(&self, packet: &[u8], destination: Ipv4Addr) -> io::Result<usize> {
+        let address = SockAddr::from(SocketAddrV4::new(destination, 0));
+        self.adverts_out.send_to(packet, &address)
+    }
+
+    /// Takes the next received packet.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, MonoNs)> {
+        sys::stamp::receive(self.adverts_in.as_fd(), buffer)
+    }
+
+    /// The socket that is read.
+    pub(super) fn receiver(&self) -> &Socket {
+        &self.adverts_in
+    }
+}
+
+fn raw(protocol: i32, index: Option<NonZeroU32>) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::IPV4,
+        Type::RAW.nonblocking().cloexec(),
+        Some(Protocol::from(protocol)),
+    )?;
+    socket.bind_device_by_index_v4(index)?;
+    Ok(socket)
+}
