@@ -11,7 +11,7 @@ use ha_core::Version;
 use ipnet::IpNet;
 
 use super::{
-    Addresses, Config, Instance, Taken,
+    Addresses, Config, Family, Instance, Taken, family, is_link_local,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
 };
@@ -67,6 +67,7 @@ pub(super) fn finish(
     for instance in &draft.instances {
         let interval = interval(reader, instance);
         peers(reader, instance);
+        family::check(reader, instance);
         networks(reader, instance, addresses);
         ordinary_addresses(reader, instance, taken);
         instances.extend(resolved(instance, interval, &draft));
@@ -127,12 +128,14 @@ fn unique(reader: &Reader<'_>, key: &str, names: Vec<(&String, &At<String>)>) {
 }
 
 fn vrids(reader: &Reader<'_>, instances: &[DraftInstance]) {
-    let mut seen: BTreeMap<(&str, u32), (usize, &str)> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, u32, u8), (usize, &str)> = BTreeMap::new();
     for instance in instances {
         let (Some(interface), Some(vrid)) = (&instance.interface, &instance.vrid) else {
             continue;
         };
-        let key = (interface.value.as_str(), vrid.value);
+        // The virtual routers of the two families are independent (RFC 9568 section 5.2.3).
+        let family = instance.family().number();
+        let key = (interface.value.as_str(), vrid.value, family);
         if let Some((line, place)) = seen.get(&key) {
             reader.fail(
                 vrid.offset,
@@ -348,7 +351,7 @@ fn peers(reader: &Reader<'_>, instance: &DraftInstance) {
 }
 
 /// A VIP belongs to the network of one of the node's own addresses: else nobody on the link would look
-/// for it there. `/32` says that its route is somebody else's business.
+/// for it there. `/32` or `/128` says that its route is somebody else's business.
 fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<'_>) {
     let live = instance
         .interface
@@ -389,15 +392,17 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
             );
         }
     }
-    if own.is_empty() {
-        return;
-    }
     // The owner of the addresses has them as its own, hence in its own network.
     if instance.priority.value == u32::from(Priority::OWNER.0) {
         return;
     }
     for (key, vip) in instance.addresses() {
-        let inside = own.iter().any(|address| vip.value.contains(address));
+        let own: Vec<IpAddr> = own
+            .iter()
+            .filter(|address| is_comparable(vip.value.addr(), **address))
+            .copied()
+            .collect();
+        let inside = own.is_empty() || own.iter().any(|address| vip.value.contains(address));
         if vip.value.prefix_len() < vip.value.max_prefix_len() && !inside {
             reader.fail(
                 vip.offset,
@@ -409,12 +414,19 @@ fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<
                     list(&own)
                 ),
                 format!(
-                    "correct the address or the prefix length, or write \"{}/32\" if it is routed here",
-                    vip.value.addr()
+                    "correct the address or the prefix length, or write \"{}/{}\" if it is routed here",
+                    vip.value.addr(),
+                    vip.value.max_prefix_len()
                 ),
             );
         }
     }
+}
+
+/// Whether the one address says something about the other's network. Every interface has a link-local address
+/// of IPv6, whatever else is on the link.
+fn is_comparable(vip: IpAddr, own: IpAddr) -> bool {
+    Family::of(vip) == Family::of(own) && is_link_local(vip) == is_link_local(own)
 }
 
 /// A VIP is nobody's ordinary address, unless this node owns it: its gate would cut this node off.

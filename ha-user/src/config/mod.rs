@@ -6,12 +6,13 @@
 
 mod check;
 mod diagnostic;
+mod family;
 mod foreign;
 mod parse;
 mod reader;
 
 use std::{
-    fs,
+    fmt, fs,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -119,6 +120,20 @@ impl Family {
     }
 }
 
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// Whether an address holds on one link only (RFC 4291 section 2.5.6).
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// `[[instance]]`: one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -166,7 +181,7 @@ impl Instance {
     /// Which family its adverts are of: that of its source or peers, else IPv4 if it has such a VIP.
     #[must_use]
     pub fn family(&self) -> Family {
-        family(
+        family::of(
             self.source.iter().chain(&self.peers).copied(),
             self.vips_by_key().0.iter().map(IpNet::addr),
         )
@@ -194,23 +209,6 @@ impl Instance {
         let (vips, _) = self.vips_by_key();
         vips.iter()
             .filter(move |vip| Family::of(vip.addr()) == family)
-    }
-}
-
-/// Whether an address holds on one link only (RFC 4291 section 2.5.6).
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
-/// See [`Instance::family`].
-fn family(
-    mut chosen: impl Iterator<Item = IpAddr>,
-    mut vips: impl Iterator<Item = IpAddr>,
-) -> Family {
-    match chosen.next() {
-        Some(address) => Family::of(address),
-        None if vips.any(|vip| vip.is_ipv4()) => Family::V4,
-        None => Family::V6,
     }
 }
 

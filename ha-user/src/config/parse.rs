@@ -1,14 +1,10 @@
 //! From the file's text to values, each with its place: names, types and ranges.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    str::FromStr as _,
-};
+use std::{net::IpAddr, path::PathBuf, str::FromStr as _};
 
 use ha_common::Nanos;
 use ha_core::{Version, config::AnnounceConfig};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
@@ -360,45 +356,47 @@ fn vip(section: &Section<'_>, key: &str, text: &At<String>) -> Option<IpNet> {
     let fail = |message: String, fix: &str| {
         section.fail(text.offset, key, message, fix);
     };
-    let Ok(vip) = Ipv4Net::from_str(&text.value) else {
+    let Ok(vip) = IpNet::from_str(&text.value) else {
         let (address, prefix) = match text.value.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text.value.as_str(), None),
         };
-        match (Ipv4Addr::from_str(address), prefix) {
-            (Ok(address), None) => fail(
-                format!("{address} lacks its prefix length"),
-                &format!(
-                    "write \"{address}/24\" with the network's prefix length, or \"{address}/32\""
-                ),
-            ),
-            (Ok(address), Some(prefix)) => fail(
-                format!("\"/{prefix}\" is no prefix length of an IPv4 network"),
-                &format!("write \"{address}/24\", from /1 to /32"),
-            ),
-            (Err(_), _) if address.contains(':') => fail(
-                format!(
-                    "\"{}\" is no IPv4 address; this version of had has no IPv6",
-                    text.value
-                ),
-                "write an IPv4 address with its prefix length, as \"192.168.33.100/24\"",
-            ),
+        match (IpAddr::from_str(address), prefix) {
+            (Ok(address), None) => {
+                let (usual, longest) = prefix_lengths(address);
+                fail(
+                    format!("{address} lacks its prefix length"),
+                    &format!(
+                        "write \"{address}/{usual}\" with the network's prefix length, or \"{address}/{longest}\""
+                    ),
+                );
+            }
+            (Ok(address), Some(prefix)) => {
+                let (usual, longest) = prefix_lengths(address);
+                let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                fail(
+                    format!("\"/{prefix}\" is no prefix length of an {family} network"),
+                    &format!("write \"{address}/{usual}\", from /1 to /{longest}"),
+                );
+            }
             (Err(_), _) => fail(
-                format!("\"{}\" is no IPv4 address with a prefix length", text.value),
-                "write it as \"192.168.33.100/24\"",
+                format!("\"{}\" is no IP address with a prefix length", text.value),
+                "write it as \"192.168.33.100/24\" or \"2001:db8::100/64\"",
             ),
         }
         return None;
     };
     if vip.prefix_len() == 0 {
+        let (usual, longest) = prefix_lengths(vip.addr());
         fail(
             "\"/0\" would be every address there is".to_owned(),
-            &format!("write \"{}/24\", from /1 to /32", vip.addr()),
+            &format!("write \"{}/{usual}\", from /1 to /{longest}", vip.addr()),
         );
         return None;
     }
-    let edge =
-        vip.prefix_len() < 31 && (vip.addr() == vip.network() || vip.addr() == vip.broadcast());
+    // IPv6 has no broadcast; a network's own address is its routers' (RFC 4291 section 2.6.1).
+    let edge = vip.prefix_len() + 1 < vip.max_prefix_len()
+        && (vip.addr() == vip.network() || vip.addr().is_ipv4() && vip.addr() == vip.broadcast());
     if edge || !is_host(vip.addr()) {
         fail(
             format!("{vip} is no address of a host"),
@@ -406,7 +404,16 @@ fn vip(section: &Section<'_>, key: &str, text: &At<String>) -> Option<IpNet> {
         );
         return None;
     }
-    Some(vip.into())
+    Some(vip)
+}
+
+/// The usual prefix length of a network, and the longest.
+fn prefix_lengths(address: IpAddr) -> (u8, u8) {
+    if address.is_ipv4() {
+        (24, 32)
+    } else {
+        (64, 128)
+    }
 }
 
 fn announce(section: &Section<'_>) -> AnnounceConfig {

@@ -3,13 +3,7 @@
 //! A walker of our own instead of serde, because serde ends at the first unknown key or wrong type and
 //! knows no line of a value that is only wrong together with another one.
 
-use std::{
-    cell::RefCell,
-    net::{IpAddr, Ipv4Addr},
-    ops::Range,
-    str::FromStr as _,
-    time::Duration,
-};
+use std::{cell::RefCell, net::IpAddr, ops::Range, str::FromStr as _, time::Duration};
 
 use ha_common::Nanos;
 use toml::{
@@ -263,7 +257,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// An IPv4 address as a string.
+    /// An IP address as a string.
     pub(super) fn address(&self, key: &str) -> Option<At<IpAddr>> {
         let text = self.string(key)?;
         let address = self.parse_address(key, &text)?;
@@ -274,31 +268,23 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn parse_address(&self, key: &str, text: &At<String>) -> Option<IpAddr> {
-        match Ipv4Addr::from_str(&text.value) {
-            Ok(address) if is_host(address) => Some(address.into()),
+        match IpAddr::from_str(&text.value) {
+            Ok(address) if is_host(address) => Some(address),
             Ok(address) => {
                 self.fail(
                     text.offset,
                     key,
                     format!("{address} cannot be the address of a host"),
-                    "write a unicast IPv4 address",
+                    "write a unicast address",
                 );
                 None
             }
             Err(_) => {
-                let message = if text.value.contains(':') {
-                    format!(
-                        "\"{}\" is no IPv4 address; this version of had has no IPv6",
-                        text.value
-                    )
-                } else {
-                    format!("\"{}\" is no IPv4 address", text.value)
-                };
                 self.fail(
                     text.offset,
                     key,
-                    message,
-                    "write it as \"192.168.33.101\", without a prefix length",
+                    format!("\"{}\" is no IP address", text.value),
+                    "write it as \"192.168.33.101\" or \"2001:db8::101\", without a prefix length",
                 );
                 None
             }
@@ -437,12 +423,14 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Whether a node can have the address: not a network, loopback, multicast or broadcast address.
-pub(super) fn is_host(address: Ipv4Addr) -> bool {
-    !(address.octets()[0] == 0
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.octets()[0] >= 240)
+/// Whether a node can have the address: not a network, loopback, multicast or broadcast address, nor an
+/// IPv4-mapped one.
+pub(super) fn is_host(address: IpAddr) -> bool {
+    let reserved = match address {
+        IpAddr::V4(address) => address.octets()[0] == 0 || address.octets()[0] >= 240,
+        IpAddr::V6(address) => address.is_unspecified() || address.to_ipv4_mapped().is_some(),
+    };
+    !(reserved || address.is_loopback() || address.is_multicast())
 }
 
 fn article(value: &DeValue<'_>) -> &'static str {

@@ -4,7 +4,9 @@ use ha_common::{Nanos, Priority};
 use ha_core::Version;
 use ipnet::IpNet;
 
-use super::{Checksum, Config, ConfigError, Mode, diagnostic::Diagnostic, load, parse_and_check};
+use super::{
+    Checksum, Config, ConfigError, Family, Mode, diagnostic::Diagnostic, load, parse_and_check,
+};
 
 const GOOD: &str = r#"
 [[instance]]
@@ -235,10 +237,11 @@ priority = 0
 preempt = "no"
 preempt_delay = "soon"
 advert_interval = "10ms"
-source = "fe80::1"
+source = "ff02::1"
 peers = []
 checksum = "rfc5798"
-vips = ["192.168.33.100", "192.168.33.1/33", "192.168.33.0/24", "2001:db8::1/64", 7]
+vips = ["192.168.33.100", "192.168.33.1/33", "192.168.33.0/24", "192.168.33/24", 7]
+extra_vips = ["2001:db8::1", "2001:db8::1/129", "2001:db8::/64", "::1/128", "::ffff:10.0.0.1/128", "2001:db8::1/0"]
 announce = { count = 0, refresh = "1ms" }
 "#
     ));
@@ -470,4 +473,88 @@ fn a_vip_that_is_an_ordinary_address() {
     insta::assert_snapshot!(errors(&GOOD.replace("33.101", "33.100")));
     let owner = GOOD.replace("vrid = 51", "vrid = 51\npriority = 255");
     parse_and_check(&owner, &absent, &taken).expect("its owner has it");
+}
+
+const GOOD_V6: &str = r#"
+[[instance]]
+name = "web"
+interface = "eth0"
+vrid = 51
+vips = ["fe80::33/64", "2001:db8::100/64"]
+"#;
+
+#[test]
+fn the_family_of_adverts() {
+    let family = |text: &str| parse(text).instances[0].family();
+    assert_eq!(family(GOOD_V6), Family::V6);
+    let both = GOOD_V6.replace("[\"fe80", "[\"192.168.33.100/24\", \"fe80");
+    let instance = &parse(&both).instances[0];
+    assert_eq!(instance.family(), Family::V4);
+    let named: Vec<String> = instance.named_in_adverts().map(IpNet::to_string).collect();
+    assert_eq!(named, ["192.168.33.100/24"]);
+    assert_eq!(instance.vips.len(), 3);
+    // The source decides, and so do the peers.
+    assert_eq!(family(&format!("{both}source = \"fe80::1\"")), Family::V6);
+    assert_eq!(
+        family(&format!("{both}peers = [\"2001:db8::2\"]")),
+        Family::V6
+    );
+    assert_eq!(family(GOOD), Family::V4);
+}
+
+#[test]
+fn the_source_over_ipv6_is_link_local_unless_the_peers_are_not() {
+    let suits = |text: &str, address: &str| {
+        let instance = &parse(text).instances[0];
+        instance.suits_as_source(address.parse().expect("an address"))
+    };
+    let unicast = format!("{GOOD_V6}peers = [\"2001:db8::2\"]\n");
+    for (address, by_multicast, by_unicast) in [
+        ("fe80::1", true, false),
+        ("2001:db8::1", false, true),
+        ("192.168.33.101", false, false),
+    ] {
+        assert_eq!(suits(GOOD_V6, address), by_multicast, "{address}");
+        assert_eq!(suits(&unicast, address), by_unicast, "{address}");
+    }
+    assert!(suits(GOOD, "192.168.33.101") && !suits(GOOD, "fe80::1"));
+}
+
+#[test]
+fn the_same_vrid_in_two_families_is_legal() {
+    parse(&format!(
+        "{GOOD}{}",
+        GOOD_V6.replace("name = \"web\"", "name = \"web6\"")
+    ));
+}
+
+#[test]
+fn what_ipv6_demands() {
+    let mut texts = vec![
+        GOOD_V6.replace("\"fe80::33/64\", ", ""),
+        format!("{GOOD_V6}version = 2\n"),
+        format!("{GOOD_V6}source = \"2001:db8::1\"\n"),
+        format!("{GOOD_V6}source = \"fe80::1\"\npeers = [\"fe80::2\", \"192.168.33.102\"]\n"),
+        format!("{GOOD_V6}peers = [\"192.168.33.102\"]\n"),
+        format!("{GOOD}peers = [\"2001:db8::2\"]\n"),
+    ];
+    let many: Vec<String> = (0..91).map(|n| format!("\"fe80::{n:x}:1/64\"")).collect();
+    texts.push(GOOD_V6.replace("\"fe80::33/64\", \"2001:db8::100/64\"", &many.join(", ")));
+    let shown: Vec<String> = texts.iter().map(|text| errors(text)).collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn networks_are_compared_within_a_family_and_scope() {
+    let live = |_: &str| {
+        Some(vec![
+            "fe80::1/64".parse().expect("a network"),
+            "192.168.33.101/24".parse().expect("a network"),
+        ])
+    };
+    parse_and_check(GOOD_V6, &live, &free).expect("no global address to compare with");
+    let with_global = |_: &str| Some(vec!["2001:db8:1::1/64".parse().expect("a network")]);
+    insta::assert_snapshot!(errors_with(GOOD_V6, &with_global));
+    let routed = GOOD_V6.replace("100/64", "100/128");
+    parse_and_check(&routed, &with_global, &free).expect("routed here");
 }

@@ -3,8 +3,9 @@
 //! No packet for an owed address passes as long as there is a dataplane: where an instance has the
 //! address, that one's gate decides; else it leads to a slot whose gate never opens.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr};
 
+use ha_common::Nanos;
 use ha_core::{Input, InstanceId};
 use ipnet::IpNet;
 
@@ -18,7 +19,7 @@ use crate::{events::Kind, sys::clock};
 
 /// How long to wait for the kernel to make IPv6 addresses usable. It takes some microseconds, unless others
 /// keep it from doing so (it needs the RTNL lock); adverts must not wait for long.
-const READY_LIMIT: Duration = Duration::from_millis(2);
+const READY_LIMIT: Nanos = Nanos::from_millis(2);
 
 impl Shell {
     /// Puts an instance's VIPs on its interface: as many as this turn has time for, the others in later

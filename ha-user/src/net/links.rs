@@ -16,9 +16,10 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use ha_common::Nanos;
 use ha_core::InterfaceCondition;
 use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
@@ -36,6 +37,7 @@ use rustix::{
 };
 
 use super::netlink::{self, Message};
+use crate::sys::clock;
 
 /// Message types (rtnetlink(7)).
 const RTM_NEWLINK: u16 = 16;
@@ -274,8 +276,8 @@ impl Links {
 
     /// Waits until an interface has these addresses, but not for long. The kernel has made an IPv6 address
     /// usable when it tells of it, some time after it acknowledged the request. Whether it has them.
-    pub fn await_addresses(&mut self, ifindex: u32, addresses: &[IpNet], limit: Duration) -> bool {
-        let end = Instant::now() + limit;
+    pub fn await_addresses(&mut self, ifindex: u32, addresses: &[IpNet], limit: Nanos) -> bool {
+        let end = clock::now().after(limit);
         loop {
             match self.update() {
                 Ok(changed) => self.news |= changed,
@@ -285,13 +287,12 @@ impl Links {
             if link.is_some_and(|link| link.has_all(addresses)) {
                 return true;
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = end.since(clock::now());
+            if left == Nanos::ZERO {
                 return false;
             }
-            let left = Timespec {
-                tv_sec: 0,
-                tv_nsec: left.subsec_nanos().into(),
+            let Ok(left) = Timespec::try_from(Duration::from_nanos(left.0)) else {
+                return false;
             };
             // An interruption, or an error, is one more look.
             let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left));
