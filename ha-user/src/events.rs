@@ -28,6 +28,8 @@ pub enum Kind {
     Announced,
     /// The kernel's timer found silence.
     Silence,
+    /// A channel's session changed its state; the event names the channel instead of an instance.
+    Channel,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::VipsRemoved => "vips_removed",
             Self::Announced => "announced",
             Self::Silence => "silence",
+            Self::Channel => "channel",
         }
     }
 }
@@ -56,7 +59,7 @@ pub struct Event {
     pub instance: Arc<str>,
     /// What kind.
     pub kind: Kind,
-    /// States before and after, of a transition.
+    /// States before and after, of a transition or a channel's session.
     pub states: Option<(&'static str, &'static str)>,
     /// What happened and why.
     pub sentence: String,

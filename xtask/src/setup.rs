@@ -25,7 +25,16 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("nftables", "nft"),
     ("keepalived", "keepalived"),
     ("procps", "ps"),
+    ("frr", "vtysh"),
+    ("bird2", "bird"),
+    ("tshark", "tshark"),
 ];
+
+/// Those of them that bring a service, which is nobody's but the tests' to run, and its unit.
+const SERVICES: &[(&str, &str)] = &[("frr", "frr.service"), ("bird2", "bird.service")];
+
+/// What Debian's packages ask before they start a service (invoke-rc.d(8)).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// What [`meet_needs`] may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,10 +220,53 @@ impl Installer {
         }
         let mut args = vec!["-q", "install", "-y", "--no-install-recommends"];
         args.extend(packages);
-        run(bounded(INSTALL_LIMIT_SECS, "apt-get", &args).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        {
+            let _no_service_starts = Policy::deny()?;
+            run(bounded(INSTALL_LIMIT_SECS, "apt-get", &args)
+                .env("DEBIAN_FRONTEND", "noninteractive"))?;
+        }
+        for (_, unit) in SERVICES.iter().filter(|(name, _)| packages.contains(name)) {
+            // Nor at the next boot. Without systemd there is no unit.
+            let _ = answer("systemctl", &["disable", unit]);
+        }
         self.installed
             .extend(packages.iter().map(|&package| package.to_owned()));
         Ok(())
+    }
+}
+
+/// While it lives, no package starts a service. Where the machine has a policy of its own, that decides.
+struct Policy {
+    ours: bool,
+}
+
+impl Policy {
+    fn deny() -> Result<Self> {
+        use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY);
+        match file {
+            Ok(mut file) => {
+                file.write_all(b"#!/bin/sh\nexit 101\n")?;
+                Ok(Self { ours: true })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(Self { ours: false })
+            }
+            Err(error) => Err(error).with_context(|| format!("making {POLICY}")),
+        }
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.ours {
+            // Nothing can be done about a failure here; the file says what it does.
+            let _ = fs::remove_file(POLICY);
+        }
     }
 }
 

@@ -37,6 +37,14 @@ fn check(arguments: &cli::Had) -> anyhow::Result<()> {
             instance.interface
         )?;
     }
+    for instance in config.single_paths() {
+        writeln!(
+            io::stderr().lock(),
+            "warning: [[instance]] \"{}\": {} is the only way to the other nodes, a single point of failure; add a [[channel]] on another interface, and name it in `channels`",
+            instance.name,
+            instance.interface
+        )?;
+    }
     let counted = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),

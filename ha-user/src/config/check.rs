@@ -11,7 +11,7 @@ use ha_core::Version;
 use ipnet::IpNet;
 
 use super::{
-    Addresses, Config, Family, Instance, Taken, family, is_link_local,
+    Addresses, Config, Family, Instance, Taken, channel, family, is_link_local,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
 };
@@ -60,6 +60,16 @@ pub(super) fn finish(
             .filter_map(|instance| Some((&instance.place, instance.name.as_ref()?)))
             .collect(),
     );
+    unique(
+        reader,
+        "name",
+        draft
+            .channels
+            .iter()
+            .filter_map(|channel| Some((&channel.place, channel.name.as_ref()?)))
+            .collect(),
+    );
+    let channels = channel::check(reader, &draft.channels);
     vrids(reader, &draft.instances);
     vips(reader, &draft.instances);
     groups(reader, &draft);
@@ -68,15 +78,19 @@ pub(super) fn finish(
         let interval = interval(reader, instance);
         peers(reader, instance);
         family::check(reader, instance);
+        channel::check_names(reader, &instance.place, &instance.channels, &draft.channels);
         networks(reader, instance, addresses);
         ordinary_addresses(reader, instance, taken);
         instances.extend(resolved(instance, interval, &draft));
     }
-    (instances.len() == draft.instances.len()).then(|| Config {
+    let complete =
+        instances.len() == draft.instances.len() && channels.len() == draft.channels.len();
+    complete.then(|| Config {
         node: draft.node,
         dataplane: draft.dataplane,
         control: draft.control,
         instances,
+        channels,
         groups: draft
             .groups
             .into_iter()
@@ -107,6 +121,11 @@ fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) ->
                 .iter()
                 .position(|group| group.name.value == wanted.value)
         }),
+        channels: instance
+            .channels
+            .iter()
+            .map(|name| name.value.clone())
+            .collect(),
         announce: instance.announce,
     })
 }

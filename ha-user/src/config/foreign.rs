@@ -97,6 +97,11 @@ const FOREIGN: &[(&[&str], &str)] = &[
         &["dont_track_primary"],
         "remove it: an instance whose interface fails goes to Fault",
     ),
+    (&["bfd_instance"], "write [[channel]] with `kind = \"bfd\"`"),
+    (
+        &["track_bfd"],
+        "write the name of a [[channel]] in `channels`: a dead path tells of the peer, and puts this node in no Fault",
+    ),
     (
         &["virtual_routes", "virtual_rules"],
         "remove it: this version of had moves addresses, no routes or rules",

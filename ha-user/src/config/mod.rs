@@ -4,6 +4,7 @@
 //! `check` reports what is only wrong in combination. Every mistake of one step is reported at once,
 //! each with file, line, key and fix; a [`Config`] that exists is valid.
 
+mod channel;
 mod check;
 mod diagnostic;
 mod family;
@@ -24,7 +25,10 @@ use ha_common::{
 use ha_core::{Version, config::AnnounceConfig};
 use ipnet::IpNet;
 
-pub use self::diagnostic::{ConfigError, Diagnostic};
+pub use self::{
+    channel::{BfdChannel, Channel, ChannelKind},
+    diagnostic::{ConfigError, Diagnostic},
+};
 
 /// Everything that the file says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +41,21 @@ pub struct Config {
     pub control: PathBuf,
     /// Each `[[instance]]`.
     pub instances: Vec<Instance>,
+    /// Each `[[channel]]`.
+    pub channels: Vec<Channel>,
     /// The name of each `[[group]]`.
     pub groups: Vec<String>,
+}
+
+impl Config {
+    /// The instances to whose other nodes only one link leads: their own.
+    pub fn single_paths(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(|instance| {
+            !self.channels.iter().any(|channel| {
+                channel.interface != instance.interface && instance.channels.contains(&channel.name)
+            })
+        })
+    }
 }
 
 /// `[node]`.
@@ -165,6 +182,8 @@ pub struct Instance {
     pub advertised: usize,
     /// Index into [`Config::groups`].
     pub group: Option<usize>,
+    /// The names of the channels to its other nodes, beside its own LAN.
+    pub channels: Vec<String>,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
 }

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use super::{
     Checksum, Dataplane, Mode, Node,
+    channel::{self, DraftChannel},
     reader::{At, Later, Reader, Section, is_host},
 };
 
@@ -19,6 +20,7 @@ pub(super) struct Draft {
     pub(super) control: PathBuf,
     pub(super) instances: Vec<DraftInstance>,
     pub(super) groups: Vec<DraftGroup>,
+    pub(super) channels: Vec<DraftChannel>,
 }
 
 /// `[[group]]`.
@@ -45,6 +47,7 @@ pub(super) struct DraftInstance {
     pub(super) vips: Vec<At<IpNet>>,
     pub(super) extra_vips: Vec<At<IpNet>>,
     pub(super) group: Option<At<String>>,
+    pub(super) channels: Vec<At<String>>,
     pub(super) announce: AnnounceConfig,
 }
 
@@ -58,14 +61,9 @@ impl DraftInstance {
 
 const HOUR: Nanos = Nanos::from_secs(3_600);
 
-const LATER_SECTIONS: &[Later] = &[
-    ("channel", "heartbeat channels come later"),
-    ("check", "checks come later"),
-    ("role", "roles come later"),
-];
+const LATER_SECTIONS: &[Later] = &[("check", "checks come later"), ("role", "roles come later")];
 const LATER_INSTANCE: &[Later] = &[
     ("heartbeat", "leases between had nodes come later"),
-    ("channels", "heartbeat channels come later"),
     ("track", "checks come later"),
 ];
 const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
@@ -109,7 +107,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         String::new(),
         document.get_ref(),
         document.span(),
-        &["node", "dataplane", "api", "instance", "group"],
+        &["node", "dataplane", "api", "channel", "instance", "group"],
         LATER_SECTIONS,
     );
     if !root.has_any("instance") {
@@ -149,6 +147,11 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
             })
         })
         .collect();
+    let channels = root
+        .sections("channel", channel::KEYS, &[])
+        .iter()
+        .map(channel::parse)
+        .collect();
     let instances = root
         .sections(
             "instance",
@@ -167,6 +170,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
                 "vips",
                 "extra_vips",
                 "group",
+                "channels",
                 "announce",
             ],
             LATER_INSTANCE,
@@ -180,6 +184,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         control,
         instances,
         groups,
+        channels,
     })
 }
 
@@ -290,6 +295,9 @@ fn instance(section: &Section<'_>) -> DraftInstance {
         vips: vips(section),
         extra_vips: extra_vips(section),
         group: section.string("group"),
+        channels: section
+            .strings("channels")
+            .map_or_else(Vec::new, |list| list.value),
         announce: announce(section),
     }
 }
@@ -469,7 +477,7 @@ fn span(section: &Section<'_>, key: &str, low: Nanos, high: Nanos) -> Option<Nan
     Some(duration.value)
 }
 
-fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+pub(super) fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
     let text = section.string(key)?;
     if !text.value.starts_with('/') {
         section.fail(
@@ -487,7 +495,7 @@ fn name(section: &Section<'_>) -> Option<At<String>> {
     section.require("name", name_if_any(section), "\"db\"")
 }
 
-fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
+pub(super) fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
     let name = section.string("name")?;
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.value.is_empty() || name.value.len() > 63 || !name.value.chars().all(legal) {
@@ -503,7 +511,7 @@ fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
 }
 
 /// An interface name that the kernel could have (`dev_valid_name`).
-fn interface(section: &Section<'_>) -> Option<At<String>> {
+pub(super) fn interface(section: &Section<'_>) -> Option<At<String>> {
     let name = section.string("interface")?;
     let legal = |c: char| !c.is_whitespace() && c != '/' && c != ':';
     let reserved = matches!(name.value.as_str(), "" | "." | "..");

@@ -1,11 +1,15 @@
 use std::{fs, net::IpAddr, path::Path};
 
-use ha_common::{Nanos, Priority};
-use ha_core::Version;
+use ha_common::{Nanos, Priority, wire::bfd::Sha1};
+use ha_core::{
+    Version,
+    bfd::{Auth, Key},
+};
 use ipnet::IpNet;
 
 use super::{
-    Checksum, Config, ConfigError, Family, Mode, diagnostic::Diagnostic, load, parse_and_check,
+    BfdChannel, ChannelKind, Checksum, Config, ConfigError, Family, Mode, diagnostic::Diagnostic,
+    load, parse_and_check,
 };
 
 const GOOD: &str = r#"
@@ -121,7 +125,18 @@ fn the_packaged_file_shows_every_key_truly() {
         "vips",
         "extra_vips",
         "group",
+        "channels",
         "announce",
+        "kind",
+        "local",
+        "peer",
+        "multiplier",
+        "passive",
+        "multihop",
+        "min_ttl",
+        "key_file",
+        "auth",
+        "key_id",
         "count",
         "interval",
         "repeat_after",
@@ -212,7 +227,7 @@ vrrp_rt_priority = 50
 #[test]
 fn keys_of_later_versions() {
     let text = format!(
-        "{GOOD}heartbeat = {{ interval = \"3ms\" }}\n[api]\nlisten = \"127.0.0.1:9746\"\n[[channel]]\nname = \"direct\"\n"
+        "{GOOD}heartbeat = {{ interval = \"3ms\" }}\n[api]\nlisten = \"127.0.0.1:9746\"\n[[check]]\nname = \"mysql\"\n"
     );
     insta::assert_snapshot!(errors(&text));
 }
@@ -557,4 +572,131 @@ fn networks_are_compared_within_a_family_and_scope() {
     insta::assert_snapshot!(errors_with(GOOD_V6, &with_global));
     let routed = GOOD_V6.replace("100/64", "100/128");
     parse_and_check(&routed, &with_global, &free).expect("routed here");
+}
+
+/// A valid channel, and what follows it.
+fn channel(rest: &str) -> String {
+    format!(
+        "{GOOD}channels = [\"direct\"]\n[[channel]]\nname = \"direct\"\nkind = \"bfd\"\ninterface = \"eth3\"\nlocal = \"10.0.3.1\"\npeer = \"10.0.3.2\"\n{rest}"
+    )
+}
+
+fn bfd(config: &Config) -> &BfdChannel {
+    let ChannelKind::Bfd(bfd) = &config.channels[0].kind;
+    bfd
+}
+
+#[test]
+fn channels_have_defaults() {
+    let config = parse(&channel(""));
+    let channel = &config.channels[0];
+    assert_eq!((channel.name.as_str(), channel.multiplier), ("direct", 3));
+    assert_eq!(channel.interval, Nanos::from_millis(3));
+    assert_eq!(config.instances[0].channels, ["direct"]);
+    assert_eq!(
+        bfd(&config),
+        &BfdChannel {
+            passive: false,
+            min_ttl: None,
+            auth: None,
+        }
+    );
+    assert_eq!(config.single_paths().count(), 0);
+}
+
+#[test]
+fn a_channel_on_the_instance_s_own_lan_is_no_second_path() {
+    let text = channel("").replace("eth3", "eth0");
+    assert_eq!(parse(&text).single_paths().count(), 1);
+    assert_eq!(parse(GOOD).single_paths().count(), 1);
+}
+
+#[test]
+fn a_multihop_channel_has_a_minimum_ttl() {
+    let config = parse(&channel("multihop = true\n"));
+    assert_eq!(bfd(&config).min_ttl, Some(254));
+    let config = parse(&channel("multihop = true\nmin_ttl = 200\n"));
+    assert_eq!(bfd(&config).min_ttl, Some(200));
+}
+
+#[test]
+fn keys_are_read_from_a_file_that_is_not_everybody_s() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("channel.key");
+    let with = |content: &[u8], mode: u32, rest: &str| {
+        fs::write(&path, content).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        parse_and_check(
+            &channel(&format!("key_file = \"{}\"\n{rest}", path.display())),
+            &absent,
+            &free,
+        )
+    };
+    let auth = |config: &Config| bfd(config).auth.clone().expect("authentication");
+    let config = with(b"secret\n", 0o600, "").expect("valid");
+    assert_eq!(
+        auth(&config),
+        Auth {
+            kind: Sha1::Meticulous,
+            key_id: 1,
+            key: Key::new(b"secret").expect("a key"),
+        }
+    );
+    let rest = "auth = \"keyed-sha1\"\nkey_id = 7\n";
+    let config = with(b"twenty bytes exactly", 0o640, rest).expect("valid");
+    assert_eq!((auth(&config).kind, auth(&config).key_id), (Sha1::Keyed, 7));
+    for (content, mode, message) in [
+        (&b"secret"[..], 0o604, "everybody on this host may read"),
+        (b"secret", 0o602, "or write it"),
+        (b"", 0o600, "has 0 bytes"),
+        (b"\nsecret", 0o600, "has 0 bytes"),
+        (b"more than twenty bytes", 0o600, "has 22 bytes"),
+    ] {
+        let errors = shown(with(content, mode, "").expect_err(message));
+        assert!(errors.contains(message), "{errors}");
+        assert!(!errors.contains("secret"), "{errors}");
+    }
+}
+
+#[test]
+fn channels_that_cannot_be() {
+    let text = format!(
+        "{GOOD}channels = [\"direct\", \"direct\", \"other\"]\n{}",
+        r#"
+[[channel]]
+name = "direct"
+kind = "bdf"
+interface = "eth3"
+local = "10.0.3.1"
+peer = "10.0.3.2"
+interval = "500us"
+multiplier = 0
+[[channel]]
+name = "direct"
+kind = "bfd"
+interface = "eth3"
+local = "10.0.3.1"
+peer = "10.0.3.1"
+min_ttl = 200
+auth = "keyed-sha1"
+key_id = 7
+[[channel]]
+name = "third"
+kind = "bfd"
+interface = "eth3"
+local = "10.0.3.1"
+peer = "10.0.3.1"
+key_file = "/nowhere/key"
+[[channel]]
+name = "fourth"
+[[channel]]
+name = "fifth"
+kind = "bfd"
+interface = "eth3"
+local = "10.0.3.1"
+peer = "10.0.3.1"
+"#
+    );
+    insta::assert_snapshot!(errors(&text));
 }

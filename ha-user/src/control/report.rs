@@ -30,6 +30,8 @@ pub struct StatusReport {
     pub engine: EngineReport,
     /// What somebody should see to, a sentence each.
     pub warnings: Vec<String>,
+    /// Every channel.
+    pub channels: Vec<ChannelReport>,
     /// Every instance.
     pub instances: Vec<InstanceReport>,
 }
@@ -43,13 +45,13 @@ pub struct DataplaneReport {
     pub pin_dir: Option<PathBuf>,
     /// Whether the kernel's own timer reports silence.
     pub kernel_watch: bool,
-    /// Every interface that an instance names.
+    /// Every interface that an instance or a channel names.
     pub interfaces: Vec<InterfaceReport>,
     /// Verdicts by reason.
     pub counters: Counters,
 }
 
-/// An interface that an instance names.
+/// An interface that an instance or a channel names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceReport {
     /// Its name.
@@ -83,6 +85,55 @@ pub struct EngineReport {
     pub thread: u32,
     /// Events and log lines that were lost because the rest of the daemon was behind.
     pub lost_messages: u64,
+}
+
+/// A channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelReport {
+    /// Its name.
+    pub name: String,
+    /// `bfd`.
+    pub kind: String,
+    /// Its interface.
+    pub interface: String,
+    /// This node's address on it.
+    pub local: IpAddr,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// `admin-down`, `down`, `init` or `up`.
+    pub state: String,
+    /// Since when it is in its state (RFC 3339).
+    pub since: String,
+    /// The same on CLOCK_MONOTONIC.
+    pub since_ns: u64,
+    /// Why it is in its state.
+    pub cause: String,
+    /// The peer's state, as it said last.
+    pub remote_state: String,
+    /// Why this node's session was last not up (RFC 5880 section 4.1).
+    pub diagnostic: String,
+    /// Why the peer's was.
+    pub remote_diagnostic: String,
+    /// Between two packets of this node's, less jitter.
+    pub transmit_interval_us: u64,
+    /// Between two packets of the peer's, at most; 0 before it was heard.
+    pub receive_interval_us: u64,
+    /// Silence of this length takes the session down; 0 before the peer was heard.
+    pub detection_time_us: u64,
+    /// How long ago the peer was last heard.
+    pub last_heard_us: Option<u64>,
+    /// Whether packets are authenticated.
+    pub authenticated: bool,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets received.
+    pub packets_received: u64,
+    /// Those that the session discarded.
+    pub packets_rejected: u64,
+    /// How often it was up and no longer is.
+    pub flaps: u64,
+    /// Why it is not set up, or why the last packet could not be sent.
+    pub error: Option<String>,
 }
 
 /// An instance.
@@ -145,10 +196,10 @@ pub struct EventReport {
     pub instance: String,
     /// See [`crate::events::Kind`].
     pub kind: String,
-    /// State before, of a transition.
+    /// State before, of a transition or a channel's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// State after, of a transition.
+    /// State after, of a transition or a channel's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// What happened and why.

@@ -302,6 +302,12 @@ fn log_event(event: &Event) {
         (Kind::Transition, Some((from, to))) => {
             info!(instance, from, to, at_ns, "{sentence}");
         }
+        (Kind::Channel, Some((from @ "up", to))) => {
+            warn!(channel = instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Channel, Some((from, to))) => {
+            info!(channel = instance, from, to, at_ns, "{sentence}");
+        }
         (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
         (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),
     }

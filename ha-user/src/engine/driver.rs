@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     COMMANDS, Command, Handle,
+    channels::Channels,
     chores::Chores,
     debts::Debts,
     outbox::{Level, Message, Outbox},
@@ -188,6 +189,7 @@ impl Driver {
         add(&epoll, &links, LINKS)?;
         if let Some(dataplane) = &dataplane {
             add(&epoll, dataplane.events_fd(), RING)?;
+            add(&epoll, dataplane.session_events_fd(), RING)?;
         }
         let mut shell = Shell {
             dataplane,
@@ -195,6 +197,7 @@ impl Driver {
             links,
             interfaces: Default::default(),
             seats: plan.seats.iter().map(Seat::new).collect(),
+            channels: Channels::new(),
             chores: Chores::default(),
             work_until: None,
             debts: Debts::default(),
@@ -205,6 +208,8 @@ impl Driver {
             ports_changed: false,
             buffer: Box::new([0; MAX_PACKET_LEN]),
         };
+        let (channels, _, mut world) = shell.channels();
+        channels.configure(&plan.channels, &mut world);
         // The interfaces that are there are attached before the first decision.
         shell.match_interfaces();
         let mut inputs = Vec::new();
@@ -289,7 +294,7 @@ impl Driver {
                         commands = true;
                     }
                     LINKS => links = true,
-                    // The ring buffer and the sockets are drained in every turn.
+                    // The ring buffers and the sockets are drained in every turn.
                     _ => {}
                 }
             }
@@ -359,6 +364,10 @@ impl Driver {
             self.engine.handle_timeout(clock::now());
             self.act();
         }
+        let (channels, _, mut world) = self.shell.channels();
+        if channels.serve(&mut world) {
+            self.vitals.engine.timeouts += 1;
+        }
         if self.shell.retry_at.is_some_and(|due| due <= clock::now()) {
             let mut inputs = Vec::new();
             self.shell.update_links();
@@ -395,6 +404,7 @@ impl Driver {
         let due = [
             self.engine.poll_timeout().map(|(due, _)| due),
             self.shell.retry_at,
+            self.shell.channels.next_due(),
             (!self.shell.chores.is_empty()).then_some(MonoNs::ZERO),
         ]
         .into_iter()
@@ -421,8 +431,17 @@ impl Driver {
         Ok(())
     }
 
-    /// Mode `off`: lets epoll know the receiving sockets. Closed ones leave by themselves.
+    /// Lets epoll know the receiving sockets: those of BFD, and (mode `off`) of adverts. Closed ones leave by
+    /// themselves.
     fn watch_ports(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.shell.channels.inlets_changed) {
+            for inlet in self.shell.channels.inlets() {
+                match add(&self.epoll, inlet, SOCKET) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    result => result?,
+                }
+            }
+        }
         if !std::mem::take(&mut self.shell.ports_changed) || self.shell.dataplane.is_some() {
             return Ok(());
         }

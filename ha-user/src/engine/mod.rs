@@ -16,6 +16,7 @@
 
 mod addresses;
 mod advert;
+mod channels;
 mod chores;
 mod debts;
 mod driver;

@@ -80,6 +80,23 @@ impl Outbox {
         }));
     }
 
+    /// A channel's session changed its state.
+    pub(super) fn channel(
+        &mut self,
+        at: MonoNs,
+        channel: &Arc<str>,
+        states: (&'static str, &'static str),
+        sentence: String,
+    ) {
+        self.push(Message::Event(Event {
+            at,
+            instance: Arc::clone(channel),
+            kind: Kind::Channel,
+            states: Some(states),
+            sentence,
+        }));
+    }
+
     pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
         self.push(Message::Log {
             level,

@@ -3,7 +3,7 @@
 use ha_common::{Nanos, gate::Epoch};
 use ha_core::{EngineConfig, GroupConfig, InstanceConfig, InstanceId};
 
-use crate::config::Instance;
+use crate::config::{Channel, Instance};
 
 /// What the engine thread is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Plan {
     pub start_delay: Nanos,
     /// The names of the groups.
     pub groups: Vec<String>,
+    /// The channels.
+    pub channels: Vec<Channel>,
     /// The instances.
     pub seats: Vec<SeatPlan>,
 }

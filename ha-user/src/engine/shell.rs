@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use super::{
     advert,
+    channels::{Channels, World},
     chores::Chores,
     debts::Debts,
     outbox::{Level, Outbox},
@@ -35,7 +36,7 @@ use crate::{
 /// How long until a failed attach, or a failed removal of VIPs, is tried again.
 const RETRY: Nanos = Nanos::from_secs(1);
 
-/// An interface that an instance names.
+/// An interface that an instance or a channel names.
 #[derive(Default)]
 pub(super) struct Interface {
     /// 0 while it is not there.
@@ -58,6 +59,7 @@ pub(super) struct Shell {
     pub(super) links: Links,
     pub(super) interfaces: BTreeMap<String, Interface>,
     pub(super) seats: Vec<Seat>,
+    pub(super) channels: Channels,
     pub(super) out: Outbox,
     /// Addresses that are being put on and taken off.
     pub(super) chores: Chores,
@@ -347,6 +349,19 @@ impl Shell {
         for index in 0..self.seats.len() {
             self.follow_seat(index, inputs);
         }
+        let (channels, interfaces, mut world) = self.channels();
+        if channels.follow(interfaces, &mut world) {
+            self.retry_soon();
+        }
+    }
+
+    /// The channels, the interfaces, and what the channels act with.
+    pub(super) fn channels(&mut self) -> (&mut Channels, &BTreeMap<String, Interface>, World<'_>) {
+        let world = World {
+            dataplane: self.dataplane.as_mut(),
+            out: &mut self.out,
+        };
+        (&mut self.channels, &self.interfaces, world)
     }
 
     fn follow_link(&mut self, name: &str) {
@@ -554,12 +569,14 @@ impl Shell {
         self.follow_links(inputs);
     }
 
-    /// Drops the interfaces that no instance names any more, and takes in new ones.
+    /// Drops the interfaces that neither instance nor channel names any more, and takes in new ones.
     pub(super) fn match_interfaces(&mut self) {
         let wanted: Vec<String> = self
             .seats
             .iter()
-            .map(|seat| seat.config.interface.clone())
+            .map(|seat| seat.config.interface.as_str())
+            .chain(self.channels.interfaces())
+            .map(str::to_owned)
             .collect();
         let unused: Vec<String> = self
             .interfaces
@@ -578,7 +595,7 @@ impl Shell {
         self.let_go();
     }
 
-    /// Takes the programs off the interfaces that no instance names any more, but for those on which an
+    /// Takes the programs off the interfaces that nothing names any more, but for those on which an
     /// address is owed.
     fn let_go(&mut self) {
         let Self {

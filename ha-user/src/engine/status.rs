@@ -67,6 +67,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             ..vitals.engine.clone()
         },
         warnings: warnings(shell, vitals),
+        channels: shell.channels.report(shell.dataplane.as_ref(), now),
         instances: engine
             .status(now)
             .iter()

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use crate::control::report::{
-    Counters, EventReport, ExplainReport, InstanceReport, ReloadReport, StatusReport,
-    SwitchoverReport,
+    ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, ReloadReport,
+    StatusReport, SwitchoverReport,
 };
 
 /// How to print.
@@ -78,6 +78,10 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         let _ = writeln!(text, "{} {warning}", style.paint("1;33", "warning:"));
     }
     let _ = writeln!(text);
+    if !report.channels.is_empty() {
+        text.push_str(&channels(&report.channels, style));
+        let _ = writeln!(text);
+    }
     let mut table = Table::new(&[
         "INSTANCE",
         "INTERFACE",
@@ -98,6 +102,45 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         _ => cell.to_owned(),
     }));
     text
+}
+
+fn channels(channels: &[ChannelReport], style: Style) -> String {
+    let mut table = Table::new(&[
+        "CHANNEL",
+        "KIND",
+        "INTERFACE",
+        "PEER",
+        "STATE",
+        "INTERVAL",
+        "DETECTION",
+        "FLAPS",
+        "SINCE",
+        "CAUSE",
+    ]);
+    let millis = |us: u64| format!("{} ms", us as f64 / 1_000.0);
+    for channel in channels {
+        table.row(vec![
+            channel.name.clone(),
+            channel.kind.clone(),
+            channel.interface.clone(),
+            channel.peer.to_string(),
+            channel.state.clone(),
+            millis(channel.transmit_interval_us),
+            match channel.detection_time_us {
+                0 => "-".to_owned(),
+                us => millis(us),
+            },
+            channel.flaps.to_string(),
+            channel.since.clone(),
+            channel.error.as_ref().unwrap_or(&channel.cause).clone(),
+        ]);
+    }
+    table.render(|row, column, cell| match (row, column) {
+        (0, _) => style.paint("2", cell),
+        (_, 4) if cell == "up" => style.paint("1;32", cell),
+        (_, 4) => style.paint("1;33", cell),
+        _ => cell.to_owned(),
+    })
 }
 
 fn mode_in_words(mode: &str) -> &str {
@@ -227,6 +270,33 @@ mod tests {
     use super::*;
     use crate::control::report::{DataplaneReport, EngineReport, InterfaceReport};
 
+    fn channel() -> ChannelReport {
+        ChannelReport {
+            name: "direct".to_owned(),
+            kind: "bfd".to_owned(),
+            interface: "eth1".to_owned(),
+            local: [10, 0, 3, 1].into(),
+            peer: [10, 0, 3, 2].into(),
+            state: "up".to_owned(),
+            since: "2026-11-21T00:59:30.000000Z".to_owned(),
+            since_ns: 1,
+            cause: "the peer is heard, and says init".to_owned(),
+            remote_state: "up".to_owned(),
+            diagnostic: "No Diagnostic".to_owned(),
+            remote_diagnostic: "No Diagnostic".to_owned(),
+            transmit_interval_us: 3_000,
+            receive_interval_us: 3_000,
+            detection_time_us: 9_000,
+            last_heard_us: Some(1_200),
+            authenticated: false,
+            packets_sent: 30,
+            packets_received: 40,
+            packets_rejected: 0,
+            flaps: 1,
+            error: None,
+        }
+    }
+
     fn report() -> StatusReport {
         let instance = InstanceReport {
             name: "web".to_owned(),
@@ -294,6 +364,7 @@ mod tests {
                 lost_messages: 0,
             },
             warnings: vec!["somebody should look at this".to_owned()],
+            channels: vec![channel()],
             instances: vec![
                 instance.clone(),
                 InstanceReport {

@@ -1,5 +1,6 @@
 //! The network as the engine thread uses it: netlink, raw sockets, gratuitous ARP.
 
+pub mod bfd;
 pub mod links;
 pub mod netlink;
 pub mod port;

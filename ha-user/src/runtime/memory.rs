@@ -158,6 +158,7 @@ impl Memory {
             node: config.node.name.clone(),
             start_delay: config.node.start_delay,
             groups: config.groups.clone(),
+            channels: config.channels.clone(),
             seats,
         }
     }

@@ -8,6 +8,7 @@ use std::{
 
 use ha_common::MonoNs;
 use rustix::time::Timespec;
+use socket2::SockAddr;
 
 use super::clock;
 
@@ -45,6 +46,17 @@ pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// As recvmsg(2); `WouldBlock` when there is none.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, MonoNs)> {
+    receive_from(socket, buffer).map(|(length, stamp, _)| (length, stamp))
+}
+
+/// The same, and who sent it.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, MonoNs, SockAddr)> {
     let mut control = Control([0; 64]);
     let mut vector = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -56,20 +68,23 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len();
-    // SAFETY: `header` points to one vector over `buffer` and to `control`; both outlive the call and are
-    // borrowed by nobody else.
-    let length = unsafe {
-        libc::recvmsg(
-            socket.as_raw_fd(),
-            &raw mut header,
-            libc::MSG_DONTWAIT | libc::MSG_TRUNC,
-        )
+    // SAFETY: `header` points to one vector over `buffer`, to `control` and to the storage of an address,
+    // whose length is given; all outlive the call and are borrowed by nobody else.
+    let (length, from) = unsafe {
+        SockAddr::try_init(|storage, capacity| {
+            header.msg_name = storage.cast();
+            header.msg_namelen = *capacity;
+            let length = libc::recvmsg(
+                socket.as_raw_fd(),
+                &raw mut header,
+                libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+            );
+            *capacity = header.msg_namelen;
+            usize::try_from(length).map_err(|_| io::Error::last_os_error())
+        })?
     };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    Ok((
-        length,
-        stamp(&header).map_or_else(clock::now, clock::from_realtime),
-    ))
+    let stamp = stamp(&header).map_or_else(clock::now, clock::from_realtime);
+    Ok((length, stamp, from))
 }
 
 fn stamp(header: &libc::msghdr) -> Option<Timespec> {

@@ -50,6 +50,8 @@ impl Driver {
                 Command::Shutdown => {
                     self.handed_over = self.shell.seats.iter().any(|seat| speaking(seat.state));
                     self.handle(Input::Shutdown);
+                    let (channels, _, mut world) = self.shell.channels();
+                    channels.disable(&mut world);
                 }
             }
         }

@@ -56,6 +56,8 @@ impl Driver {
         if self.shell.dataplane.is_none() {
             self.take_packets();
         }
+        let (channels, _, mut world) = self.shell.channels();
+        channels.take_in(&mut world);
     }
 
     /// First the adverts that wait, then silence: an advert that came after the silence was found is not

@@ -32,6 +32,8 @@ impl Driver {
                 self.shell.seats.push(Seat::new(new));
             }
         }
+        let (channels, _, mut world) = self.shell.channels();
+        changes.extend(channels.configure(&plan.channels, &mut world));
         // New interfaces are attached before the engine learns of them; it is told of all below.
         let mut ignored = Vec::new();
         self.shell.match_interfaces();
@@ -183,6 +185,7 @@ fn difference(old: &Instance, new: &Instance) -> String {
         ("vips", old.vips_by_key().0 != new.vips_by_key().0),
         ("extra_vips", old.vips_by_key().1 != new.vips_by_key().1),
         ("group", old.group != new.group),
+        ("channels", old.channels != new.channels),
         ("announce", old.announce != new.announce),
     ];
     let changed: Vec<&str> = keys

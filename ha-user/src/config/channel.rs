@@ -1,0 +1,331 @@
+//! `[[channel]]`: a further way on which two nodes hear each other.
+
+use std::{
+    collections::BTreeMap, fs, io::Read as _, net::IpAddr, os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
+
+use ha_common::{Nanos, abi::bfd::MAX_SESSIONS, wire::bfd::Sha1};
+use ha_core::bfd::{Auth, Key};
+
+use super::{
+    parse::{interface, name_if_any, path},
+    reader::{At, Reader, Section},
+};
+
+/// One channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// The interface's name.
+    pub interface: String,
+    /// This node's address on it.
+    pub local: IpAddr,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// Between two packets, both ways.
+    pub interval: Nanos,
+    /// Packets that must be missing in a row.
+    pub multiplier: u8,
+    /// What goes over it.
+    pub kind: ChannelKind,
+}
+
+/// `kind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// A BFD session (RFC 5880).
+    Bfd(BfdChannel),
+}
+
+/// What only a BFD session has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdChannel {
+    /// Whether to wait for the peer's first packet.
+    pub passive: bool,
+    /// TTL or hop limit that packets must have at least, of a session over several hops (RFC 5883);
+    /// `None`: the peer is on the same link (RFC 5881).
+    pub min_ttl: Option<u8>,
+    /// How packets are authenticated.
+    pub auth: Option<Auth>,
+}
+
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "interface",
+    "local",
+    "peer",
+    "interval",
+    "multiplier",
+    "key_file",
+    "passive",
+    "multihop",
+    "min_ttl",
+    "auth",
+    "key_id",
+];
+
+/// What was missing or wrong is `None` and has been reported.
+pub(super) struct DraftChannel {
+    pub(super) place: String,
+    pub(super) offset: usize,
+    pub(super) name: Option<At<String>>,
+    pub(super) interface: Option<At<String>>,
+    local: Option<At<IpAddr>>,
+    peer: Option<At<IpAddr>>,
+    interval: Nanos,
+    multiplier: u8,
+    kind: Option<ChannelKind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bfd,
+}
+
+const DEFAULT_INTERVAL: Nanos = Nanos::from_millis(3);
+const DEFAULT_MULTIPLIER: u32 = 3;
+/// A packet that came over at most one router.
+const DEFAULT_MIN_TTL: u8 = 254;
+/// Bytes of the longest key file that is read.
+const KEY_FILE_LIMIT: u64 = 4_096;
+
+pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
+    let kind = section.choice("kind", &[("bfd", Kind::Bfd)]);
+    DraftChannel {
+        place: section.place.clone(),
+        offset: section.offset,
+        name: section.require("name", name_if_any(section), "\"direct\""),
+        interface: section.require("interface", interface(section), "\"eth1\""),
+        local: section.require("local", section.address("local"), "\"10.0.3.1\""),
+        peer: section.require("peer", section.address("peer"), "\"10.0.3.2\""),
+        interval: interval(section),
+        multiplier: section
+            .integer("multiplier", 1, 255)
+            .map_or(DEFAULT_MULTIPLIER, |multiplier| multiplier.value)
+            .try_into()
+            .unwrap_or(u8::MAX),
+        kind: section
+            .require("kind", kind, "\"bfd\"")
+            .and_then(|kind| match kind.value {
+                Kind::Bfd => bfd(section),
+            }),
+    }
+}
+
+fn interval(section: &Section<'_>) -> Nanos {
+    let (low, high) = (Nanos::from_millis(1), Nanos::from_secs(60));
+    let Some(interval) = section.duration("interval") else {
+        return DEFAULT_INTERVAL;
+    };
+    if interval.value < low || interval.value > high {
+        section.fail(
+            interval.offset,
+            "interval",
+            format!("{} is out of range", interval.value),
+            "write a time from 1ms to 60s",
+        );
+        return DEFAULT_INTERVAL;
+    }
+    interval.value
+}
+
+fn bfd(section: &Section<'_>) -> Option<ChannelKind> {
+    let multihop = section.boolean("multihop").is_some_and(|flag| flag.value);
+    let min_ttl = section.integer("min_ttl", 1, 255);
+    if let (Some(min_ttl), false) = (&min_ttl, multihop) {
+        section.fail(
+            min_ttl.offset,
+            "min_ttl",
+            "is only for a session over several hops: on one link the TTL is always 255",
+            "add `multihop = true`, or remove it",
+        );
+    }
+    let min_ttl = min_ttl.map_or(DEFAULT_MIN_TTL, |min_ttl| {
+        min_ttl.value.try_into().unwrap_or(u8::MAX)
+    });
+    Some(ChannelKind::Bfd(BfdChannel {
+        passive: section.boolean("passive").is_some_and(|flag| flag.value),
+        min_ttl: multihop.then_some(min_ttl),
+        auth: auth(section)?,
+    }))
+}
+
+/// `None`: it is wrong, and has been reported.
+fn auth(section: &Section<'_>) -> Option<Option<Auth>> {
+    let kind = section.choice(
+        "auth",
+        &[
+            ("keyed-sha1", Sha1::Keyed),
+            ("meticulous-keyed-sha1", Sha1::Meticulous),
+        ],
+    );
+    let key_id = section.integer("key_id", 0, 255);
+    let Some(file) = section.string("key_file") else {
+        for (key, offset) in [
+            ("auth", kind.as_ref().map(|kind| kind.offset)),
+            ("key_id", key_id.as_ref().map(|key_id| key_id.offset)),
+        ] {
+            if let Some(offset) = offset {
+                section.fail(
+                    offset,
+                    key,
+                    "there is no key to authenticate with",
+                    "add `key_file = \"/etc/had/channel.key\"`, or remove it",
+                );
+            }
+        }
+        return Some(None);
+    };
+    let path = path(section, "key_file")?;
+    let secret = match read_key(&path) {
+        Ok(secret) => secret,
+        Err((message, fix)) => {
+            section.fail(file.offset, "key_file", message, fix);
+            return None;
+        }
+    };
+    let Some(key) = Key::new(&secret) else {
+        section.fail(
+            file.offset,
+            "key_file",
+            format!("the key in {} has {} bytes", path.display(), secret.len()),
+            "write 1 to 20 bytes into it (RFC 5880 section 4.4), as the peer has them",
+        );
+        return None;
+    };
+    Some(Some(Auth {
+        kind: kind.map_or(Sha1::Meticulous, |kind| kind.value),
+        key_id: key_id
+            .and_then(|key_id| u8::try_from(key_id.value).ok())
+            .unwrap_or(1),
+        key,
+    }))
+}
+
+/// The first line of a file that only its owner and group may read. `Err`: what is wrong, and the fix.
+pub(super) fn read_key(path: &Path) -> Result<Vec<u8>, (String, String)> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| {
+        (
+            format!("{shown} cannot be read: {error}"),
+            "name a file that has the key as its first line".to_owned(),
+        )
+    };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err((
+            format!("everybody on this host may read {shown}, or write it"),
+            format!("run: chmod 600 {shown}"),
+        ));
+    }
+    let mut secret = Vec::new();
+    file.take(KEY_FILE_LIMIT)
+        .read_to_end(&mut secret)
+        .map_err(unreadable)?;
+    if let Some(end) = secret.iter().position(|byte| *byte == b'\n') {
+        secret.truncate(end);
+    }
+    Ok(secret)
+}
+
+/// What is only wrong in combination. Channels that are right.
+pub(super) fn check(reader: &Reader<'_>, drafts: &[DraftChannel]) -> Vec<Channel> {
+    let mut peers: BTreeMap<(&str, IpAddr, bool), (usize, &str)> = BTreeMap::new();
+    let mut channels = Vec::new();
+    for draft in drafts {
+        let (Some(name), Some(interface), Some(local), Some(peer), Some(kind)) = (
+            &draft.name,
+            &draft.interface,
+            &draft.local,
+            &draft.peer,
+            &draft.kind,
+        ) else {
+            continue;
+        };
+        let fail = |message: String, fix: &str| {
+            reader.fail(peer.offset, format!("{}, peer", draft.place), message, fix);
+        };
+        if local.value.is_ipv4() != peer.value.is_ipv4() {
+            fail(
+                format!(
+                    "{} and {} (local) are of different families",
+                    peer.value, local.value
+                ),
+                "write two IPv4 addresses, or two IPv6 addresses",
+            );
+        } else if local.value == peer.value {
+            fail(
+                format!("{} is this node itself (local)", peer.value),
+                "name the other node's address",
+            );
+        }
+        let ChannelKind::Bfd(bfd) = kind;
+        let key = (interface.value.as_str(), peer.value, bfd.min_ttl.is_some());
+        if let Some((line, place)) = peers.get(&key) {
+            fail(
+                format!(
+                    "{} on {} is already the peer of {place} in line {line}",
+                    peer.value, interface.value
+                ),
+                "remove one of the two: there is one BFD session between two addresses",
+            );
+        } else {
+            peers.insert(key, (reader.line(peer.offset), &draft.place));
+        }
+        channels.push(Channel {
+            name: name.value.clone(),
+            interface: interface.value.clone(),
+            local: local.value,
+            peer: peer.value,
+            interval: draft.interval,
+            multiplier: draft.multiplier,
+            kind: kind.clone(),
+        });
+    }
+    if channels.len() > usize::try_from(MAX_SESSIONS).unwrap_or(usize::MAX) {
+        reader.fail(
+            drafts.first().map_or(0, |draft| draft.offset),
+            "channel",
+            format!("there are more than {MAX_SESSIONS}"),
+            "remove some",
+        );
+    }
+    channels
+}
+
+/// The channels that an instance names exist, each once.
+pub(super) fn check_names(
+    reader: &Reader<'_>,
+    place: &str,
+    names: &[At<String>],
+    drafts: &[DraftChannel],
+) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let key = || format!("{place}, channels");
+        let known = drafts
+            .iter()
+            .filter_map(|draft| draft.name.as_ref())
+            .any(|known| known.value == name.value);
+        if !known {
+            reader.fail(
+                name.offset,
+                key(),
+                format!("there is no channel \"{}\"", name.value),
+                format!("add a [[channel]] with `name = \"{}\"`", name.value),
+            );
+        }
+        if let Some(line) = seen.insert(&name.value, reader.line(name.offset)) {
+            reader.fail(
+                name.offset,
+                key(),
+                format!("\"{}\" is already named in line {line}", name.value),
+                "name each channel once",
+            );
+        }
+    }
+}
