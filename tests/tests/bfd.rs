@@ -435,8 +435,8 @@ fn without_xdp_sockets_take_the_packets() {
         let mut frr = Speaker::start(&other, Program::Frr, &config)?;
         let lines = channel(&had, other.address(), "interval = \"20ms\"\n");
         let router = had.router().sibling("own", 77, VIP_2).had_lines(&lines);
-        let text = ha_tests::virtual_router::had_config("n1", had.dir(), &[router])
-            .replace("mode = \"native\"", "mode = \"off\"");
+        let mode = "mode = \"off\"";
+        let text = ha_tests::virtual_router::had_config("n1", had.dir(), mode, &[router]);
         had.write_config(Kind::Had, &text)?;
         had.restart(Kind::Had)?;
         wait_up(&had, 20_000, 60_000)?;
