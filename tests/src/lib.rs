@@ -8,6 +8,7 @@ pub mod capture;
 pub mod clock;
 pub mod daemon;
 pub mod frame;
+pub mod hog;
 pub mod lab;
 pub mod netns;
 pub mod node;

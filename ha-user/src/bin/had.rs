@@ -45,6 +45,15 @@ fn check(arguments: &cli::Had) -> anyhow::Result<()> {
             instance.interface
         )?;
     }
+    for advice in [
+        daemon::machine::offline(&config),
+        daemon::machine::throttled(&config),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        writeln!(io::stderr().lock(), "warning: {advice}")?;
+    }
     let counted = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),

@@ -78,6 +78,8 @@ pub struct Dataplane {
     pub mode: Mode,
     /// SCHED_FIFO priority of the engine thread; 0 = ordinary scheduling.
     pub realtime_priority: u32,
+    /// CPUs on which the engine thread may run; none = on any.
+    pub cpu_affinity: Vec<u32>,
     /// Where programs, links and maps are pinned, if that is on a bpffs.
     pub pin_dir: PathBuf,
 }
@@ -267,6 +269,12 @@ pub fn load(
         file: file.to_owned(),
         diagnostics,
     })
+}
+
+/// A configuration for the tests of other modules.
+#[cfg(test)]
+pub(crate) fn for_tests(text: &str) -> Config {
+    parse_and_check(text, &|_| None, &|_, _| false).expect("a valid configuration")
 }
 
 fn parse_and_check(

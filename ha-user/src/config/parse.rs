@@ -12,6 +12,7 @@ use super::{
     channel::{self, DraftChannel},
     reader::{At, Later, Reader, Section, is_host},
 };
+use crate::sys::realtime::MAX_CPU;
 
 /// The file, with values that are still to be checked against each other.
 pub(super) struct Draft {
@@ -127,7 +128,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
     let dataplane = dataplane(root.section(
         "dataplane",
         "[dataplane]".to_owned(),
-        &["mode", "realtime_priority", "pin_dir"],
+        &["mode", "realtime_priority", "cpu_affinity", "pin_dir"],
         &[],
     ));
     let control = root
@@ -230,6 +231,7 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
     let mut dataplane = Dataplane {
         mode: Mode::Auto,
         realtime_priority: 50,
+        cpu_affinity: Vec::new(),
         pin_dir: PathBuf::from("/sys/fs/bpf/had"),
     };
     let Some(section) = section else {
@@ -249,6 +251,9 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
     }
     if let Some(priority) = section.integer("realtime_priority", 0, 99) {
         dataplane.realtime_priority = priority.value;
+    }
+    if let Some(cpus) = section.integers("cpu_affinity", 0, MAX_CPU) {
+        dataplane.cpu_affinity = cpus;
     }
     if let Some(pin_dir) = path(&section, "pin_dir") {
         dataplane.pin_dir = pin_dir;

@@ -204,7 +204,29 @@ impl<'a> Section<'a> {
 
     /// An integer from `low` to `high`.
     pub(super) fn integer(&self, key: &str, low: u32, high: u32) -> Option<At<u32>> {
+        self.integer_of(key, self.value(key)?, low, high)
+    }
+
+    /// A list of integers from `low` to `high`; other items are reported and left out.
+    pub(super) fn integers(&self, key: &str, low: u32, high: u32) -> Option<Vec<u32>> {
         let value = self.value(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list in brackets, as [2, 3]");
+            return None;
+        };
+        let integers = items
+            .iter()
+            .filter_map(|item| self.integer_of(key, item, low, high));
+        Some(integers.map(|integer| integer.value).collect())
+    }
+
+    fn integer_of(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        low: u32,
+        high: u32,
+    ) -> Option<At<u32>> {
         let DeValue::Integer(number) = value.get_ref() else {
             self.wrong_type(key, value, &format!("a number from {low} to {high}"));
             return None;

@@ -55,6 +55,7 @@ fn defaults_are_filled_in() {
     let config = parse(GOOD);
     assert_eq!(config.dataplane.mode, Mode::Auto);
     assert_eq!(config.dataplane.realtime_priority, 50);
+    assert!(config.dataplane.cpu_affinity.is_empty());
     assert_eq!(config.dataplane.pin_dir, Path::new("/sys/fs/bpf/had"));
     assert_eq!(config.control, Path::new("/run/had/control.sock"));
     assert!(!config.node.name.is_empty());
@@ -109,6 +110,7 @@ fn the_packaged_file_shows_every_key_truly() {
         "start_delay",
         "mode",
         "realtime_priority",
+        "cpu_affinity",
         "pin_dir",
         "control",
         "listen",
@@ -260,6 +262,13 @@ extra_vips = ["2001:db8::1", "2001:db8::1/129", "2001:db8::/64", "::1/128", "::f
 announce = { count = 0, refresh = "1ms" }
 "#
     ));
+}
+
+#[test]
+fn cpu_affinity() {
+    let with = |value: &str| format!("[dataplane]\ncpu_affinity = {value}\n{GOOD}");
+    assert_eq!(parse(&with("[2, 3]")).dataplane.cpu_affinity, [2, 3]);
+    insta::assert_snapshot!([errors(&with("[0, 1024, \"2\"]")), errors(&with("3"))].join("\n"));
 }
 
 #[test]

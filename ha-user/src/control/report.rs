@@ -79,6 +79,8 @@ pub struct EngineReport {
     pub adverts: u64,
     /// Its SCHED_FIFO priority; 0 = ordinary scheduling.
     pub realtime_priority: u32,
+    /// The CPUs that it runs on; none = any.
+    pub cpu_affinity: Vec<u32>,
     /// Whether the daemon's memory is locked.
     pub memory_locked: bool,
     /// Its process' thread, as in `/proc/PID/task`.

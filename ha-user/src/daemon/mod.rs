@@ -4,6 +4,7 @@
 //! the control socket, signals, logging, systemd. The main task is the only one that receives the engine's
 //! messages and that reloads; cancelling it is never done: it ends when the engine thread has ended.
 
+pub mod machine;
 mod reload;
 mod start;
 
@@ -183,6 +184,7 @@ impl Daemon {
             dataplane,
             messages: sender,
             realtime_priority: config.dataplane.realtime_priority,
+            cpu_affinity: config.dataplane.cpu_affinity.clone(),
             memory_locked,
             fragile_pins: gate_dir.is_some() && pins.as_ref().is_some_and(|pins| pins.fragile),
             left,

@@ -6,7 +6,7 @@ use ha_common::{abi::MAX_INSTANCES, gate::Epoch};
 use ha_core::InstanceId;
 use tracing::{error, info, warn};
 
-use super::{DaemonError, check_beside, taken};
+use super::{DaemonError, check_beside, machine, taken};
 use crate::{
     config::{self, Config, Mode},
     dataplane::{self, Dataplane},
@@ -53,6 +53,13 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     // An interface or its address may come later than the daemon: that is only a warning.
     if let Err(error) = check_beside(file, &earlier) {
         warn!("with the addresses that this node has at present:\n{error}");
+    }
+
+    if let Some(advice) = machine::offline(&config) {
+        warn!("{advice}");
+    }
+    if let Some(advice) = machine::throttled(&config) {
+        info!("{advice}");
     }
 
     let memory_locked = match realtime::lock_memory() {

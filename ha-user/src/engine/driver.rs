@@ -67,6 +67,8 @@ pub struct Parts {
     pub messages: mpsc::Sender<Message>,
     /// SCHED_FIFO priority; 0 = ordinary scheduling.
     pub realtime_priority: u32,
+    /// CPUs to run on; none = any.
+    pub cpu_affinity: Vec<u32>,
     /// Whether the process' memory was locked.
     pub memory_locked: bool,
     /// Where the dataplane is pinned.
@@ -99,6 +101,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 dataplane,
                 messages,
                 realtime_priority,
+                cpu_affinity,
                 memory_locked,
                 pin_dir,
                 fragile_pins,
@@ -107,6 +110,19 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 ended,
             } = parts;
             let mut out = Outbox::new(messages);
+            let cpu_affinity = match realtime::pin(&cpu_affinity) {
+                _ if cpu_affinity.is_empty() => cpu_affinity,
+                Ok(()) => cpu_affinity,
+                Err(error) => {
+                    out.log(
+                        Level::Warn,
+                        format!(
+                            "the engine thread runs on any CPU: dataplane.cpu_affinity names none that it may use: {error}"
+                        ),
+                    );
+                    Vec::new()
+                }
+            };
             let realtime_priority = match realtime::schedule_fifo(realtime_priority) {
                 _ if realtime_priority == 0 => 0,
                 Ok(()) => realtime_priority,
@@ -132,6 +148,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                     timeouts: 0,
                     adverts: 0,
                     realtime_priority,
+                    cpu_affinity,
                     memory_locked,
                     thread: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
                     lost_messages: 0,

@@ -359,6 +359,7 @@ mod tests {
                 timeouts: 3,
                 adverts: 2,
                 realtime_priority: 0,
+                cpu_affinity: Vec::new(),
                 memory_locked: true,
                 thread: 43,
                 lost_messages: 0,

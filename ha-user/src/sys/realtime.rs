@@ -5,7 +5,26 @@ use std::io;
 use rustix::{
     mm::{MlockAllFlags, mlockall},
     process::{Resource, geteuid, getrlimit},
+    thread::{CpuSet, sched_setaffinity},
 };
+
+/// The greatest number of a CPU that [`pin`] takes.
+pub const MAX_CPU: u32 = 1_023;
+
+const _: () = assert!(MAX_CPU as usize == CpuSet::MAX_CPU - 1);
+
+/// Lets the calling thread run on these CPUs only.
+///
+/// # Errors
+/// EINVAL if it may use none of them.
+pub fn pin(cpus: &[u32]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(usize::try_from(*cpu).map_err(io::Error::other)?);
+    }
+    sched_setaffinity(None, &set)?;
+    Ok(())
+}
 
 /// Runs the calling thread under SCHED_FIFO. Children do not inherit it.
 ///
