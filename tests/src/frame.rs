@@ -1,6 +1,9 @@
 //! Frames as the lab's observers see them, and the few that it sends itself.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,19 +49,26 @@ pub enum Payload {
         /// Who is answered.
         target: Ipv4Addr,
     },
+    /// "`target` is here", of IPv6 (RFC 4861).
+    NeighborAdvertisement {
+        /// Who is here.
+        target: Ipv6Addr,
+        /// Whether somebody asked.
+        solicited: bool,
+    },
     /// An answer to one of the lab's own echo requests.
     EchoReply {
         /// Who answers.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Number of the probe.
         probe: u64,
     },
     /// A VRRP advertisement.
     Advert {
         /// Who sent it.
-        source: Ipv4Addr,
-        /// To a peer, or to 224.0.0.18.
-        destination: Ipv4Addr,
+        source: IpAddr,
+        /// To a peer, or to 224.0.0.18 or ff02::12.
+        destination: IpAddr,
         /// Version of the protocol.
         version: u8,
         /// Virtual Router Identifier.
@@ -66,13 +76,13 @@ pub enum Payload {
         /// 0: the sender lets go.
         priority: u8,
     },
-    /// Any other IPv4 packet.
+    /// Any other IP packet.
     Ip {
         /// Source address.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Destination address.
-        destination: Ipv4Addr,
-        /// As in the IPv4 header.
+        destination: IpAddr,
+        /// As in the IP header.
         protocol: u8,
     },
 }
@@ -80,14 +90,17 @@ pub enum Payload {
 const ETHERNET: usize = 14;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const IPV6_HEADER: usize = 40;
 const PROTOCOL_ICMP: u8 = 1;
+const PROTOCOL_ICMPV6: u8 = 58;
 const PROTOCOL_VRRP: u8 = 112;
 
 /// Identifies the lab's echo requests.
 pub const ECHO_IDENTIFIER: u16 = 0x1ab0;
 
 impl Frame {
-    /// `None` for frames that are neither ARP nor IPv4, or that are cut short.
+    /// `None` for frames that are neither ARP nor IP, or that are cut short.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let destination = Mac(array(bytes, 0)?);
@@ -96,6 +109,7 @@ impl Frame {
         let payload = match array(bytes, 12)? {
             ETHERTYPE_ARP => parse_arp(body)?,
             ETHERTYPE_IPV4 => parse_ipv4(body)?,
+            ETHERTYPE_IPV6 => parse_ipv6(body)?,
             _ => return None,
         };
         Some(Self {
@@ -107,8 +121,10 @@ impl Frame {
 
     /// Whether whoever sent it speaks for `vip`.
     #[must_use]
-    pub fn speaks_for(&self, vip: Ipv4Addr) -> bool {
+    pub fn speaks_for(&self, vip: impl Into<IpAddr>) -> bool {
+        let vip = vip.into();
         match self.payload {
+            Payload::NeighborAdvertisement { target, .. } => target == vip,
             Payload::ArpRequest { sender, .. } | Payload::ArpReply { sender, .. } => sender == vip,
             Payload::EchoReply { source, .. }
             | Payload::Advert { source, .. }
@@ -116,10 +132,12 @@ impl Frame {
         }
     }
 
-    /// Whether it is a gratuitous ARP for `vip`.
+    /// Whether it is a gratuitous ARP, or an unsolicited neighbour advertisement, for `vip`.
     #[must_use]
-    pub fn announces(&self, vip: Ipv4Addr) -> bool {
+    pub fn announces(&self, vip: impl Into<IpAddr>) -> bool {
+        let vip = vip.into();
         match self.payload {
+            Payload::NeighborAdvertisement { target, solicited } => target == vip && !solicited,
             Payload::ArpRequest { sender, target } | Payload::ArpReply { sender, target } => {
                 sender == vip && target == vip
             }
@@ -150,16 +168,38 @@ fn parse_arp(body: &[u8]) -> Option<Payload> {
 fn parse_ipv4(body: &[u8]) -> Option<Payload> {
     let header_length = usize::from(body.first()? & 0x0f) * 4;
     let protocol = *body.get(9)?;
-    let source = address(body, 12)?;
-    let destination = address(body, 16)?;
-    let inner = body.get(header_length..)?;
+    let source = address(body, 12)?.into();
+    let destination = address(body, 16)?.into();
+    parse_ip((source, destination), protocol, body.get(header_length..)?)
+}
+
+fn parse_ipv6(body: &[u8]) -> Option<Payload> {
+    let source = Ipv6Addr::from(array::<16>(body, 8)?).into();
+    let destination = Ipv6Addr::from(array::<16>(body, 24)?).into();
+    parse_ip(
+        (source, destination),
+        *body.get(6)?,
+        body.get(IPV6_HEADER..)?,
+    )
+}
+
+fn parse_ip(
+    (source, destination): (IpAddr, IpAddr),
+    protocol: u8,
+    inner: &[u8],
+) -> Option<Payload> {
     let other = Payload::Ip {
         source,
         destination,
         protocol,
     };
     match protocol {
-        PROTOCOL_ICMP => Some(parse_echo_reply(source, inner).unwrap_or(other)),
+        PROTOCOL_ICMP => Some(parse_echo_reply(source, 0, inner).unwrap_or(other)),
+        PROTOCOL_ICMPV6 => Some(
+            parse_neighbor_advertisement(inner)
+                .or_else(|| parse_echo_reply(source, 129, inner))
+                .unwrap_or(other),
+        ),
         PROTOCOL_VRRP => {
             let [version_and_type, vrid, priority] = array(inner, 0)?;
             Some(Payload::Advert {
@@ -174,8 +214,15 @@ fn parse_ipv4(body: &[u8]) -> Option<Payload> {
     }
 }
 
-fn parse_echo_reply(source: Ipv4Addr, icmp: &[u8]) -> Option<Payload> {
-    let ours = *icmp.first()? == 0 && array(icmp, 4)? == ECHO_IDENTIFIER.to_be_bytes();
+fn parse_neighbor_advertisement(icmp: &[u8]) -> Option<Payload> {
+    (*icmp.first()? == 136).then_some(Payload::NeighborAdvertisement {
+        target: array::<16>(icmp, 8)?.into(),
+        solicited: icmp.get(4)? & 0x40 != 0,
+    })
+}
+
+fn parse_echo_reply(source: IpAddr, kind: u8, icmp: &[u8]) -> Option<Payload> {
+    let ours = *icmp.first()? == kind && array(icmp, 4)? == ECHO_IDENTIFIER.to_be_bytes();
     let probe = u64::from_be_bytes(array(icmp, 8)?);
     ours.then_some(Payload::EchoReply { source, probe })
 }
@@ -190,6 +237,42 @@ pub fn echo_request(probe: u64) -> [u8; 16] {
     let sum = checksum(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     message
+}
+
+/// An ICMPv6 echo request (RFC 4443) that carries the number of the probe. The kernel puts the checksum in.
+#[must_use]
+pub fn echo_request_v6(probe: u64) -> [u8; 16] {
+    let mut message = echo_request(probe);
+    message[0] = 128;
+    message
+}
+
+/// A whole frame that asks for `target` in its solicited-node group (RFC 4861 section 4.3).
+#[must_use]
+pub fn solicitation_frame(from: (Mac, Ipv6Addr), target: Ipv6Addr) -> [u8; ETHERNET + 72] {
+    let mut frame = [0; ETHERNET + 72];
+    let asked = target.octets();
+    let [x, y, z] = [asked[13], asked[14], asked[15]];
+    frame[..6].copy_from_slice(&[0x33, 0x33, 0xff, x, y, z]);
+    frame[6..12].copy_from_slice(&from.0.0);
+    frame[12..14].copy_from_slice(&ETHERTYPE_IPV6);
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
+    let (header, message) = frame[ETHERNET..].split_at_mut(IPV6_HEADER);
+    header[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 32, PROTOCOL_ICMPV6, 255]);
+    header[8..24].copy_from_slice(&from.1.octets());
+    header[24..].copy_from_slice(&group);
+    message[0] = 135;
+    message[8..24].copy_from_slice(&asked);
+    message[24..26].copy_from_slice(&[1, 1]);
+    message[26..].copy_from_slice(&from.0.0);
+    let pseudo = [
+        &header[8..],
+        &[0, 0, 0, 32, 0, 0, 0, PROTOCOL_ICMPV6],
+        message,
+    ]
+    .concat();
+    message[2..4].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+    frame
 }
 
 /// A whole frame with an echo request, for stations that the kernel's neighbour table does not name.
@@ -272,11 +355,34 @@ mod tests {
         assert_eq!(
             Frame::parse(&echo).unwrap().payload,
             Payload::Ip {
-                source: ME.1,
-                destination: VIP,
+                source: ME.1.into(),
+                destination: VIP.into(),
                 protocol: PROTOCOL_ICMP
             }
         );
+    }
+
+    #[test]
+    fn neighbour_discovery_is_told_apart() {
+        let vip: Ipv6Addr = "2001:db8:77::100".parse().unwrap();
+        let me: Ipv6Addr = "2001:db8:77::1".parse().unwrap();
+        let asked = solicitation_frame((ME.0, me), vip);
+        assert_eq!(
+            Frame::parse(&asked).unwrap().payload,
+            Payload::Ip {
+                source: me.into(),
+                destination: "ff02::1:ff00:100".parse().unwrap(),
+                protocol: PROTOCOL_ICMPV6
+            }
+        );
+        for (flags, solicited) in [(0x20, false), (0x60, true)] {
+            let mut told = asked;
+            told[ETHERNET + IPV6_HEADER] = 136;
+            told[ETHERNET + IPV6_HEADER + 4] = flags;
+            let told = Frame::parse(&told).unwrap();
+            assert!(told.speaks_for(vip) && !told.speaks_for(VIP));
+            assert_eq!(told.announces(vip), !solicited);
+        }
     }
 
     #[test]

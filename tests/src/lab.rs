@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -18,13 +18,19 @@ use aya::{
 };
 use ha_user::dataplane::PASS_OBJECT;
 
-use crate::{Mac, NetNs, Node, node, stale, sys};
+use crate::{Mac, NetNs, Node, eventually, node, node::PATIENCE, stale, sys};
 
 /// The address that the nodes contend for.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 
 /// A second one.
 pub const VIP_2: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+
+/// An address of IPv6 that the nodes contend for.
+pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x100);
+
+/// The link-local address of a virtual router over IPv6.
+pub const VIP_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x33);
 
 const BRIDGE: &str = "br0";
 const FIRST_NODE: u8 = 1;
@@ -75,6 +81,57 @@ pub struct Client {
     ns: NetNs,
     cable: Cable,
     _switch: Arc<Switch>,
+}
+
+impl Cable {
+    /// The address of IPv6 that belongs to the one of IPv4.
+    pub(crate) fn address_v6(&self) -> Ipv6Addr {
+        let [.., number] = self.address.octets();
+        Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, number.into())
+    }
+
+    /// The link-local address that the kernel makes of the Ethernet address (RFC 4291 appendix A).
+    pub(crate) fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.mac.0;
+        Ipv6Addr::from([
+            0xfe,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            a ^ 2,
+            b,
+            c,
+            0xff,
+            0xfe,
+            d,
+            e,
+            f,
+        ])
+    }
+
+    /// Gives the interface both, at once: duplicate address detection would take a second or two.
+    pub(crate) fn enable_v6(&self, ns: &NetNs) -> Result<()> {
+        for (setting, value) in [
+            ("eth0/accept_dad", "0"),
+            ("eth0/router_solicitations", "0"),
+            ("eth0/addr_gen_mode", "0"),
+            ("all/disable_ipv6", "0"),
+            ("eth0/disable_ipv6", "0"),
+        ] {
+            ns.sysctl(&format!("net/ipv6/conf/{setting}"), value)?;
+        }
+        let address = format!("{}/64", self.address_v6());
+        ns.ip(&["addr", "add", &address, "dev", "eth0", "nodad"])?;
+        let link_local = self.link_local().to_string();
+        eventually(PATIENCE, "the link-local address is there", || {
+            let addresses = ns.ip(&["-6", "addr", "show", "dev", "eth0", "-tentative"])?;
+            Ok(addresses.contains(&link_local))
+        })
+    }
 }
 
 impl Lab {
@@ -294,6 +351,17 @@ impl Client {
         self.cable.address
     }
 
+    /// Its address of IPv6, after [`Self::enable_v6`].
+    #[must_use]
+    pub fn address_v6(&self) -> Ipv6Addr {
+        self.cable.address_v6()
+    }
+
+    /// Lets it take part in IPv6.
+    pub fn enable_v6(&self) -> Result<()> {
+        self.cable.enable_v6(&self.ns)
+    }
+
     /// Its Ethernet address.
     #[must_use]
     pub fn mac(&self) -> Mac {
@@ -301,10 +369,10 @@ impl Client {
     }
 
     /// Which station its kernel believes to be at `address`.
-    pub fn neighbour(&self, address: Ipv4Addr) -> Result<Option<String>> {
+    pub fn neighbour(&self, address: impl Into<IpAddr>) -> Result<Option<String>> {
         let text = self
             .ns
-            .ip(&["-j", "neigh", "show", "to", &address.to_string()])?;
+            .ip(&["-j", "neigh", "show", "to", &address.into().to_string()])?;
         let entries: serde_json::Value = serde_json::from_str(&text)?;
         Ok(entries[0]["lladdr"].as_str().map(str::to_owned))
     }

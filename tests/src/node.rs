@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -105,6 +105,23 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.cable.address
+    }
+
+    /// The address of IPv6 of its eth0, after [`Self::enable_v6`].
+    #[must_use]
+    pub fn address_v6(&self) -> Ipv6Addr {
+        self.cable.address_v6()
+    }
+
+    /// The link-local address of its eth0, likewise.
+    #[must_use]
+    pub fn link_local(&self) -> Ipv6Addr {
+        self.cable.link_local()
+    }
+
+    /// Lets it take part in IPv6.
+    pub fn enable_v6(&self) -> Result<()> {
+        self.cable.enable_v6(&self.ns)
     }
 
     /// The Ethernet address of its eth0.
@@ -238,10 +255,8 @@ impl Node {
     }
 
     /// The VIPs and other addresses that an interface has.
-    pub fn addresses(&self, interface: &str) -> Result<Vec<Ipv4Addr>> {
-        let text = self
-            .ns
-            .ip(&["-j", "-4", "addr", "show", "dev", interface])?;
+    pub fn addresses(&self, interface: &str) -> Result<Vec<IpAddr>> {
+        let text = self.ns.ip(&["-j", "addr", "show", "dev", interface])?;
         let links: Value = serde_json::from_str(&text)?;
         let infos = links
             .as_array()
@@ -255,12 +270,12 @@ impl Node {
     }
 
     /// Whether eth0 has the address.
-    pub fn has(&self, vip: Ipv4Addr) -> Result<bool> {
-        Ok(self.addresses("eth0")?.contains(&vip))
+    pub fn has(&self, vip: impl Into<IpAddr>) -> Result<bool> {
+        Ok(self.addresses("eth0")?.contains(&vip.into()))
     }
 
     /// Watches what leaves eth0.
-    pub fn sniff(&self, vip: Ipv4Addr) -> Result<Sniffer> {
+    pub fn sniff(&self, vip: impl Into<IpAddr>) -> Result<Sniffer> {
         Sniffer::start(&self.switch.ns, &self.cable.port, vip)
     }
 
@@ -320,7 +335,8 @@ impl Node {
     }
 
     /// Waits until `had` has heard another router advertise, and so knows who is Active.
-    pub fn wait_for_active_peer(&self, name: &str, peer: Ipv4Addr) -> Result<()> {
+    pub fn wait_for_active_peer(&self, name: &str, peer: impl Into<IpAddr>) -> Result<()> {
+        let peer = peer.into();
         let what = format!("{}: {name} hears {peer}", self.name);
         eventually(PATIENCE, &what, || {
             Ok(self.instance(name)?["active_peer"] == peer.to_string().as_str())
@@ -328,14 +344,15 @@ impl Node {
     }
 
     /// Waits until eth0 has the VIP, or no longer.
-    pub fn wait_for_vip(&self, vip: Ipv4Addr, present: bool) -> Result<()> {
+    pub fn wait_for_vip(&self, vip: impl Into<IpAddr>, present: bool) -> Result<()> {
+        let vip = vip.into();
         let not = if present { "" } else { "not " };
         let what = format!("{} has {not}the address {vip}", self.name);
         eventually(PATIENCE, &what, || Ok(self.has(vip)? == present))
     }
 
     /// Whether the daemon holds the VIP: `had` says so, keepalived has put the address in place.
-    pub fn is_active(&mut self, router: &str, vip: Ipv4Addr) -> Result<bool> {
+    pub fn is_active(&mut self, router: &str, vip: impl Into<IpAddr>) -> Result<bool> {
         match self.daemon()?.kind() {
             Kind::Had => Ok(self.state(router)? == "active"),
             Kind::Keepalived => self.has(vip),

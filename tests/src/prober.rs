@@ -1,7 +1,7 @@
 //! A client that asks the VIP for an answer all the time, and knows who answered when.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -24,9 +24,10 @@ const PRIORITY: i32 = 10;
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probes {
-    /// ICMP echo requests through the kernel, so that its neighbour table matters.
+    /// Echo requests (ICMP or ICMPv6) through the kernel, so that its neighbour table matters.
     Echo,
-    /// Echo requests, and between them broadcast ARP requests for the VIP.
+    /// Echo requests, and between them questions for the VIP: broadcast ARP requests, or neighbour
+    /// solicitations.
     EchoAndArp,
 }
 
@@ -35,7 +36,7 @@ pub struct Prober {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
     capture: Capture,
-    vip: Ipv4Addr,
+    vip: IpAddr,
 }
 
 #[derive(Default)]
@@ -75,14 +76,27 @@ impl Gap {
 
 impl Prober {
     /// Starts to probe `vip` from `client`.
-    pub fn start(client: &Client, vip: Ipv4Addr, probes: Probes) -> Result<Self> {
+    pub fn start(client: &Client, vip: impl Into<IpAddr>, probes: Probes) -> Result<Self> {
+        let vip = vip.into();
         let keep = move |frame: &Frame| frame.speaks_for(vip);
         let capture = Capture::start(client.ns(), "eth0", keep)?;
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
-        let from = (client.mac(), client.address());
-        let (echo, arp) = client.ns().enter(|| -> Result<_> {
-            let echo = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+        let mac = client.mac();
+        let (domain, protocol, question): (_, _, Vec<u8>) = match vip {
+            IpAddr::V4(vip) => (
+                Domain::IPV4,
+                Protocol::ICMPV4,
+                frame::arp_request_frame((mac, client.address()), vip).into(),
+            ),
+            IpAddr::V6(vip) => (
+                Domain::IPV6,
+                Protocol::ICMPV6,
+                frame::solicitation_frame((mac, client.address_v6()), vip).into(),
+            ),
+        };
+        let (echo, questions) = client.ns().enter(|| -> Result<_> {
+            let echo = Socket::new(domain, Type::RAW, Some(protocol))?;
             // The answers are taken from the capture, which has stamps and Ethernet addresses.
             echo.set_recv_buffer_size(0)?;
             Ok((echo, sys::packet_socket("eth0")?))
@@ -91,7 +105,6 @@ impl Prober {
         let thread = std::thread::spawn(move || -> Result<()> {
             // Without the right to real time the probes come later on a busy machine, no more.
             let _ = sys::run_in_real_time(PRIORITY);
-            let question = frame::arp_request_frame(from, vip);
             let mut due = clock::now();
             while !for_thread.stop.load(Ordering::Relaxed) {
                 due = due.after(PERIOD);
@@ -109,9 +122,13 @@ impl Prober {
                     u64::try_from(sent.len() - 1)?
                 };
                 // A VIP that nobody answers for yet makes the kernel refuse: the next probe tries again.
-                let _ = echo.send_to(&frame::echo_request(probe), &to);
+                let request = match domain {
+                    Domain::IPV6 => frame::echo_request_v6(probe),
+                    _ => frame::echo_request(probe),
+                };
+                let _ = echo.send_to(&request, &to);
                 if probes == Probes::EchoAndArp {
-                    let _ = arp.send(&question);
+                    let _ = questions.send(&question);
                 }
             }
             Ok(())
@@ -158,7 +175,7 @@ impl Prober {
         lock(&self.shared.sent).get(index).copied()
     }
 
-    /// Who answered ARP requests for the VIP from `from` to `to`, each answer once.
+    /// Who answered questions for the VIP from `from` to `to`, each answer once.
     #[must_use]
     pub fn arp_answers(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Mac)> {
         self.capture
@@ -170,6 +187,9 @@ impl Prober {
                 {
                     Some((at, frame.source))
                 }
+                Payload::NeighborAdvertisement {
+                    solicited: true, ..
+                } => Some((at, frame.source)),
                 _ => None,
             })
             .collect()

@@ -1,6 +1,6 @@
 //! What leaves a node, seen at the switch's end of its cable.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use ha_common::MonoNs;
@@ -10,12 +10,13 @@ use crate::{Frame, NetNs, Payload, capture::Capture};
 /// Watches one port of the switch.
 pub struct Sniffer {
     capture: Capture,
-    vip: Ipv4Addr,
+    vip: IpAddr,
 }
 
 impl Sniffer {
     /// Starts to watch `port`; keeps adverts, and frames that speak for `vip`.
-    pub fn start(switch: &NetNs, port: &str, vip: Ipv4Addr) -> Result<Self> {
+    pub fn start(switch: &NetNs, port: &str, vip: impl Into<IpAddr>) -> Result<Self> {
+        let vip = vip.into();
         let keep = move |frame: &Frame| {
             frame.speaks_for(vip) || matches!(frame.payload, Payload::Advert { .. })
         };
@@ -77,7 +78,7 @@ impl Sniffer {
         frames
     }
 
-    /// When the node first announced the VIP by gratuitous ARP after `from`.
+    /// When the node first announced the VIP after `from`.
     #[must_use]
     pub fn first_announcement(&self, from: MonoNs) -> Option<MonoNs> {
         self.capture
@@ -87,7 +88,7 @@ impl Sniffer {
             .map(|(at, _)| at)
     }
 
-    /// Gratuitous ARPs for the VIP from `from` to `to`.
+    /// Announcements of the VIP from `from` to `to`.
     #[must_use]
     pub fn announcements(&self, from: MonoNs, to: MonoNs) -> usize {
         self.capture

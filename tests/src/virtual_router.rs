@@ -1,6 +1,10 @@
 //! One virtual router, written as a configuration for `had` and for keepalived.
 
-use std::{fmt::Write as _, net::Ipv4Addr, path::Path};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 /// What an instance is told, whichever daemon runs it.
 #[derive(Clone, Debug)]
@@ -20,13 +24,15 @@ pub struct VirtualRouter {
     /// Between two adverts, in milliseconds; a multiple of 10, in version 2 of 1000.
     pub interval_ms: u32,
     /// Source of the adverts.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Unicast peers; none = multicast.
-    pub peers: Vec<Ipv4Addr>,
+    pub peers: Vec<IpAddr>,
     /// `had`'s `checksum` key; keepalived 2.2.7 always sends version 3 with a pseudo-header.
     pub checksum: Option<&'static str>,
     /// The addresses, each in a /24.
     pub vips: Vec<Ipv4Addr>,
+    /// Addresses of IPv6, each in a /64.
+    pub vips_v6: Vec<Ipv6Addr>,
     /// Instances of one group move together.
     pub group: Option<String>,
     /// Further lines for `had`.
@@ -48,10 +54,11 @@ impl VirtualRouter {
             priority: 100,
             preempt: false,
             interval_ms: 100,
-            source,
+            source: source.into(),
             peers: Vec::new(),
             checksum: None,
             vips: vec![crate::lab::VIP],
+            vips_v6: Vec::new(),
             group: None,
             had_lines: String::new(),
             keepalived_lines: String::new(),
@@ -81,8 +88,24 @@ impl VirtualRouter {
 
     /// Sets the unicast peers.
     #[must_use]
-    pub fn peers(mut self, peers: &[Ipv4Addr]) -> Self {
-        self.peers = peers.to_vec();
+    pub fn peers<A: Copy + Into<IpAddr>>(mut self, peers: &[A]) -> Self {
+        self.peers = peers.iter().map(|peer| (*peer).into()).collect();
+        self
+    }
+
+    /// Adds addresses of IPv6.
+    #[must_use]
+    pub fn vips_v6(mut self, vips: &[Ipv6Addr]) -> Self {
+        self.vips_v6.extend(vips);
+        self
+    }
+
+    /// Makes it one of IPv6 alone, by multicast from the node's link-local address.
+    #[must_use]
+    pub fn only_v6(mut self, link_local: Ipv6Addr) -> Self {
+        self.source = link_local.into();
+        self.peers.clear();
+        self.vips.clear();
         self
     }
 
@@ -132,6 +155,7 @@ pub fn had_config(node: &str, dir: &Path, dataplane: &str, routers: &[VirtualRou
             .vips
             .iter()
             .map(|vip| format!("\"{vip}/24\""))
+            .chain(router.vips_v6.iter().map(|vip| format!("\"{vip}/64\"")))
             .collect();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -214,6 +238,9 @@ pub fn keepalived_config(
         text.push_str("  virtual_ipaddress {\n");
         for vip in &router.vips {
             let _ = writeln!(text, "    {vip}/24 dev {}", router.interface);
+        }
+        for vip in &router.vips_v6 {
+            let _ = writeln!(text, "    {vip}/64 dev {}", router.interface);
         }
         text.push_str("  }\n  track_file {\n    handover\n  }\n");
         text.push_str(&router.keepalived_lines);

@@ -304,7 +304,7 @@ fn a_renamed_interface_does_not_keep_the_vip() {
         node.ns().ip(&["link", "set", "eth0", "name", "eth9"])?;
         scene.nodes[1].wait_for(WEB, "active")?;
         eventually(PATIENCE, "the VIP is taken off", || {
-            Ok(!node.addresses("eth9")?.contains(&VIP))
+            Ok(!node.addresses("eth9")?.contains(&VIP.into()))
         })?;
         eventually(PATIENCE, "the programs are taken off", || {
             let links = node.ns().ip(&["link", "show", "eth9"])?;

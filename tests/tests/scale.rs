@@ -1,6 +1,10 @@
 //! Many addresses: they all move, and nothing else suffers from it.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use ha_common::Nanos;
@@ -121,7 +125,11 @@ impl Pair {
     /// How many of them a node has.
     fn held(&self, node: usize) -> Result<usize> {
         let there = self.nodes[node].addresses("eth0")?;
-        Ok(self.vips.iter().filter(|vip| there.contains(vip)).count())
+        Ok(self
+            .vips
+            .iter()
+            .filter(|vip| there.contains(&IpAddr::from(**vip)))
+            .count())
     }
 
     fn wait_for_none(&self, node: usize) -> Result<()> {

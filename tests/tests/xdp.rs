@@ -19,6 +19,8 @@ mod fixture;
 mod fixture_net;
 #[path = "xdp/frames.rs"]
 mod frames;
+#[path = "xdp/frames_v6.rs"]
+mod frames_v6;
 #[path = "xdp/ingress/mod.rs"]
 mod ingress;
 #[path = "xdp/random.rs"]

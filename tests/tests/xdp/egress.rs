@@ -3,12 +3,13 @@
 use ha_common::{
     Address,
     abi::Reason,
-    wire::{arp, ethernet},
+    wire::{arp, ethernet, ipv6},
 };
 
 use crate::{
-    fixture::{ELSEWHERE, Fixture, Gate, OTHER, OURS, Row, V3, vip},
+    fixture::{ELSEWHERE, Fixture, Gate, OTHER, OTHER_V6, OURS, OURS_V6, Row, V3, V6, vip, vip_v6},
     frames::{self, IP, advert_with, request, udp},
+    frames_v6,
 };
 
 /// `TC_ACT_UNSPEC`: whatever else is attached decides.
@@ -122,6 +123,95 @@ fn everything_else_leaves() {
         for len in [15, 20, IP + 27] {
             let frame = frames::arp(ethernet::BROADCAST, request(vip(V3), OTHER));
             row("truncated ARP", frame[..len].to_vec());
+        }
+    }
+    check(rows);
+}
+
+#[test]
+fn packets_from_a_vip_of_ipv6() {
+    let vip = vip_v6(V6);
+    let all = ([0x33, 0x33, 0, 0, 0, 1], ipv6::ALL_NODES);
+    let claim = |source| {
+        let option = frames_v6::link_layer(2, frames::SENDER);
+        frames_v6::neighbor(
+            all.0,
+            (source, all.1),
+            (frames_v6::ADVERTISEMENT, 0x20),
+            vip,
+            &option,
+        )
+    };
+    let extended = frames_v6::packet(all.0, (vip, OTHER_V6), 0, &[58, 0, 1, 4, 0, 0, 0, 0]);
+    let mut rows = Vec::new();
+    for (name, frame, closed) in [
+        (
+            "plain",
+            frames_v6::udp(vip, OTHER_V6),
+            Reason::EgressVipClosed,
+        ),
+        (
+            "of the other family's instance",
+            frames_v6::udp(vip_v6(V3), OTHER_V6),
+            Reason::EgressVipClosed,
+        ),
+        (
+            "with an extension header",
+            extended,
+            Reason::EgressVipClosed,
+        ),
+        (
+            "solicitation",
+            frames_v6::solicitation(vip, OTHER_V6),
+            Reason::EgressVipClosed,
+        ),
+        ("advertisement", claim(vip), Reason::EgressVipClosed),
+        (
+            "advertisement from another address",
+            claim(OURS_V6),
+            Reason::EgressNdpClosed,
+        ),
+    ] {
+        rows.push(Row::new(
+            name,
+            Gate::Open,
+            frame.clone(),
+            NEXT,
+            Reason::EgressVipOpen,
+        ));
+        for gate in [Gate::Closed, Gate::Expired, Gate::Raised, Gate::HalfOpen] {
+            rows.push(Row::new(name, gate, frame.clone(), SHOT, closed));
+        }
+    }
+    check(rows);
+}
+
+#[test]
+fn everything_else_of_ipv6_leaves() {
+    let mut rows = Vec::new();
+    for (name, frame) in [
+        (
+            "from an ordinary address",
+            frames_v6::udp(OURS_V6, OTHER_V6),
+        ),
+        ("to a VIP", frames_v6::udp(OURS_V6, vip_v6(V6))),
+        (
+            "solicitation of a VIP",
+            frames_v6::solicitation(OURS_V6, vip_v6(V6)),
+        ),
+        (
+            "an owner's advert",
+            frames_v6::advert_with(V6, |spec| spec.source = vip_v6(V6)),
+        ),
+    ] {
+        for gate in [Gate::Open, Gate::Closed] {
+            rows.push(Row::new(
+                name,
+                gate,
+                frame.clone(),
+                NEXT,
+                Reason::EgressOther,
+            ));
         }
     }
     check(rows);

@@ -25,6 +25,10 @@ pub(crate) const V3: InstanceId = InstanceId(0);
 pub(crate) const V2: InstanceId = InstanceId(1);
 /// The same with VRRPv3 and unicast, VRID 53.
 pub(crate) const UNICAST: InstanceId = InstanceId(2);
+/// Multicast over IPv6, with the VRID of [`V3`], on the loopback interface.
+pub(crate) const V6: InstanceId = InstanceId(3);
+/// The same with unicast, VRID 53.
+pub(crate) const UNICAST_V6: InstanceId = InstanceId(4);
 /// Multicast, VRRPv3, VRID 54, on another interface; the last slot.
 pub(crate) const ELSEWHERE: InstanceId = InstanceId(CLOSED_SLOT - 1);
 
@@ -33,7 +37,44 @@ pub(crate) const PEER: [u8; 4] = [192, 168, 0, 3];
 pub(crate) const LOWER: [u8; 4] = [192, 168, 0, 1];
 pub(crate) const OTHER: [u8; 4] = [192, 168, 0, 77];
 
+pub(crate) const OURS_V6: Address = link_local(2);
+pub(crate) const PEER_V6: Address = link_local(3);
+pub(crate) const LOWER_V6: Address = link_local(1);
+pub(crate) const OTHER_V6: Address = global(0x77);
+
 pub(crate) const PRIORITY: u8 = 100;
+
+const fn link_local(last: u8) -> Address {
+    Address::v6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last])
+}
+
+const fn global(last: u8) -> Address {
+    Address::v6([
+        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last,
+    ])
+}
+
+/// The VIP of IPv6 of an instance; [`V3`] has one of each family.
+pub(crate) const fn vip_v6(id: InstanceId) -> Address {
+    match id {
+        V3 => global(0x51),
+        V6 => global(0x61),
+        UNICAST_V6 => global(0x63),
+        _ => global(0x54),
+    }
+}
+
+const fn is_v6(id: InstanceId) -> bool {
+    matches!(id, V6 | UNICAST_V6)
+}
+
+fn vips(id: InstanceId) -> Vec<IpAddr> {
+    match id {
+        V2 | UNICAST => vec![vip(id).into()],
+        V6 | UNICAST_V6 => vec![vip_v6(id).into()],
+        _ => vec![vip(id).into(), vip_v6(id).into()],
+    }
+}
 
 /// The VIP of an instance.
 pub(crate) const fn vip(id: InstanceId) -> [u8; 4] {
@@ -41,6 +82,8 @@ pub(crate) const fn vip(id: InstanceId) -> [u8; 4] {
         V3 => [192, 168, 0, 151],
         V2 => [192, 168, 0, 152],
         UNICAST => [192, 168, 0, 153],
+        V6 => [192, 168, 0, 161],
+        UNICAST_V6 => [192, 168, 0, 163],
         _ => [192, 168, 0, 154],
     }
 }
@@ -52,9 +95,9 @@ pub(crate) const fn mac(id: InstanceId) -> [u8; 6] {
 
 pub(crate) const fn vrid(id: InstanceId) -> u8 {
     match id {
-        V3 => 51,
+        V3 | V6 => 51,
         V2 => 52,
-        UNICAST => 53,
+        UNICAST | UNICAST_V6 => 53,
         _ => 54,
     }
 }
@@ -66,11 +109,15 @@ pub(crate) fn config(id: InstanceId) -> InstanceConfig {
         vrid: vrid(id),
         version: if id == V2 { 2 } else { 3 },
         priority: PRIORITY,
-        unicast: u8::from(id == UNICAST),
+        unicast: u8::from(matches!(id, UNICAST | UNICAST_V6)),
         mac: mac(id),
-        source: Address::v4(OURS),
+        source: if is_v6(id) {
+            OURS_V6
+        } else {
+            Address::v4(OURS)
+        },
         interval_centis: if id == V2 { 100 } else { 1 },
-        family: 4,
+        family: if is_v6(id) { 6 } else { 4 },
         ..InstanceConfig::default()
     }
 }
@@ -222,7 +269,7 @@ impl Fixture {
     /// Every instance as if it were new, with its gate as told.
     pub(crate) fn reset(&mut self, gate: Gate) {
         self.epoch = self.epoch.raised().raised();
-        for id in [V3, V2, UNICAST, ELSEWHERE] {
+        for id in [V3, V2, UNICAST, V6, UNICAST_V6, ELSEWHERE] {
             self.dataplane.clear_instance(id).unwrap();
             let mut config = config(id);
             if config.ifindex == LOOPBACK {
@@ -233,9 +280,13 @@ impl Fixture {
                 Gate::NoLeases => config.leases = 0,
                 _ => {}
             }
-            let vip = IpAddr::from(vip(id));
+            let peer = if is_v6(id) {
+                PEER_V6.into()
+            } else {
+                PEER.into()
+            };
             self.dataplane
-                .set_instance(id, &config, &[vip], &[PEER.into()])
+                .set_instance(id, &config, &vips(id), &[peer])
                 .unwrap();
             self.dataplane.set_epoch(id, self.epoch);
             let later = now().after(Nanos::from_secs(60));

@@ -1,8 +1,11 @@
 //! The verdicts of `had_ingress` and `had_ingress_tc`: name, packet, verdict, packet out, event, counter.
 
 mod adverts;
+mod adverts_v6;
 mod arp;
+mod ndp;
 mod packets;
+mod packets_v6;
 mod rank;
 
 use crate::{
