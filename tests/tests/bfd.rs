@@ -1,6 +1,12 @@
 //! BFD sessions of `had` with other implementations, and between two `had` nodes.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_tests::{
@@ -11,17 +17,24 @@ use serde_json::Value;
 
 /// A channel of a node to an address on its LAN.
 fn channel(node: &Node, peer: Ipv4Addr, rest: &str) -> String {
+    channel_from(node.address().into(), peer.into(), rest)
+}
+
+fn channel_from(local: IpAddr, peer: IpAddr, rest: &str) -> String {
     format!(
         "channels = [\"path\"]\n\n[[channel]]\nname = \"path\"\nkind = \"bfd\"\ninterface = \"eth0\"\n\
-         local = \"{}\"\npeer = \"{peer}\"\n{rest}",
-        node.address()
+         local = \"{local}\"\npeer = \"{peer}\"\n{rest}"
     )
 }
 
 /// Starts `had` with a channel; its instance is nobody else's.
 fn start(node: &mut Node, peer: Ipv4Addr, rest: &str) -> Result<()> {
     let lines = channel(node, peer, rest);
-    let router = node.router().sibling("own", 77, VIP_2).had_lines(&lines);
+    start_with(node, &lines)
+}
+
+fn start_with(node: &mut Node, lines: &str) -> Result<()> {
+    let router = node.router().sibling("own", 77, VIP_2).had_lines(lines);
     node.start(Kind::Had, &[router])
 }
 
@@ -442,5 +455,55 @@ fn without_xdp_sockets_take_the_packets() {
         wait_up(&had, 20_000, 60_000)?;
         frr.kill()?;
         wait_for(&had, "down by silence", is_down_by_silence).map(drop)
+    });
+}
+
+/// Gives a node's eth0 an IPv6 address, at once.
+fn add_v6(node: &Node, address: &str) -> Result<IpAddr> {
+    for scope in ["all", "default", "eth0"] {
+        let ns = node.ns();
+        ns.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "0")?;
+    }
+    let net = format!("{address}/64");
+    node.ns()
+        .ip(&["addr", "add", &net, "dev", "eth0", "nodad"])?;
+    Ok(address.parse()?)
+}
+
+#[test]
+fn sessions_over_ipv6() {
+    // The peer is FRR, and for link-local addresses, which it takes only from zebra, another had.
+    between(|mut had, other| {
+        let ours = add_v6(&had, "2001:db8:77::1")?;
+        let theirs = add_v6(&other, "2001:db8:77::2")?;
+        let config = format!(
+            "bfd\n peer {ours} local-address {theirs}\n  receive-interval 20\n  transmit-interval 20\n  \
+             detect-multiplier 3\n  no shutdown\n !\n!\n"
+        );
+        let mut frr = Speaker::start(&other, Program::Frr, &config)?;
+        start_with(
+            &mut had,
+            &channel_from(ours, theirs, "interval = \"10ms\"\n"),
+        )?;
+        wait_up(&had, 20_000, 60_000)?;
+        eventually(PATIENCE, "FRR is up", || {
+            Ok(frr.frr_peer()?["status"] == "up")
+        })?;
+        ensure!(had.hactl(&["counters"])?["bfd_taken"].as_u64() > Some(1));
+        frr.kill()?;
+        wait_for(&had, "down by silence", is_down_by_silence).map(drop)
+    });
+    between(|mut one, mut two| {
+        let ours = add_v6(&one, "fe80::77:1")?;
+        let theirs = add_v6(&two, "fe80::77:2")?;
+        start_with(&mut one, &channel_from(ours, theirs, ""))?;
+        start_with(&mut two, &channel_from(theirs, ours, ""))?;
+        wait_up(&one, 3_000, 9_000)?;
+        wait_up(&two, 3_000, 9_000)?;
+        two.power_off()?;
+        for node in [&one, &two] {
+            wait_for(node, "down by silence", is_down_by_silence)?;
+        }
+        Ok(())
     });
 }

@@ -217,6 +217,8 @@ impl Control {
     /// # Errors
     ///
     /// The first check that fails.
+    // A function of its own would have types that the kernel's BTF has no words for.
+    #[inline(always)]
     pub const fn check(head: &[u8; HEADER_LEN], payload_len: usize) -> Result<Self, Reject> {
         if head[0] >> 5 != VERSION {
             return Err(Reject::Version);

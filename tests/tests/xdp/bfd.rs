@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use ha_common::{
-    Nanos,
+    Address, Nanos,
     abi::{
         EVENT_BUDGET, Reason,
         bfd::{Event, EventKind, MAX_SESSIONS, Session},
     },
     wire::{
         bfd::{Control, Diagnostic, MULTIHOP_PORT, PORT, Payload, Sha1, Sha1Section, State},
-        ethernet,
+        ethernet, ipv6,
     },
 };
 use ha_tests::{eventually, now};
@@ -24,6 +24,8 @@ use crate::{
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 
+/// Over IPv6.
+const V6: u32 = 3;
 /// A session of the loopback interface.
 const PLAIN: u32 = 0;
 /// One that is authenticated, with another peer; the last slot.
@@ -32,6 +34,8 @@ const KEYED: u32 = MAX_SESSIONS - 1;
 const MULTIHOP: u32 = 7;
 
 const KEYED_PEER: [u8; 4] = [192, 168, 0, 4];
+const OURS_V6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+const PEER_V6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3];
 
 fn session(slot: u32) -> Session {
     let multihop = slot == MULTIHOP;
@@ -41,8 +45,15 @@ fn session(slot: u32) -> Session {
         port: if multihop { MULTIHOP_PORT } else { PORT },
         min_ttl: if multihop { 200 } else { 255 },
         authenticated: u8::from(slot == KEYED),
-        local: ha_common::Address::v4(OURS),
-        peer: ha_common::Address::v4(if slot == KEYED { KEYED_PEER } else { PEER }),
+        local: match slot {
+            V6 => Address::v6(OURS_V6),
+            _ => Address::v4(OURS),
+        },
+        peer: match slot {
+            V6 => Address::v6(PEER_V6),
+            KEYED => Address::v4(KEYED_PEER),
+            _ => Address::v4(PEER),
+        },
         ..Session::default()
     }
 }
@@ -123,6 +134,31 @@ impl Datagram {
     }
 }
 
+/// The frame of a packet that [`V6`]'s peer sends.
+fn frame_v6(control: &Control, hop_limit: u8) -> Vec<u8> {
+    let payload = Payload::plain(control);
+    let udp_len = u16::try_from(8 + payload.as_slice().len()).unwrap();
+    let header = ipv6::Header {
+        flow_label: 0,
+        payload_len: udp_len,
+        next_header: 17,
+        hop_limit,
+        source: Address::v6(PEER_V6),
+        destination: Address::v6(OURS_V6),
+    };
+    let mut packet: Vec<u8> = header
+        .to_words()
+        .into_iter()
+        .flat_map(u64::to_ne_bytes)
+        .collect();
+    packet.extend(50_000_u16.to_be_bytes());
+    packet.extend(PORT.to_be_bytes());
+    packet.extend(udp_len.to_be_bytes());
+    packet.extend([0xba, 0xd0]);
+    packet.extend(payload.as_slice());
+    frames::frame([0x02, 0, 0, 0, 1, 1], ethernet::IPV6, &packet)
+}
+
 /// The frame of a packet that [`PLAIN`]'s peer sends.
 fn frame(control: &Control) -> Vec<u8> {
     datagram(control).frame()
@@ -130,7 +166,7 @@ fn frame(control: &Control) -> Vec<u8> {
 
 fn dataplane() -> Dataplane {
     let mut dataplane = Dataplane::open(&unpinned()).unwrap();
-    for slot in [PLAIN, KEYED, MULTIHOP] {
+    for slot in [PLAIN, KEYED, MULTIHOP, V6] {
         dataplane.set_session(slot, &session(slot)).unwrap();
     }
     dataplane
@@ -292,6 +328,32 @@ fn verdicts() {
             .frame(),
             DROP,
             Reason::BfdTaken,
+        ),
+        ("IPv6", frame_v6(&up(V6), 255), DROP, Reason::BfdTaken),
+        (
+            "IPv6 by sender",
+            frame_v6(
+                &Control {
+                    state: State::Down,
+                    your_discriminator: 0,
+                    ..up(V6)
+                },
+                255,
+            ),
+            DROP,
+            Reason::BfdTaken,
+        ),
+        (
+            "IPv6, hop limit 254",
+            frame_v6(&up(V6), 254),
+            DROP,
+            Reason::BfdTtl,
+        ),
+        (
+            "another family's discriminator",
+            frame_v6(&up(PLAIN), 255),
+            DROP,
+            Reason::BfdSource,
         ),
         (
             "too many hops",
