@@ -4,6 +4,7 @@
 //! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
 
 pub mod bfd;
+pub mod lease;
 
 use crate::{Address, units::MonoNs, wire::vrrp::Rules};
 
@@ -145,8 +146,13 @@ pub struct Gate {
     pub epoch: u64,
     /// The epoch that an outranking advert superseded, written by XDP only.
     pub superseded: u64,
+    /// What this node is for the instance ([`crate::lease::Standing`]): the gate is open only while it stands as
+    /// Active, which it always does without leases of peers. The daemon writes it, and XDP when it yields.
+    pub standing: u64,
+    /// With which rank this node competes for leases ([`crate::lease::Rank::to_word`]), written by the daemon only.
+    pub rank: u64,
     /// Zero.
-    pub _pad: [u64; 6],
+    pub _pad: [u64; 4],
 }
 
 /// Value of `LEASES`, one cache line, at `instance × MAX_LEASES + slot`.
@@ -278,6 +284,16 @@ pub enum EventKind {
     Advert = 1,
     /// No advert for the watched time: `stamp_ns` is the last advert's, `word` what it said.
     Silence = 2,
+    /// A peer asks for a lease as it did not before; `word` is a [`lease::AskWord`], as in the next three.
+    Asked = 16,
+    /// A peer let go of an instance, and what it was promised is void.
+    Released = 17,
+    /// This node no longer acts for an instance: a peer that goes first was granted the lease.
+    Yielded = 18,
+    /// A peer answered this node's request as a candidate.
+    Answered = 19,
+    /// Every promise for an instance has run out: nobody asks for it. `stamp_ns` is when the last one did.
+    LeaseSilence = 20,
 }
 
 impl EventKind {
@@ -287,6 +303,11 @@ impl EventKind {
         match value {
             1 => Some(Self::Advert),
             2 => Some(Self::Silence),
+            16 => Some(Self::Asked),
+            17 => Some(Self::Released),
+            18 => Some(Self::Yielded),
+            19 => Some(Self::Answered),
+            20 => Some(Self::LeaseSilence),
             _ => None,
         }
     }
@@ -461,6 +482,32 @@ reasons! {
     BfdSource = "bfd_source",
     /// XDP dropped a BFD packet that is authenticated where no key is configured, or not where one is.
     BfdAuth = "bfd_auth",
+    /// XDP passed an echo or an answer of a path that this node does not have.
+    PassEchoUnknown = "pass_echo_unknown",
+    /// XDP answered an echo.
+    EchoAnswered = "echo_answered",
+    /// XDP answered an echo of a boot that it did not know with a challenge.
+    EchoStranger = "echo_stranger",
+    /// XDP took an answer to an echo of this node.
+    EchoAnswer = "echo_answer",
+    /// XDP dropped an echo or an answer whose TTL or hop limit is not 255.
+    EchoTtl = "echo_ttl",
+    /// XDP dropped an echo or an answer of another version or length.
+    EchoFormat = "echo_format",
+    /// XDP dropped an echo or an answer with a wrong UDP checksum, or none.
+    EchoChecksum = "echo_checksum",
+    /// XDP dropped an echo or an answer with a wrong tag, or with one that should not be there.
+    EchoTag = "echo_tag",
+    /// XDP dropped a packet that this node had sent.
+    EchoOwn = "echo_own",
+    /// XDP dropped an echo that came after a later one, or again.
+    EchoOld = "echo_old",
+    /// XDP dropped an answer to another boot of this node, or to what was not sent yet.
+    EchoForeign = "echo_foreign",
+    /// The kernel's timer reported that no peer asks for an instance.
+    LeaseSilence = "lease_silence",
+    /// The kernel's timer was late itself, and listens once more before it reports.
+    OwnStall = "own_stall",
     /// An event was not reported: the instance's budget was used up.
     EventBudget = "event_budget",
     /// An event was not reported: the ring buffer was full.

@@ -164,6 +164,22 @@ impl Rank {
         }
         their_address_is_greater
     }
+
+    /// As the word that the map holds.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        (self.priority as u64) << 32 | self.position as u64
+    }
+
+    /// From the word that the map holds.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        let [_, _, _, priority, a, b, c, d] = word.to_be_bytes();
+        Self {
+            position: u32::from_be_bytes([a, b, c, d]),
+            priority,
+        }
+    }
 }
 
 /// What a peer's request meets at this node.
@@ -304,6 +320,9 @@ mod tests {
         assert!(rank(1, 100).is_below(rank(1, 101), false));
         assert!(rank(1, 100).is_below(rank(1, 100), true));
         assert!(!rank(1, 100).is_below(rank(1, 100), false));
+        for rank in [rank(u32::MAX, 1), rank(0, 255)] {
+            assert_eq!(Rank::from_word(rank.to_word()), rank);
+        }
     }
 
     #[test]

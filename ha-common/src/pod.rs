@@ -7,6 +7,7 @@ use crate::{
     abi::{
         Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
         bfd,
+        lease::{LeaseConfig, PathConfig, PathInstance, PathKey, PathState, PromiseCell},
     },
 };
 
@@ -32,5 +33,11 @@ pod!(
     LeaseCell,
     Received,
     WatchConfig,
-    Event
+    Event,
+    PathKey,
+    PathConfig,
+    PathInstance,
+    PathState,
+    PromiseCell,
+    LeaseConfig
 );

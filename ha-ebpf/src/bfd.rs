@@ -3,7 +3,7 @@
 //! Authenticated sessions are the daemon's alone: their packets go on to its socket.
 
 use ha_common::{
-    Address, MonoNs,
+    MonoNs,
     abi::{
         Reason,
         bfd::{Event, EventKind, PeerKey, Received, Session, Words, watch as watch_of},
@@ -19,35 +19,17 @@ use crate::{
     frame::Frame,
     gate,
     maps::{self, BFD_DISCRIMINATORS, BFD_PEERS, BFD_RECEIVED, BFD_SESSIONS},
+    udp::Datagram,
     watch,
 };
 
-/// What the IP header of a whole UDP datagram says.
-pub(crate) struct Datagram {
-    /// The interface that gets it.
-    pub(crate) ifindex: u32,
-    pub(crate) source: Address,
-    pub(crate) destination: Address,
-    /// TTL or hop limit.
-    pub(crate) ttl: u8,
-    /// Where the UDP header begins in the packet.
-    pub(crate) start: usize,
-    /// Bytes of the UDP header and what follows it.
-    pub(crate) len: u16,
-}
-
-/// Judges a UDP datagram. `Err`: it concerns no session; the reason holds unless it is for a VIP.
+/// Judges a datagram for one of BFD's ports. `Err`: it concerns no session; the reason holds unless it is for a VIP.
 #[inline(always)]
-pub(crate) fn judge(frame: &Frame, datagram: &Datagram) -> Result<Reason, Reason> {
-    let Some(header) = frame
-        .bytes::<{ udp::HEADER_LEN }>(datagram.start)
-        .and_then(udp::Header::parse)
-    else {
-        return Err(Reason::PassOther);
-    };
-    if header.destination != bfd::PORT && header.destination != bfd::MULTIHOP_PORT {
-        return Err(Reason::PassOther);
-    }
+pub(crate) fn judge(
+    frame: &Frame,
+    datagram: &Datagram,
+    header: &udp::Header,
+) -> Result<Reason, Reason> {
     let Some(head) = frame.bytes::<HEADER_LEN>(datagram.start + udp::HEADER_LEN) else {
         return Err(Reason::PassBfdUnknown);
     };

@@ -1,12 +1,14 @@
 //! A frame as the handlers see it: the packet behind its Ethernet header and tags, and the interface
 //! that it belongs to.
 
+use core::cell::Cell;
+
 use ha_common::{
     abi::{Reason, VlanKey},
     wire::ethernet,
 };
 
-use crate::{maps, packet::Span};
+use crate::{echo::Echo, maps, packet::Span};
 
 /// Tags that are followed: an IEEE 802.1ad service tag and the customer's (QinQ).
 pub(crate) const MAX_TAGS: usize = 2;
@@ -23,6 +25,10 @@ pub(crate) struct Frame {
     pub(crate) ether_type: u16,
     /// The interface that gets it: a VLAN's, if it has a tag.
     pub(crate) ifindex: u32,
+    /// Bytes before the network header.
+    pub(crate) header_len: usize,
+    /// What is left to be done about an echo.
+    pub(crate) echo: Cell<Echo>,
 }
 
 impl Frame {
@@ -67,6 +73,8 @@ impl Frame {
             station,
             ether_type,
             ifindex,
+            header_len,
+            echo: Cell::new(Echo::NONE),
         })
     }
 

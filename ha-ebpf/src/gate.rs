@@ -4,12 +4,13 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ha_common::{
     MonoNs,
     gate::{self, Epoch, Lease, MAX_LEASES},
+    lease::Standing,
 };
 
 use crate::maps::{self, GATES, LEASES};
 
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
-const SLOTS: u32 = MAX_LEASES as u32;
+pub(crate) const SLOTS: u32 = MAX_LEASES as u32;
 
 /// CLOCK_MONOTONIC.
 #[inline(always)]
@@ -18,15 +19,24 @@ pub(crate) fn now() -> MonoNs {
     MonoNs(unsafe { bpf_ktime_get_ns() })
 }
 
-/// Whether an instance's gate is open at `now`: each of its lease slots must hold. An instance without
-/// any is closed.
+/// Whether an instance's gate is open at `now`: this node stands as Active, and each of its lease slots holds.
+/// An instance without any is closed.
 #[inline(always)]
 pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
     let Some(gate) = GATES.get_ptr(slot) else {
         return false;
     };
     // SAFETY: field addresses within a map value.
-    let (epoch, superseded) = unsafe { (&raw const (*gate).epoch, &raw const (*gate).superseded) };
+    let (epoch, superseded, standing) = unsafe {
+        (
+            &raw const (*gate).epoch,
+            &raw const (*gate).superseded,
+            &raw const (*gate).standing,
+        )
+    };
+    if !matches!(Standing::from_word(maps::load(standing)), Standing::Active) {
+        return false;
+    }
     let epoch = Epoch::from_word(maps::load(epoch));
     let superseded = Epoch::from_word(maps::load(superseded));
     let mut open = false;
@@ -48,7 +58,7 @@ pub(crate) fn is_open(slot: u32, leases: u32, now: MonoNs) -> bool {
 }
 
 /// Closes the gate until the daemon raises the epoch, whether it is open by now or about to be opened.
-/// Whether this is the advert that did it.
+/// Whether this is the packet that did it.
 #[inline(always)]
 pub(crate) fn supersede(slot: u32) -> bool {
     let Some(gate) = GATES.get_ptr_mut(slot) else {

@@ -1,4 +1,4 @@
-//! IPv4: adverts and BFD packets are taken, and only an open gate lets packets to a VIP in.
+//! IPv4: adverts, BFD packets, echoes and answers are taken, and only an open gate lets packets to a VIP in.
 
 use ha_common::{
     Address,
@@ -9,11 +9,7 @@ use ha_common::{
     },
 };
 
-use crate::{
-    bfd::{self, Datagram},
-    frame::Frame,
-    gate, maps,
-};
+use crate::{frame::Frame, gate, maps, udp::Datagram};
 
 /// Judges an IPv4 packet. Fragments and packets with options meet the gate as any other.
 #[inline(always)]
@@ -40,7 +36,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
             start: header.header_len as usize,
             len: header.payload_len(),
         };
-        match bfd::judge(frame, &datagram) {
+        match crate::udp::judge(frame, &datagram) {
             Ok(reason) => return reason,
             Err(reason) => otherwise = reason,
         }

@@ -1,18 +1,15 @@
-//! IPv6: adverts and BFD packets are taken, neighbour discovery is judged, and only an open gate lets packets to a VIP in.
+//! IPv6: adverts, BFD packets, echoes and answers are taken, neighbour discovery is judged, and only an open
+//! gate lets packets to a VIP in.
 
 use ha_common::{
     abi::Reason,
     wire::{
-        ipv6::{HEADER_LEN, Header},
+        ipv6::{self, Header},
         udp, vrrp,
     },
 };
 
-use crate::{
-    bfd::{self, Datagram},
-    frame::Frame,
-    gate, maps, ndp,
-};
+use crate::{frame::Frame, gate, maps, ndp, udp::Datagram};
 
 /// Judges an IPv6 packet. Those with extension headers, fragments among them, meet the gate as any other.
 #[inline(always)]
@@ -23,17 +20,17 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
     let judged = match header.next_header {
         vrrp::PROTOCOL => crate::vrrp::judge_v6(frame, &header),
         ndp::ICMPV6 => ndp::judge(frame, &header),
-        udp::PROTOCOL => bfd::judge(
-            frame,
-            &Datagram {
+        udp::PROTOCOL => {
+            let datagram = Datagram {
                 ifindex: frame.ifindex,
                 source: header.source,
                 destination: header.destination,
                 ttl: header.hop_limit,
-                start: HEADER_LEN,
+                start: ipv6::HEADER_LEN,
                 len: header.payload_len,
-            },
-        ),
+            };
+            crate::udp::judge(frame, &datagram)
+        }
         _ => Err(Reason::PassOther),
     };
     let otherwise = match judged {

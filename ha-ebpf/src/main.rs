@@ -1,7 +1,7 @@
 //! The dataplane's programs: entry points, and which verdict each reason means.
 //!
 //! `had_ingress` (XDP), or `had_ingress_tc` where XDP is taken, and `had_egress` (tc) decide who speaks for
-//! a VIP and take VRRP adverts and BFD packets; `had_watch` is run by the daemon through
+//! a VIP, take VRRP adverts and BFD packets, and answer echoes; `had_watch` is run by the daemon through
 //! `BPF_PROG_TEST_RUN` and arms a silence timer.
 
 #![no_std]
@@ -11,16 +11,20 @@
 mod arp;
 mod bfd;
 mod budget;
+mod echo;
 mod egress;
 mod frame;
 mod gate;
 mod ipv4;
 mod ipv6;
+mod lease;
 mod maps;
 mod ndp;
 mod packet;
 mod said;
+mod silence;
 mod skb;
+mod udp;
 mod vrrp;
 mod watch;
 
@@ -32,7 +36,7 @@ use aya_ebpf::{
 };
 use ha_common::{abi::Reason, wire::ethernet};
 
-use crate::{frame::Frame, packet::Span};
+use crate::{echo::Echo, frame::Frame, packet::Span};
 
 /// Ingress.
 #[expect(
@@ -93,20 +97,38 @@ fn had_watch(ctx: XdpContext) -> u32 {
 /// it, whose types the kernel's BTF has no words for.
 #[inline(never)]
 fn ingress(data: usize, data_end: usize, ifindex: u32) -> Verdict {
-    counted(judge(Span::new(data, data_end), ifindex))
+    let judged = judged(data, data_end, ifindex);
+    match Echo::from_word(judged) {
+        Some(echo) => counted(echo::serve(data, data_end, echo)),
+        None => verdict_of(judged),
+    }
 }
 
-#[inline(always)]
-fn judge(frame: Span, ifindex: u32) -> Reason {
-    let frame = match Frame::parse(frame, ifindex) {
+/// The verdict, or what is left to be done about an echo: the stack of this function is free for that by then.
+#[inline(never)]
+fn judged(data: usize, data_end: usize, ifindex: u32) -> u64 {
+    let frame = match Frame::parse(Span::new(data, data_end), ifindex) {
         Ok(frame) => frame,
-        Err(reason) => return reason,
+        Err(reason) => return counted(reason) as u64,
     };
-    match frame.ether_type {
+    let reason = match frame.ether_type {
         ethernet::IPV4 => ipv4::judge(&frame),
         ethernet::IPV6 => ipv6::judge(&frame),
         ethernet::ARP => arp::judge(&frame),
         _ => Reason::PassOther,
+    };
+    match frame.echo.get().to_word() {
+        0 => counted(reason) as u64,
+        echo => echo,
+    }
+}
+
+#[inline(always)]
+const fn verdict_of(word: u64) -> Verdict {
+    match word {
+        1 => Verdict::Drop,
+        2 => Verdict::Answer,
+        _ => Verdict::Pass,
     }
 }
 
@@ -128,7 +150,9 @@ enum Verdict {
 #[inline(always)]
 const fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::ArpAnswered | Reason::NdpAnswered => Verdict::Answer,
+        Reason::ArpAnswered | Reason::NdpAnswered | Reason::EchoAnswered | Reason::EchoStranger => {
+            Verdict::Answer
+        }
         Reason::DropArpClosed
         | Reason::DropArpElsewhere
         | Reason::DropNdpClosed
@@ -158,6 +182,14 @@ const fn verdict(reason: Reason) -> Verdict {
         | Reason::BfdUnknownDiscriminator
         | Reason::BfdSource
         | Reason::BfdAuth
+        | Reason::EchoAnswer
+        | Reason::EchoTtl
+        | Reason::EchoFormat
+        | Reason::EchoChecksum
+        | Reason::EchoTag
+        | Reason::EchoOwn
+        | Reason::EchoOld
+        | Reason::EchoForeign
         | Reason::DropNoMemory => Verdict::Drop,
         _ => Verdict::Pass,
     }

@@ -3,6 +3,8 @@
 //! Words that user space has mapped are read and written volatile, one aligned 64-bit access each: the
 //! target has no atomic loads and stores, and such an access is one instruction.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -13,6 +15,7 @@ use ha_common::{
         EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
         MAX_VIPS, MAX_VLANS, MAX_WATCHES, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
         WatchConfig, bfd,
+        lease::{self, LeaseConfig, PathConfig, PathInstance, PathKey, PathState, PromiseCell},
     },
     gate::MAX_LEASES,
 };
@@ -83,6 +86,36 @@ pub(crate) static BFD_RECEIVED: Array<bfd::Received, { bfd::MAX_SESSIONS as usiz
 pub(crate) static BFD_EVENTS: RingBuf<bfd::Event, { bfd::EVENT_RING_BYTES as usize }> =
     RingBuf::new();
 
+/// (Interface, peer's address) → path.
+#[btf_map]
+pub(crate) static PATHS: HashMap<PathKey, u32, { lease::MAX_PATHS as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// Path → configuration.
+#[btf_map]
+pub(crate) static PATH_CONFIG: Array<PathConfig, { lease::MAX_PATHS as usize }> = Array::new();
+
+/// Path × (VRID, family) → instance and peer.
+#[btf_map]
+pub(crate) static PATH_INSTANCES: Array<
+    PathInstance,
+    { (lease::MAX_PATHS * lease::PATH_INSTANCES) as usize },
+> = Array::new();
+
+/// Path → what was heard.
+#[btf_map]
+pub(crate) static PATH_STATE: Array<PathState, { lease::MAX_PATHS as usize }, MAPPED> =
+    Array::new();
+
+/// Slot × peers → what is promised to whom.
+#[btf_map]
+pub(crate) static PROMISES: Array<PromiseCell, { MAX_INSTANCES as usize * MAX_LEASES }, MAPPED> =
+    Array::new();
+
+/// Slot → how leases are granted.
+#[btf_map]
+pub(crate) static LEASE_CONFIG: Array<LeaseConfig, { MAX_INSTANCES as usize }> = Array::new();
+
 /// What changes something, for the daemon.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_RING_BYTES as usize }> = RingBuf::new();
@@ -152,4 +185,44 @@ pub(crate) fn load(word: *const u64) -> u64 {
 pub(crate) fn store(word: *mut u64, value: u64) {
     // SAFETY: as in `load`.
     unsafe { word.write_volatile(value) };
+}
+
+/// Exchanges a word, with a full barrier. Returns what it was.
+#[inline(always)]
+pub(crate) fn exchange(word: *mut u64, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: as in `load`. `AtomicU64::swap` does not exist on this target.
+    unsafe {
+        asm!(
+            "{value} = xchg_64({word} + 0, {value})",
+            word = in(reg) word,
+            value = inout(reg) value,
+        );
+    }
+    value
+}
+
+/// Writes `new` if the word is `expected`, with a full barrier. Returns what it was.
+#[inline(always)]
+pub(crate) fn compare_exchange(word: *mut u64, expected: u64, new: u64) -> u64 {
+    let found;
+    // SAFETY: as in `exchange`; the instruction takes and leaves the old value in r0.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inout("r0") expected => found,
+        );
+    }
+    // Another processor has no such register; there it is only linted.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        found = load(word);
+        if found == expected {
+            store(word, new);
+        }
+    }
+    found
 }

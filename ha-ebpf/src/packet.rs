@@ -22,13 +22,28 @@ impl Span {
         }
     }
 
-    /// What is left after `offset` bytes, less than 32; nothing, if there are fewer. How many they are is
+    /// What is left after `offset` bytes, less than 64; nothing, if there are fewer. How many they are is
     /// kept from the verifier, which would follow all that comes after once for each number; it takes
     /// any number that it does not know.
     #[inline(always)]
     pub(crate) fn after(self, offset: usize, unknown: u32) -> Self {
         Self {
-            start: hidden(self.start + (forgotten(offset, unknown) & 31)),
+            start: hidden(self.start + (forgotten(offset, unknown) & 63)),
+            end: self.end,
+        }
+    }
+
+    /// The two pointers.
+    #[inline(always)]
+    pub(crate) const fn bounds(self) -> (usize, usize) {
+        (self.start, self.end)
+    }
+
+    /// What is left after `offset` bytes, less than 2,048, of which the verifier knows no more than that.
+    #[inline(always)]
+    pub(crate) fn after_unknown(self, offset: usize, unknown: u32) -> Self {
+        Self {
+            start: hidden(self.start + (forgotten(offset, unknown) & 0x7ff)),
             end: self.end,
         }
     }
@@ -60,6 +75,12 @@ impl Span {
             *word = load(start + index * 8);
         }
         Some(words)
+    }
+
+    /// Overwrites the `N` words at `offset`. False if the frame ends before.
+    #[inline(always)]
+    pub(crate) fn set_words<const N: usize>(&self, offset: usize, words: [u64; N]) -> bool {
+        Self::new(hidden(self.start + offset), self.end).overwrite_words(words)
     }
 
     /// Overwrites the first `N` words. False if there are fewer bytes.

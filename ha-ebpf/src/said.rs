@@ -3,8 +3,6 @@
 //! Written only when something changed. A writer that meets another one, on another CPU, leaves it at that:
 //! the two adverts came at once, and the other one counts as the later. Its event is reported all the same.
 
-use core::arch::asm;
-
 use ha_common::{
     Address,
     abi::{AdvertWord, Received, Said},
@@ -55,7 +53,7 @@ pub(crate) fn write(received: *mut Received, said: &Said) {
         )
     };
     let before = maps::load(sequence);
-    if before & 1 != 0 || compare_exchange(sequence, before, before + 1) != before {
+    if before & 1 != 0 || maps::compare_exchange(sequence, before, before + 1) != before {
         return;
     }
     let [high, low] = said.sender.words();
@@ -63,21 +61,5 @@ pub(crate) fn write(received: *mut Received, said: &Said) {
     // SAFETY: an address is two words.
     maps::store(unsafe { sender.add(1) }, low);
     maps::store(word, said.word.0);
-    compare_exchange(sequence, before + 1, before + 2);
-}
-
-/// Replaces `expected` by `new`, with a full barrier. Returns what was there.
-#[inline(always)]
-fn compare_exchange(word: *mut u64, expected: u64, new: u64) -> u64 {
-    let mut found = expected;
-    // SAFETY: an aligned word of a map value. `AtomicU64::compare_exchange` does not exist on this target.
-    unsafe {
-        asm!(
-            "r0 = cmpxchg_64({word} + 0, r0, {new})",
-            word = in(reg) word,
-            new = in(reg) new,
-            inout("r0") found,
-        );
-    }
-    found
+    maps::compare_exchange(sequence, before + 1, before + 2);
 }

@@ -9,7 +9,7 @@
 //! exchange, a full barrier: an advert stamps first and exchanges then, the callback exchanges first and
 //! reads the stamp then, so that one of the two sees the other.
 
-use core::{arch::asm, ffi::c_void};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::bpf_timer,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// `CLOCK_MONOTONIC` of `bpf_timer_init`.
-const CLOCK_MONOTONIC: u64 = 1;
+pub(crate) const CLOCK_MONOTONIC: u64 = 1;
 
 /// A stamp older than the watched time by more than this is history (of an earlier run, say), and not
 /// watched; the engine's own timers cover it.
@@ -194,14 +194,6 @@ fn report_instance(slot: u32, last: MonoNs, now: MonoNs) {
 /// Exchanges `armed`, with a full barrier. Returns what it was.
 #[inline(always)]
 fn exchange(cell: *mut WatchTimer, value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: an aligned word of a map value. `AtomicU64::swap` does not exist on this target.
-    unsafe {
-        asm!(
-            "{value} = xchg_64({word} + 0, {value})",
-            word = in(reg) &raw mut (*cell).armed,
-            value = inout(reg) value,
-        );
-    }
-    value
+    // SAFETY: a field's address within a map value.
+    maps::exchange(unsafe { &raw mut (*cell).armed }, value)
 }

@@ -23,6 +23,8 @@ mod frames;
 mod frames_v6;
 #[path = "xdp/ingress/mod.rs"]
 mod ingress;
+#[path = "xdp/leases.rs"]
+mod leases;
 #[path = "xdp/random.rs"]
 mod random;
 #[path = "xdp/reports.rs"]

@@ -9,7 +9,7 @@
 //! | 0 | 2 | magic, `hA` |
 //! | 2 | 1 | version, 1 |
 //! | 3 | 1 | [`Kind`] |
-//! | 4 | 1 | number of entries, at most 64; none: the sender only shows that it lives |
+//! | 4 | 1 | number of entries, at most 32; none: the sender only shows that it lives |
 //! | 5 | 3 | zero |
 //! | 8 | 8 | tag: [`tag`], 0 without a key |
 //! | 16 | 8 | who sent this packet: a hash of its node name |
@@ -47,13 +47,13 @@ pub const HEAD_LEN: usize = 8 * HEAD_WORDS;
 pub const ENTRY_LEN: usize = 8 * ENTRY_WORDS;
 
 /// Entries of one packet at most.
-pub const MAX_ENTRIES: usize = 64;
+pub const MAX_ENTRIES: usize = 32;
 
 /// Bytes of the longest payload.
 pub const MAX_LEN: usize = HEAD_LEN + ENTRY_LEN * MAX_ENTRIES;
 
 /// Which word of the head is the tag.
-const TAG_WORD: usize = 1;
+pub const TAG_WORD: usize = 1;
 
 const MAGIC: u16 = 0x6841;
 const VERSION: u8 = 1;
@@ -144,8 +144,8 @@ impl Head {
             boot: u64::from_be(words[3]),
             challenge: u64::from_be(words[4]),
             sequence: u64::from_be(words[5]),
-            sent: MonoNs(u64::from_be(words[6])),
-            lease: Nanos::from_micros(u64::from_be(words[7]) >> 32),
+            sent: sent(words),
+            lease: lease(words),
         })
     }
 
@@ -173,6 +173,42 @@ impl Head {
     pub const fn payload_len(&self) -> usize {
         HEAD_LEN + ENTRY_LEN * self.count as usize
     }
+}
+
+/// The number of entries, of a head's words.
+#[must_use]
+#[inline(always)]
+pub const fn count(words: &[u64; HEAD_WORDS]) -> usize {
+    words[0].to_ne_bytes()[4] as usize
+}
+
+/// [`Head::sent`], of a head's words.
+#[must_use]
+#[inline(always)]
+pub const fn sent(words: &[u64; HEAD_WORDS]) -> MonoNs {
+    MonoNs(u64::from_be(words[6]))
+}
+
+/// [`Head::lease`], of a head's words.
+#[must_use]
+#[inline(always)]
+pub const fn lease(words: &[u64; HEAD_WORDS]) -> Nanos {
+    Nanos::from_micros(u64::from_be(words[7]) >> 32)
+}
+
+/// Turns an echo's words into those of its answer, with a tag of zero.
+#[inline(always)]
+pub const fn turn(words: &mut [u64; HEAD_WORDS], kind: Kind, node: u64) {
+    let [m0, m1, version, _, count, f0, f1, f2] = words[0].to_ne_bytes();
+    words[0] = u64::from_ne_bytes([m0, m1, version, kind as u8, count, f0, f1, f2]);
+    words[TAG_WORD] = 0;
+    words[2] = node.to_be();
+}
+
+/// Puts the challenge into a head's words.
+#[inline(always)]
+pub const fn set_challenge(words: &mut [u64; HEAD_WORDS], challenge: u64) {
+    words[4] = challenge.to_be();
 }
 
 /// The tag of a head's words.

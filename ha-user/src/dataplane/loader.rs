@@ -8,7 +8,8 @@ use aya::{
 use ha_common::abi::{MAX_WATCHES, Reason};
 
 use super::{
-    DataplaneError, maps::Settings, pins::PINNED_MAPS, pins::Pins, sessions::Sessions, words::Words,
+    DataplaneError, lease_words::LeaseWords, leases::LeaseSettings, maps::Settings,
+    pins::PINNED_MAPS, pins::Pins, sessions::Sessions, words::Words,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-dataplane"));
@@ -21,6 +22,8 @@ pub(super) struct Loaded {
     pub(super) programs: Programs,
     pub(super) settings: Settings,
     pub(super) words: Words,
+    pub(super) leases: LeaseSettings,
+    pub(super) lease_words: LeaseWords,
     pub(super) sessions: Sessions,
     pub(super) events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -114,6 +117,11 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         map_data(ebpf, "RECEIVED")?.fd(),
         map_data(ebpf, "BFD_RECEIVED")?.fd(),
     )?;
+    let lease_words = LeaseWords::map(
+        map_data(ebpf, "PROMISES")?.fd(),
+        map_data(ebpf, "PATH_STATE")?.fd(),
+    )?;
+    let leases = LeaseSettings::take(ebpf)?;
     let sessions = Sessions::take(ebpf)?;
     let events = take(ebpf, "EVENTS")?;
     let counters = take(ebpf, "COUNTERS")?;
@@ -122,6 +130,8 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         programs,
         settings,
         words,
+        leases,
+        lease_words,
         sessions,
         events,
         counters,

@@ -190,7 +190,7 @@ fn vrid_key(config: &InstanceConfig) -> VridKey {
     }
 }
 
-fn entries<K: Pod, V: Pod>(
+pub(super) fn entries<K: Pod, V: Pod>(
     map: &HashMap<MapData, K, V>,
     name: &str,
 ) -> Result<Vec<(K, V)>, DataplaneError> {
@@ -199,7 +199,7 @@ fn entries<K: Pod, V: Pod>(
         .map_err(|error| DataplaneError::kernel(format!("reading {name}"), error))
 }
 
-fn find<K: Pod, V: Pod>(
+pub(super) fn find<K: Pod, V: Pod>(
     map: &HashMap<MapData, K, V>,
     name: &str,
     key: &K,

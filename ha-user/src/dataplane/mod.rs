@@ -18,6 +18,8 @@ mod interface;
 mod known;
 #[cfg(feature = "lab")]
 mod lab;
+mod lease_words;
+mod leases;
 mod loader;
 mod maps;
 mod netlink;
@@ -39,6 +41,7 @@ use ha_common::{
     MonoNs,
     abi::{Event, InstanceConfig, Reason, Received},
     gate::{self, Epoch, Lease, MAX_LEASES},
+    lease::Standing,
 };
 use ha_core::InstanceId;
 use tracing::info;
@@ -53,7 +56,11 @@ use self::{
     pins::Pins,
     vlan::{Chain, Vlans},
 };
-pub use self::{error::DataplaneError, sessions::Taken};
+pub use self::{
+    error::DataplaneError,
+    leases::{Grantor, Grantors, PathSettings},
+    sessions::Taken,
+};
 
 /// What to do about the dataplane, from `dataplane.mode` and `dataplane.pin_dir`.
 #[derive(Clone, Debug)]
@@ -128,6 +135,10 @@ pub struct Dataplane {
     /// Interfaces from which the kernel may not have taken the program yet.
     detached: BTreeSet<u32>,
     instances: BTreeMap<InstanceId, InstanceConfig>,
+    /// Paths that this daemon has set.
+    paths: BTreeMap<u32, PathSettings>,
+    /// Instances that rely on leases of peers.
+    grantors: BTreeMap<InstanceId, Grantors>,
     /// Slots in use in the adopted maps that this daemon did not set.
     unclaimed: BTreeSet<InstanceId>,
 }
@@ -153,6 +164,8 @@ impl Dataplane {
             vlans: Vlans::default(),
             detached: BTreeSet::new(),
             instances: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            grantors: BTreeMap::new(),
             unclaimed,
         })
     }
@@ -326,6 +339,10 @@ impl Dataplane {
         let Loaded {
             settings, words, ..
         } = &mut self.loaded;
+        // Without leases of peers the gate opens by adverts alone.
+        if !self.grantors.contains_key(&id) {
+            words.set_standing(id, Standing::Active);
+        }
         let before = settings.instance(id)?;
         let identity = |config: &InstanceConfig| (config.ifindex, config.vrid, config.family);
         if identity(&before) != identity(config) {
@@ -358,6 +375,8 @@ impl Dataplane {
     ///
     /// The kernel refuses a write.
     pub fn clear_instance(&mut self, id: InstanceId) -> Result<(), DataplaneError> {
+        self.unbind(id)?;
+        self.grantors.remove(&id);
         self.instances.remove(&id);
         self.unclaimed.remove(&id);
         let Loaded {
@@ -402,6 +421,7 @@ impl Dataplane {
         while let Some(id) = self.unclaimed.first().copied() {
             self.clear_instance(id)?;
         }
+        self.forget_paths()?;
         let closed: Vec<IpAddr> = owed.iter().map(|(_, vip)| *vip).collect();
         self.loaded.settings.release_vips_but(&closed)?;
         if owed.is_empty() {
@@ -482,6 +502,7 @@ impl Dataplane {
         let words = &self.loaded.words;
         let (epoch, superseded) = (words.epoch(id), words.superseded(id));
         leases > 0
+            && words.standing(id) == Standing::Active
             && (0..leases.min(MAX_LEASES))
                 .all(|slot| gate::is_open(epoch, superseded, words.lease(id, slot), now))
     }

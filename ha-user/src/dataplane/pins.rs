@@ -11,6 +11,10 @@ use ha_common::{
     abi::{
         ABI_VERSION, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS, MAX_VIPS,
         MAX_VLANS, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
+        lease::{
+            LeaseConfig, MAX_PATHS, PATH_INSTANCES, PathConfig, PathInstance, PathKey, PathState,
+            PromiseCell,
+        },
     },
     gate::MAX_LEASES,
 };
@@ -58,6 +62,12 @@ pub(super) const PINNED_MAPS: &[PinnedMap] = &[
     array::<Gate>("GATES", MAX_INSTANCES as usize),
     array::<LeaseCell>("LEASES", MAX_INSTANCES as usize * MAX_LEASES),
     array::<Received>("RECEIVED", MAX_INSTANCES as usize),
+    hash::<PathKey, u32>("PATHS", MAX_PATHS as usize),
+    array::<PathConfig>("PATH_CONFIG", MAX_PATHS as usize),
+    array::<PathInstance>("PATH_INSTANCES", (MAX_PATHS * PATH_INSTANCES) as usize),
+    array::<PathState>("PATH_STATE", MAX_PATHS as usize),
+    array::<PromiseCell>("PROMISES", MAX_INSTANCES as usize * MAX_LEASES),
+    array::<LeaseConfig>("LEASE_CONFIG", MAX_INSTANCES as usize),
     array::<u64>("COUNTERS", Reason::ALL.len()),
 ];
 

@@ -16,15 +16,16 @@ use ha_common::{
     Address,
     abi::{Gate, LeaseCell, MAX_INSTANCES, Received, bfd},
     gate::{Epoch, Lease, MAX_LEASES},
+    lease::{Rank, Standing},
 };
 use ha_core::InstanceId;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::DataplaneError;
 
-/// Bytes of a cell: each of the maps' values is one cache line.
-const CELL: usize = 64;
-const WORD: usize = size_of::<u64>();
+/// Bytes of a cell: each of the maps' values is one cache line, but a path's state, which is several.
+pub(super) const CELL: usize = 64;
+pub(super) const WORD: usize = size_of::<u64>();
 /// A program writes what an advert said in some nanoseconds; after as many readings it was held up.
 const READS: u32 = 1_000;
 
@@ -36,7 +37,7 @@ const _: () = {
 };
 
 /// A mapped array map of cells.
-struct Cells {
+pub(super) struct Cells {
     start: NonNull<AtomicU64>,
     cells: usize,
 }
@@ -47,7 +48,7 @@ unsafe impl Send for Cells {}
 unsafe impl Sync for Cells {}
 
 impl Cells {
-    fn map(what: &str, map: impl AsFd, cells: usize) -> Result<Self, DataplaneError> {
+    pub(super) fn map(what: &str, map: impl AsFd, cells: usize) -> Result<Self, DataplaneError> {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe {
             rustix::mm::mmap(
@@ -75,12 +76,25 @@ impl Cells {
         Some(unsafe { self.start.add(index).as_ref() })
     }
 
-    fn load(&self, cell: usize, offset: usize) -> u64 {
+    pub(super) fn load(&self, cell: usize, offset: usize) -> u64 {
         self.word(cell, offset)
             .map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    fn store(&self, cell: usize, offset: usize, value: u64) {
+    /// Writes `new` if the word is `expected`, with a full barrier. `Err`: what it was instead.
+    pub(super) fn compare_exchange(
+        &self,
+        cell: usize,
+        offset: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        let word = self.word(cell, offset).ok_or(0_u64)?;
+        word.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst)
+            .map(|_| ())
+    }
+
+    pub(super) fn store(&self, cell: usize, offset: usize, value: u64) {
         if let Some(word) = self.word(cell, offset) {
             word.store(value, Ordering::Release);
         }
@@ -137,6 +151,39 @@ impl Words {
 
     pub(super) fn superseded(&self, id: InstanceId) -> Epoch {
         Epoch::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, superseded)))
+    }
+
+    pub(super) fn standing(&self, id: InstanceId) -> Standing {
+        Standing::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, standing)))
+    }
+
+    pub(super) fn set_standing(&self, id: InstanceId, standing: Standing) {
+        let offset = offset_of!(Gate, standing);
+        self.gates.store(id.0 as usize, offset, standing.to_word());
+    }
+
+    pub(super) fn set_rank(&self, id: InstanceId, rank: Rank) {
+        let offset = offset_of!(Gate, rank);
+        self.gates.store(id.0 as usize, offset, rank.to_word());
+    }
+
+    /// Writes a lease if the present one is `expected`. Whether it was.
+    pub(super) fn exchange_lease(
+        &self,
+        id: InstanceId,
+        slot: usize,
+        expected: Lease,
+        lease: Lease,
+    ) -> bool {
+        let offset = offset_of!(LeaseCell, word);
+        self.leases
+            .compare_exchange(
+                lease_cell(id, slot),
+                offset,
+                expected.to_word(),
+                lease.to_word(),
+            )
+            .is_ok()
     }
 
     pub(super) fn lease(&self, id: InstanceId, slot: usize) -> Lease {
@@ -221,7 +268,7 @@ impl Words {
 }
 
 /// No cell at all for a slot that is none.
-fn lease_cell(id: InstanceId, slot: usize) -> usize {
+pub(super) fn lease_cell(id: InstanceId, slot: usize) -> usize {
     if slot < MAX_LEASES {
         id.0 as usize * MAX_LEASES + slot
     } else {

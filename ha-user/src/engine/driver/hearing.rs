@@ -87,7 +87,7 @@ impl Driver {
             match EventKind::from_u32(event.kind) {
                 Some(EventKind::Advert) => self.adverts.push_back(event),
                 Some(EventKind::Silence) => self.silences.push_back(event),
-                None => {}
+                _ => {}
             }
         }
     }

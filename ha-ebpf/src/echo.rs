@@ -1,0 +1,507 @@
+//! Echoes and answers (`ha_common::wire::echo`): checked, stamped, and echoes turned into their answers in
+//! place.
+//!
+//! Whatever is whole, from a peer and rightly tagged stamps the path *first*, by an exchange (a full
+//! barrier), and only then looks at a lease or promise: a daemon that renews a lease by itself writes the
+//! lease first and reads the stamp then, so that one of the two sees the other.
+
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use ha_common::{
+    MonoNs,
+    abi::{
+        Reason,
+        lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket},
+    },
+    lease::PORT,
+    wire::{
+        checksum::{self, Sum},
+        echo::{self, ENTRY_LEN, Entry, HEAD_LEN, HEAD_WORDS, Head, Kind, MAX_ENTRIES, Verdict},
+        udp,
+    },
+};
+
+use crate::{
+    frame::Frame,
+    gate,
+    lease::{self, Place},
+    maps::{self, PATH_CONFIG, PATH_INSTANCES, PATH_STATE, PATHS},
+    packet::Span,
+    udp::Datagram,
+};
+
+/// Where the head and the entries begin, after the UDP header.
+const HEAD: usize = udp::HEADER_LEN;
+const ENTRIES: usize = HEAD + HEAD_LEN;
+
+/// The one TTL or hop limit that proves a sender on the same link.
+const TTL: u8 = 255;
+
+/// A path that a packet came on.
+struct Path {
+    index: u32,
+    config: &'static PathConfig,
+    state: *mut PathState,
+}
+
+impl Path {
+    #[inline(always)]
+    fn get(index: u32) -> Option<Self> {
+        Some(Self {
+            index,
+            config: PATH_CONFIG.get(index)?,
+            state: PATH_STATE.get_ptr_mut(index)?,
+        })
+    }
+}
+
+/// A packet of a path that is left to be served, in one word: its path, where its UDP header begins in the frame,
+/// and how many bytes there are from there on.
+#[derive(Clone, Copy)]
+pub(crate) struct Echo(u64);
+
+impl Echo {
+    /// No packet. Others are greater than any verdict.
+    pub(crate) const NONE: Self = Self(0);
+
+    const IS_ONE: u64 = 1 << 32;
+
+    #[inline(always)]
+    fn new(path: u32, start: usize, len: u16) -> Self {
+        Self(Self::IS_ONE | u64::from(path) << 24 | (start as u64 & 0xff) << 16 | u64::from(len))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_word(word: u64) -> Option<Self> {
+        if word < Self::IS_ONE {
+            return None;
+        }
+        Some(Self(word))
+    }
+
+    #[inline(always)]
+    const fn path(self) -> u32 {
+        self.0.to_le_bytes()[3] as u32
+    }
+
+    #[inline(always)]
+    const fn start(self) -> usize {
+        self.0.to_le_bytes()[2] as usize
+    }
+
+    #[inline(always)]
+    const fn len(self) -> u16 {
+        let [low, high, ..] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+}
+
+/// Judges a datagram for the port of echoes: `Ok` means that it is to be served ([`Frame::echo`]), unless the
+/// reason is another one. `Err`: it is none of a path; the reason holds unless it is for a VIP.
+#[inline(always)]
+pub(crate) fn judge(frame: &Frame, datagram: &Datagram) -> Result<Reason, Reason> {
+    let key = PathKey::new(frame.ifindex, datagram.source);
+    // SAFETY: the value is copied at once; the daemon may replace it meanwhile, and an index is one word.
+    let Some(&path) = (unsafe { PATHS.get(key) }) else {
+        return Err(Reason::PassEchoUnknown);
+    };
+    match PATH_CONFIG.get(path) {
+        Some(config) if config.local.is(datagram.destination) => {}
+        _ => return Err(Reason::PassEchoUnknown),
+    }
+    if datagram.ttl != TTL {
+        return Ok(Reason::EchoTtl);
+    }
+    let start = frame.header_len + datagram.start;
+    frame.echo.set(Echo::new(path, start, datagram.len));
+    Ok(Reason::EchoAnswer)
+}
+
+/// Checks a packet, takes what it says, and makes the answer of it, if it is an echo.
+#[inline(always)]
+pub(crate) fn serve(data: usize, data_end: usize, echo: Echo) -> Reason {
+    let frame = Span::new(data, data_end);
+    let unknown = echo.len().into();
+    let (start, end) = frame.after_unknown(echo.start(), unknown).bounds();
+    let (Some(path), Some(source)) = (Path::get(echo.path()), frame.bytes::<6>(6)) else {
+        return Reason::EchoFormat;
+    };
+    let station = mac_word(*source);
+    match check(start, end, path.index, echo.len()) {
+        Reason::EchoAnswer => {}
+        reason => return reason,
+    }
+    let now = gate::now();
+    // SAFETY: field addresses within a map value.
+    let (heard, mac) = unsafe { (&raw mut (*path.state).heard_ns, &raw mut (*path.state).mac) };
+    maps::exchange(heard, now.0);
+    if maps::load(mac) != station {
+        maps::store(mac, station);
+    }
+    let known = match take(start, end, path.index, now.0) {
+        Reason::EchoAnswered => 1,
+        Reason::EchoStranger => 0,
+        reason => return reason,
+    };
+    turn_back(frame, echo, path.config);
+    answer(start, end, path.index, now.0, known)
+}
+
+/// Stations and IP addresses change places. The addresses come last in either IP header.
+#[inline(always)]
+fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
+    if let Some(stations) = frame.bytes::<12>(0) {
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *stations;
+        let turned = [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5];
+        frame.overwrite(&turned);
+    }
+    let unknown = echo.len().into();
+    if config.local.is_v4() {
+        let addresses = frame.after_unknown(echo.start() - 8, unknown);
+        if let Some([both]) = addresses.words(0) {
+            addresses.set_words(0, [both.rotate_left(u32::BITS)]);
+        }
+    } else {
+        let addresses = frame.after_unknown(echo.start() - 32, unknown);
+        if let Some([s0, s1, d0, d1]) = addresses.words(0) {
+            addresses.set_words(0, [d0, d1, s0, s1]);
+        }
+    }
+}
+
+/// Everything that a packet must fulfil before it means anything; `EchoAnswer` if it does.
+///
+/// A function of its own, as are the other parts, for the stack: a program has 512 bytes, and a function's
+/// are free when it returns. They take numbers, since the kernel's BTF has no words for other types.
+#[inline(never)]
+fn check(start: usize, end: usize, path: u32, len: u16) -> Reason {
+    let datagram = Span::new(start, end);
+    let Some(path) = Path::get(path) else {
+        return Reason::EchoFormat;
+    };
+    let (Some([udp]), Some(words)) = (datagram.words(0), datagram.words::<HEAD_WORDS>(HEAD)) else {
+        return Reason::EchoFormat;
+    };
+    let Some(head) = Head::parse(&words) else {
+        return Reason::EchoFormat;
+    };
+    let [s0, s1, _, _, l0, l1, c0, c1] = udp.to_ne_bytes();
+    let whole = u16::from_be_bytes([l0, l1]) == len && len as usize == HEAD + head.payload_len();
+    if u16::from_be_bytes([s0, s1]) != PORT || !whole {
+        return Reason::EchoFormat;
+    }
+    if head.node == path.config.node {
+        return Reason::EchoOwn;
+    }
+    let mut sum = echo::summed(pseudo_header(path.config, len), &[udp]);
+    sum = echo::summed(sum, &words);
+    let tag = echo::tag_of(&words);
+    let count = head.count as usize;
+    let mut index = 0;
+    while index < MAX_ENTRIES {
+        if index >= count {
+            break;
+        }
+        let Some(words) = entry(datagram, index, len).words::<2>(0) else {
+            return Reason::EchoFormat;
+        };
+        sum = echo::summed(sum, &words);
+        index += 1;
+    }
+    // A checksum of 0 is none: `had` always sends one.
+    if [c0, c1] == [0, 0] || sum.folded() != checksum::VALID {
+        return Reason::EchoChecksum;
+    }
+    let expected = if path.config.keyed != 0 {
+        hash(start, end, path.index, len, 1)
+    } else {
+        0
+    };
+    if tag != expected {
+        // SAFETY: a field's address within a map value.
+        bump(unsafe { &raw mut (*path.state).bad_tags });
+        return Reason::EchoTag;
+    }
+    Reason::EchoAnswer
+}
+
+/// The tag that a packet must have, from the peer or (0) to it.
+#[inline(never)]
+fn hash(start: usize, end: usize, path: u32, len: u16, from_peer: u64) -> u64 {
+    let datagram = Span::new(start, end);
+    let (Some(path), Some(words)) = (Path::get(path), datagram.words::<HEAD_WORDS>(HEAD)) else {
+        return 0;
+    };
+    let (local, peer) = (path.config.local.words(), path.config.peer.words());
+    let mut hash = if from_peer != 0 {
+        echo::tag(path.config.key, peer, local, &words)
+    } else {
+        echo::tag(path.config.key, local, peer, &words)
+    };
+    let count = echo::count(&words);
+    let mut index = 0;
+    while index < MAX_ENTRIES {
+        if index >= count {
+            break;
+        }
+        let Some(words) = entry(datagram, index, len).words::<2>(0) else {
+            return 0;
+        };
+        hash = hash.words(&words);
+        index += 1;
+    }
+    hash.finish()
+}
+
+/// An entry's bytes. Where they are is kept from the verifier, which would else know after a loop how far it
+/// had come, and follow all that comes then once for each number of entries.
+#[inline(always)]
+fn entry(datagram: Span, index: usize, unknown: u16) -> Span {
+    datagram.after_unknown(ENTRIES + index * ENTRY_LEN, unknown.into())
+}
+
+/// Of UDP: over IPv4-mapped addresses it comes to what it is over IPv4 ones, but for twice 0xffff, which is
+/// nothing to a one's complement sum.
+#[inline(always)]
+fn pseudo_header(config: &PathConfig, len: u16) -> Sum {
+    let sum = echo::summed(Sum::ZERO, &config.local.words());
+    let sum = echo::summed(sum, &config.peer.words());
+    sum.half([0, udp::PROTOCOL]).half(len.to_be_bytes())
+}
+
+/// What is whole, from the peer and rightly tagged. `EchoAnswered` and `EchoStranger`: it is yet to be answered.
+#[inline(never)]
+fn take(start: usize, end: usize, path: u32, now: u64) -> Reason {
+    let datagram = Span::new(start, end);
+    let now = MonoNs(now);
+    let head = datagram.words(HEAD).and_then(|words| Head::parse(&words));
+    let (Some(path), Some(head)) = (Path::get(path), head) else {
+        return Reason::EchoFormat;
+    };
+    match head.kind {
+        Kind::Echo => match meet(&path, &head) {
+            Meeting::Known => Reason::EchoAnswered,
+            Meeting::Stranger => Reason::EchoStranger,
+            Meeting::Old => Reason::EchoOld,
+        },
+        _ if head.boot != path.config.boot || head.sent > now => Reason::EchoForeign,
+        Kind::Answer => {
+            answered(datagram, &path, &head, now);
+            Reason::EchoAnswer
+        }
+        Kind::Stranger => {
+            // SAFETY: a field's address within a map value.
+            let challenge = unsafe { &raw mut (*path.state).their_challenge };
+            maps::store(challenge, head.challenge);
+            Reason::EchoAnswer
+        }
+    }
+}
+
+#[inline(always)]
+fn mac_word(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Whether an echo is of the boot that is known, and the latest.
+enum Meeting {
+    Known,
+    Old,
+    Stranger,
+}
+
+/// The send time must rise from echo to echo, and another boot must carry the present challenge, which is
+/// drawn anew then: no echo is taken twice, whoever recorded it.
+#[inline(always)]
+fn meet(path: &Path, head: &Head) -> Meeting {
+    // SAFETY: field addresses within a map value.
+    let (boot, last_sent, challenge, old) = unsafe {
+        (
+            &raw mut (*path.state).boot,
+            &raw mut (*path.state).last_sent,
+            &raw mut (*path.state).challenge,
+            &raw mut (*path.state).old,
+        )
+    };
+    if maps::load(boot) == head.boot {
+        let last = maps::load(last_sent);
+        // Lost to another CPU: that one's echo may be the later one.
+        if head.sent.0 > last && maps::compare_exchange(last_sent, last, head.sent.0) == last {
+            return Meeting::Known;
+        }
+        bump(old);
+        return Meeting::Old;
+    }
+    let present = maps::load(challenge);
+    if present != 0
+        && present == head.challenge
+        && maps::compare_exchange(challenge, present, drawn()) == present
+    {
+        maps::store(last_sent, head.sent.0);
+        maps::exchange(boot, head.boot);
+        return Meeting::Known;
+    }
+    if present == 0 {
+        maps::compare_exchange(challenge, 0, drawn());
+    }
+    Meeting::Stranger
+}
+
+/// A number that was not there before: that it cannot be guessed is not needed, since the peer's tag is on
+/// what carries it.
+#[inline(always)]
+fn drawn() -> u64 {
+    // SAFETY: the helper has no arguments and no preconditions.
+    let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+    u64::from(high) << 32 | u64::from(low) | 1
+}
+
+/// Turns an echo into its answer, entry by entry; a stranger gets the challenge, and nothing else.
+#[inline(never)]
+fn answer(start: usize, end: usize, path: u32, now: u64, known: u64) -> Reason {
+    let datagram = Span::new(start, end);
+    let (Some(path), Some(len)) = (Path::get(path), udp_len(datagram)) else {
+        return Reason::EchoFormat;
+    };
+    let known = known != 0;
+    // SAFETY: a field's address within a map value.
+    let challenge = maps::load(unsafe { &raw const (*path.state).challenge });
+    let Some(mut words) = datagram.words::<HEAD_WORDS>(HEAD) else {
+        return Reason::EchoFormat;
+    };
+    let (sent, lease) = (echo::sent(&words), echo::lease(&words));
+    let count = echo::count(&words);
+    if known {
+        echo::turn(&mut words, Kind::Answer, path.config.node);
+    } else {
+        echo::turn(&mut words, Kind::Stranger, path.config.node);
+        echo::set_challenge(&mut words, challenge);
+    }
+    datagram.set_words(HEAD, words);
+    let mut sum = echo::summed(pseudo_header(path.config, len), &words);
+    let mut index = 0;
+    while index < MAX_ENTRIES {
+        if index >= count {
+            break;
+        }
+        let place = entry(datagram, index, len);
+        let Some(asked) = place.words::<2>(0) else {
+            return Reason::EchoFormat;
+        };
+        let mut entry = Entry::parse(&asked);
+        entry.verdict = match instance(&path, &entry) {
+            _ if !known => Verdict::None,
+            Some((slot, peer)) => {
+                let place = Place::new(path.index, slot, peer, lease);
+                lease::ask(place, &asked, MonoNs(now), sent)
+            }
+            None => Verdict::Unknown,
+        };
+        let told = entry.emit();
+        sum = echo::summed(sum, &told);
+        place.set_words(0, told);
+        index += 1;
+    }
+    if path.config.keyed != 0 {
+        let tag = [hash(start, end, path.index, len, 0).to_be()];
+        sum = echo::summed(sum, &tag);
+        datagram.set_words(HEAD + 8 * echo::TAG_WORD, tag);
+    }
+    datagram.set_words(0, [udp_head(sum, len)]);
+    // SAFETY: field addresses within a map value.
+    let (echoes, strangers) = unsafe {
+        (
+            &raw mut (*path.state).echoes,
+            &raw mut (*path.state).strangers,
+        )
+    };
+    if known {
+        bump(echoes);
+        Reason::EchoAnswered
+    } else {
+        bump(strangers);
+        Reason::EchoStranger
+    }
+}
+
+#[inline(always)]
+fn udp_len(datagram: Span) -> Option<u16> {
+    datagram.bytes(4).map(|len| u16::from_be_bytes(*len))
+}
+
+/// A UDP header with the checksum, given the sum over everything else.
+#[inline(always)]
+fn udp_head(sum: Sum, len: u16) -> u64 {
+    let [p0, p1] = PORT.to_be_bytes();
+    let [l0, l1] = len.to_be_bytes();
+    // A sum of zero is written as its other form (RFC 768): zero means that there is none.
+    let [c0, c1] = match sum.word([p0, p1, p0, p1]).half([l0, l1]).checksum() {
+        0 => [0xff, 0xff],
+        sum => sum.to_be_bytes(),
+    };
+    u64::from_ne_bytes([p0, p1, p0, p1, l0, l1, c0, c1])
+}
+
+/// An answer came home: what was granted extends this node's leases.
+#[inline(always)]
+fn answered(datagram: Span, path: &Path, head: &Head, now: MonoNs) {
+    let Some(len) = udp_len(datagram) else {
+        return;
+    };
+    // SAFETY: field addresses within a map value.
+    let (answers, rtt_ns, rtt_high_ns, rtts) = unsafe {
+        (
+            &raw mut (*path.state).answers,
+            &raw mut (*path.state).rtt_ns,
+            &raw mut (*path.state).rtt_high_ns,
+            &raw mut (*path.state).rtts,
+        )
+    };
+    bump(answers);
+    let rtt = now.since(head.sent);
+    maps::store(rtt_ns, rtt.0);
+    let high = maps::load(rtt_high_ns);
+    let faded = high - high / 256;
+    maps::store(rtt_high_ns, if rtt.0 > faded { rtt.0 } else { faded });
+    // SAFETY: the bucket is below the length, as the mask shows to the verifier.
+    bump(unsafe { (&raw mut (*rtts)[0]).add(rtt_bucket(rtt) & 63) });
+    let count = head.count as usize;
+    let mut index = 0;
+    while index < MAX_ENTRIES {
+        if index >= count {
+            break;
+        }
+        let Some(words) = entry(datagram, index, len).words::<2>(0) else {
+            return;
+        };
+        let entry = Entry::parse(&words);
+        if let Some((slot, peer)) = instance(path, &entry) {
+            lease::learn(
+                Place::new(path.index, slot, peer, head.lease),
+                &words,
+                now,
+                head.sent,
+            );
+        }
+        index += 1;
+    }
+}
+
+/// The instance that an entry is about, and which of its peers this path leads to.
+#[inline(always)]
+fn instance(path: &Path, entry: &Entry) -> Option<(u32, u32)> {
+    PATH_INSTANCES
+        .get(path_instance(path.index, entry.vrid, entry.family))?
+        .get()
+}
+
+/// Counts: of one sender exactly, of several CPUs at once approximately.
+#[inline(always)]
+fn bump(counter: *mut u64) {
+    maps::store(counter, maps::load(counter) + 1);
+}

@@ -1,0 +1,370 @@
+//! Leases: what a peer asks for is judged and promised here, what it grants extends this node's
+//! (`ha_common::lease` has the rules).
+
+use ha_common::{
+    MonoNs, Nanos,
+    abi::{Event, EventKind, lease::AskWord},
+    gate::{Epoch, Lease},
+    lease::{self, Ask, Judgement, Promise, Rank, Situation, Standing},
+    wire::echo::{Entry, Verdict},
+};
+
+use crate::{
+    budget::Budget,
+    gate::{self, SLOTS},
+    maps::{self, GATES, INSTANCES, LEASE_CONFIG, LEASES, PATH_STATE, PROMISES},
+    silence,
+};
+
+/// What an entry is about, in one word, since a BPF function has five arguments.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// A path, an instance's slot, its peer, and the length of the lease in whole microseconds.
+    #[inline(always)]
+    pub(crate) fn new(path: u32, slot: u32, peer: u32, lease: Nanos) -> Self {
+        let lease = (lease.0 / 1_000) << 32;
+        Self(lease | u64::from(path) << 24 | u64::from(slot) << 8 | u64::from(peer))
+    }
+
+    #[inline(always)]
+    fn path(self) -> u32 {
+        u32::from(self.0.to_le_bytes()[3])
+    }
+
+    #[inline(always)]
+    fn slot(self) -> u32 {
+        let [_, low, high, ..] = self.0.to_le_bytes();
+        u32::from(u16::from_le_bytes([low, high]))
+    }
+
+    #[inline(always)]
+    fn peer(self) -> u32 {
+        u32::from(self.0.to_le_bytes()[0])
+    }
+
+    #[inline(always)]
+    fn lease(self) -> Nanos {
+        Nanos::from_micros(self.0 >> 32)
+    }
+}
+
+/// A peer's entry, asked.
+#[inline(always)]
+pub(crate) fn ask(place: Place, entry: &[u64; 2], now: MonoNs, sent: MonoNs) -> Verdict {
+    match had_asked(place.0, entry[0], entry[1], now.0, sent.0) {
+        1 => Verdict::Granted,
+        2 => Verdict::Refused,
+        3 => Verdict::Unknown,
+        _ => Verdict::None,
+    }
+}
+
+/// This node's own entry, answered.
+#[inline(always)]
+pub(crate) fn learn(place: Place, entry: &[u64; 2], now: MonoNs, sent: MonoNs) {
+    had_answered(place.0, entry[0], entry[1], now.0, sent.0);
+}
+
+/// [`ask`] as a function of its own, which the verifier follows once and not for each entry of a packet; it has
+/// a stack of its own as well.
+// SAFETY: no other object defines the name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn had_asked(place: u64, first: u64, second: u64, now: u64, sent: u64) -> u32 {
+    let place = Place(place);
+    let request = Request {
+        boot: boot(place.path()),
+        now: MonoNs(now),
+        sent: MonoNs(sent),
+        lease: place.lease(),
+    };
+    asked(
+        place.slot(),
+        place.peer(),
+        &Entry::parse(&[first, second]),
+        &request,
+    ) as u32
+}
+
+/// [`learn`] likewise.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn had_answered(place: u64, first: u64, second: u64, now: u64, sent: u64) -> u32 {
+    let place = Place(place);
+    let entry = Entry::parse(&[first, second]);
+    let (sent, now) = (MonoNs(sent), MonoNs(now));
+    answered(place.slot(), place.peer(), &entry, sent, place.lease(), now);
+    0
+}
+
+/// The boot that a path's peer was accepted with.
+#[inline(always)]
+fn boot(path: u32) -> u64 {
+    match PATH_STATE.get_ptr(path) {
+        // SAFETY: a field's address within a map value.
+        Some(state) => maps::load(unsafe { &raw const (*state).boot }),
+        None => 0,
+    }
+}
+
+/// What is asked, but for the entry.
+struct Request {
+    /// The asker's boot: its send times are of one clock.
+    boot: u64,
+    /// When it came.
+    now: MonoNs,
+    /// When the asker began the round, by its clock.
+    sent: MonoNs,
+    /// For how long it asks.
+    lease: Nanos,
+}
+
+/// The words of a promise.
+struct Words {
+    word: *mut u64,
+    granted_sent: *mut u64,
+    released_sent: *mut u64,
+    ask: *mut u64,
+    held_ns: *mut u64,
+    boot: *mut u64,
+    budget: Budget,
+}
+
+#[inline(always)]
+fn promise(slot: u32, peer: u32) -> Option<Words> {
+    let cell = PROMISES.get_ptr_mut(slot * SLOTS + peer)?;
+    // SAFETY: field addresses within a map value.
+    Some(unsafe {
+        Words {
+            word: &raw mut (*cell).word,
+            granted_sent: &raw mut (*cell).granted_sent,
+            released_sent: &raw mut (*cell).released_sent,
+            ask: &raw mut (*cell).ask,
+            held_ns: &raw mut (*cell).held_ns,
+            boot: &raw mut (*cell).boot,
+            budget: Budget {
+                window_ns: &raw mut (*cell).window_ns,
+                events: &raw mut (*cell).window_events,
+            },
+        }
+    })
+}
+
+/// Reports, within the peer's budget.
+#[inline(always)]
+fn report(words: &Words, event: Event) {
+    if words.budget.allows(event.stamp()) {
+        maps::report(event);
+    }
+}
+
+#[inline(always)]
+fn asked(slot: u32, peer: u32, entry: &Entry, request: &Request) -> Verdict {
+    let (Some(words), Some(config)) = (promise(slot, peer), LEASE_CONFIG.get(slot)) else {
+        return Verdict::Unknown;
+    };
+    if config.longest_ns == 0 {
+        return Verdict::Unknown;
+    }
+    if maps::load(words.boot) != request.boot {
+        maps::store(words.granted_sent, 0);
+        maps::store(words.released_sent, 0);
+        maps::store(words.boot, request.boot);
+    }
+    let ask = AskWord::new(peer, entry.ask, entry.epoch, entry.rank);
+    let before = maps::load(words.ask);
+    if before != ask.0 {
+        maps::store(words.ask, ask.0);
+    }
+    match entry.ask {
+        Ask::Nothing => return Verdict::None,
+        Ask::Release => {
+            released(slot, &words, ask, request);
+            return Verdict::None;
+        }
+        Ask::Hold => maps::store(words.held_ns, request.now.0),
+        Ask::Candidate => {}
+    }
+    if before != ask.0 {
+        report(
+            &words,
+            Event::of_lease(EventKind::Asked, slot, request.now, ask),
+        );
+    }
+    let too_long = request.lease.0 > config.longest_ns;
+    if too_long || request.sent.0 <= maps::load(words.released_sent) {
+        return Verdict::Refused;
+    }
+    requested(slot, peer, config.greater, entry, ask, &words, request)
+}
+
+#[inline(always)]
+fn requested(
+    slot: u32,
+    peer: u32,
+    greater: u64,
+    entry: &Entry,
+    ask: AskWord,
+    words: &Words,
+    request: &Request,
+) -> Verdict {
+    let (Some(gate), Some(instance)) = (GATES.get_ptr_mut(slot), INSTANCES.get(slot)) else {
+        return Verdict::Unknown;
+    };
+    // SAFETY: field addresses within a map value.
+    let (standing, rank) = unsafe { (&raw mut (*gate).standing, &raw const (*gate).rank) };
+    let before = Promise::from_word(maps::load(words.word));
+    let ours = Rank::from_word(maps::load(rank));
+    let at = Situation {
+        acting: before.is_acting(),
+        standing: Standing::from_word(maps::load(standing)),
+        open: gate::is_open(slot, instance.leases, request.now),
+        self_renewed: is_self_renewed(slot, peer),
+        outranked: ours.is_below(entry.rank, greater >> (peer & 63) & 1 != 0),
+        promised_elsewhere: matches!(entry.ask, Ask::Candidate)
+            && is_promised_elsewhere(slot, peer, instance.leases, request.now),
+    };
+    match lease::judge(entry.ask, &at) {
+        Judgement::Refuse => Verdict::Refused,
+        Judgement::Grant => grant(slot, words, before, request),
+        Judgement::Yield => {
+            gate::supersede(slot);
+            let verdict = grant(slot, words, Promise::ACTING, request);
+            maps::store(standing, Standing::Bystander.to_word());
+            report(
+                words,
+                Event::of_lease(EventKind::Yielded, slot, request.now, ask),
+            );
+            verdict
+        }
+    }
+}
+
+#[inline(always)]
+fn is_self_renewed(slot: u32, peer: u32) -> bool {
+    let Some(cell) = LEASES.get_ptr(slot * SLOTS + peer) else {
+        return false;
+    };
+    // SAFETY: a field's address within a map value.
+    Lease::from_word(maps::load(unsafe { &raw const (*cell).word })).is_self_renewed()
+}
+
+/// Whether another peer holds the instance, as far as it was promised that.
+#[inline(always)]
+fn is_promised_elsewhere(slot: u32, peer: u32, leases: u32, now: MonoNs) -> bool {
+    for other in 0..SLOTS {
+        if other >= leases {
+            break;
+        }
+        let Some(words) = promise(slot, other) else {
+            break;
+        };
+        let holds = matches!(AskWord(maps::load(words.ask)).ask(), Ask::Hold);
+        let ends = Promise::from_word(maps::load(words.word)).ends();
+        if other != peer && holds && ends > now {
+            return true;
+        }
+    }
+    false
+}
+
+/// Promises, unless the word is changed under it twice, or this node acts by now.
+///
+/// What was granted is noted before the promise is made: a release that is older leaves the promise alone.
+#[inline(always)]
+fn grant(slot: u32, words: &Words, expected: Promise, request: &Request) -> Verdict {
+    if request.sent.0 > maps::load(words.granted_sent) {
+        maps::store(words.granted_sent, request.sent.0);
+    }
+    let mut expected = expected;
+    for _ in 0..2 {
+        let promised = expected.granted(request.now, request.lease);
+        let found = maps::compare_exchange(words.word, expected.to_word(), promised.to_word());
+        if found == expected.to_word() {
+            silence::promised(slot, promised.ends(), request.now);
+            return Verdict::Granted;
+        }
+        expected = Promise::from_word(found);
+        if expected.is_acting() {
+            break;
+        }
+    }
+    Verdict::Refused
+}
+
+/// A peer lets go: what it was promised before is void, but not what it was granted since.
+#[inline(always)]
+fn released(slot: u32, words: &Words, ask: AskWord, request: &Request) {
+    if request.sent.0 <= maps::load(words.released_sent) {
+        return;
+    }
+    // A full barrier: a grant that does not see it yet is seen below, or changes the word after it was read.
+    maps::exchange(words.released_sent, request.sent.0);
+    let promised = Promise::from_word(maps::load(words.word));
+    let later = maps::load(words.granted_sent) >= request.sent.0;
+    if later || promised.is_acting() || promised.ends() <= request.now {
+        return;
+    }
+    let void = Promise::until(request.now);
+    if maps::compare_exchange(words.word, promised.to_word(), void.to_word()) == promised.to_word()
+    {
+        report(
+            words,
+            Event::of_lease(EventKind::Released, slot, request.now, ask),
+        );
+    }
+}
+
+/// An entry of an answer: a grant extends the lease to that echo's send time and its length, as long as the
+/// epoch is still the open one.
+#[inline(always)]
+fn answered(slot: u32, peer: u32, entry: &Entry, sent: MonoNs, length: Nanos, now: MonoNs) {
+    let (Some(gate), Some(config)) = (GATES.get_ptr(slot), LEASE_CONFIG.get(slot)) else {
+        return;
+    };
+    // SAFETY: field addresses within a map value.
+    let (epoch, standing) = unsafe { (&raw const (*gate).epoch, &raw const (*gate).standing) };
+    let epoch = Epoch::from_word(maps::load(epoch));
+    let granted = match entry.verdict {
+        Verdict::Granted => true,
+        Verdict::Refused | Verdict::Unknown => false,
+        Verdict::None => return,
+    };
+    if entry.epoch != epoch || length.0 > config.longest_ns {
+        return;
+    }
+    if granted && let Some(cell) = LEASES.get_ptr_mut(slot * SLOTS + peer) {
+        // SAFETY: as above.
+        extend(
+            unsafe { &raw mut (*cell).word },
+            Lease::new(epoch, sent.after(length)),
+        );
+    }
+    if let Standing::Candidate = Standing::from_word(maps::load(standing))
+        && let Some(words) = promise(slot, peer)
+    {
+        let word = AskWord::new(peer, entry.ask, entry.epoch, entry.rank);
+        let word = if granted { word.granted() } else { word };
+        report(
+            &words,
+            Event::of_lease(EventKind::Answered, slot, now, word),
+        );
+    }
+}
+
+/// Lengthens a lease; one that is changed under it twice is left.
+#[inline(always)]
+fn extend(word: *mut u64, grant: Lease) {
+    let mut before = maps::load(word);
+    for _ in 0..2 {
+        let after = Lease::from_word(before).extended(grant).to_word();
+        let found = maps::compare_exchange(word, before, after);
+        if found == before {
+            return;
+        }
+        before = found;
+    }
+}

@@ -1,0 +1,156 @@
+//! Silence of an instance with leases: one `bpf_timer` per instance, armed by a grant.
+//!
+//! A node that promised does not act before its promise has run out, so that is the moment at which the
+//! daemon is to be told that nobody asks any more. The callback looks at the promises, and starts the timer
+//! again for what is left. `armed` is 1 while the timer runs; both sides change it by exchange, and the proof
+//! is that of [`crate::watch`], with the promise in the place of the stamp.
+//!
+//! What came before the callback was judged before it: the kernel runs it in softirq, which serves the
+//! receive queues of its CPU first. Only if the callback is late itself was this machine held up, the peer's
+//! echoes perhaps still in a queue; then it listens once more before it reports.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::bpf_timer,
+    btf_maps::Array,
+    helpers::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
+    macros::btf_map,
+};
+use ha_common::{
+    Address, MonoNs, Nanos,
+    abi::{Event, EventKind, MAX_INSTANCES, Reason, lease::LeaseConfig},
+    lease::Promise,
+};
+
+use crate::{
+    gate::{self, SLOTS},
+    maps::{self, INSTANCES, LEASE_CONFIG, PROMISES},
+    watch::CLOCK_MONOTONIC,
+};
+
+/// A timer. User space never writes this map: an update would cancel the timer.
+#[repr(C)]
+pub(crate) struct SilenceTimer {
+    timer: bpf_timer,
+    armed: u64,
+    /// When the callback is to run; written by whoever set `armed`.
+    due_ns: u64,
+    /// 1: it listens once more after a stall.
+    again: u64,
+}
+
+/// Slot → timer.
+#[btf_map]
+static SILENCE_TIMERS: Array<SilenceTimer, { MAX_INSTANCES as usize }> = Array::new();
+
+/// A promise until `ends` was made: makes sure that the timer runs.
+#[inline(always)]
+pub(crate) fn promised(slot: u32, ends: MonoNs, now: MonoNs) {
+    if let Some(cell) = SILENCE_TIMERS.get_ptr_mut(slot) {
+        arm(cell, ends, now);
+    }
+}
+
+/// Starts the timer for the time `due`, unless it runs.
+#[inline(always)]
+fn arm(cell: *mut SilenceTimer, due: MonoNs, now: MonoNs) {
+    if exchange(cell, 1) == 1 {
+        return;
+    }
+    // SAFETY: field addresses within a map value; the timer lies in a value of the map that is named, as the
+    // helpers demand; the callback has the signature that the kernel calls.
+    let started = unsafe {
+        maps::store(&raw mut (*cell).due_ns, due.0);
+        let timer = &raw mut (*cell).timer;
+        // EBUSY: it was initialised before.
+        bpf_timer_init(
+            timer,
+            (&raw const SILENCE_TIMERS).cast_mut().cast(),
+            CLOCK_MONOTONIC,
+        );
+        bpf_timer_set_callback(timer, fired as *mut c_void) == 0
+            && bpf_timer_start(timer, due.since(now).0.max(1), 0) == 0
+    };
+    if !started {
+        exchange(cell, 0);
+    }
+}
+
+/// The timer's callback.
+extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut SilenceTimer) -> i64 {
+    // SAFETY: the kernel passes the key of the map value that holds the timer.
+    let slot = unsafe { *slot };
+    // SAFETY: field addresses within a map value.
+    let (due, again) = unsafe { (&raw const (*cell).due_ns, &raw mut (*cell).again) };
+    let due = MonoNs(maps::load(due));
+    exchange(cell, 0);
+    let Some(config) = LEASE_CONFIG.get_ptr(slot) else {
+        return 0;
+    };
+    let Some(ends) = promised_until(slot) else {
+        return 0;
+    };
+    let now = gate::now();
+    if ends > now {
+        maps::store(again, 0);
+        arm(cell, ends, now);
+        return 0;
+    }
+    let (stall, listen) = allowance(config);
+    if now.since(due) > stall && maps::load(again) == 0 {
+        maps::count(Reason::OwnStall);
+        maps::store(again, 1);
+        arm(cell, now.after(listen), now);
+        return 0;
+    }
+    maps::store(again, 0);
+    maps::count(Reason::LeaseSilence);
+    maps::report(Event {
+        kind: EventKind::LeaseSilence as u32,
+        instance: slot,
+        stamp_ns: ends.0,
+        word: 0,
+        made_ns: now.0,
+        sender: Address::UNSPECIFIED,
+    });
+    0
+}
+
+/// How late the callback may be, and for how long it listens again if it was later.
+#[inline(always)]
+fn allowance(config: *const LeaseConfig) -> (Nanos, Nanos) {
+    // SAFETY: field addresses within a map value.
+    let (stall, again) = unsafe { (&raw const (*config).stall_ns, &raw const (*config).again_ns) };
+    (Nanos(maps::load(stall)), Nanos(maps::load(again)))
+}
+
+/// When the last promise ends; `None`: this node acts, or the instance has no peers.
+#[inline(always)]
+fn promised_until(slot: u32) -> Option<MonoNs> {
+    let leases = INSTANCES.get(slot)?.leases;
+    let mut last = None;
+    for peer in 0..SLOTS {
+        if peer >= leases {
+            break;
+        }
+        let cell = PROMISES.get_ptr(slot * SLOTS + peer)?;
+        // SAFETY: a field's address within a map value.
+        let promise = Promise::from_word(maps::load(unsafe { &raw const (*cell).word }));
+        if promise.is_acting() {
+            return None;
+        }
+        let ends = promise.ends();
+        if last.is_none_or(|last| ends > last) {
+            last = Some(ends);
+        }
+    }
+    last
+}
+
+/// Exchanges `armed`, with a full barrier. Returns what it was.
+#[inline(always)]
+fn exchange(cell: *mut SilenceTimer, value: u64) -> u64 {
+    // SAFETY: a field's address within a map value.
+    maps::exchange(unsafe { &raw mut (*cell).armed }, value)
+}
