@@ -45,10 +45,21 @@ pub struct InstanceConfig {
     pub vips: u32,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
+    /// The BFD channels to its other nodes.
+    pub channels: Vec<ChannelConfig>,
     /// Leases granted by the peers' kernels; `None` = adverts alone open the gate.
     pub lease: Option<LeaseConfig>,
     /// The epoch found in the maps, or [`Epoch::NONE`]; the engine starts by raising it.
     pub adopted_epoch: Epoch,
+}
+
+/// A BFD channel of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelConfig {
+    /// Its name.
+    pub name: String,
+    /// The router to which it leads, if it runs over the instance's own LAN.
+    pub lan_peer: Option<IpAddr>,
 }
 
 /// On whose leases an instance relies.

@@ -483,6 +483,7 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::Advert { instance, .. }
         | Input::Heard { instance, .. }
         | Input::Silence { instance, .. }
+        | Input::Channel { instance, .. }
         | Input::AdvertSent { instance, .. }
         | Input::VipsAdded { instance, .. }
         | Input::Announced { instance, .. }

@@ -86,6 +86,18 @@ pub struct LeaseView {
 /// The views of an instance's peers, by lease slot.
 pub type LeaseViews = [LeaseView; MAX_LEASES];
 
+/// What is known of a BFD channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Nothing: it was not up yet, or was taken down on purpose (RFC 5882 section 3.2).
+    #[default]
+    Unknown,
+    /// Both ends hear each other.
+    Up,
+    /// It was up, and its Detection Time expired.
+    Dead,
+}
+
 /// Whom an operator's command concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -127,6 +139,15 @@ pub enum Input {
         instance: InstanceId,
         /// When the last advert had arrived.
         last_received_at: MonoNs,
+    },
+    /// A BFD channel of an instance changed. Hand in the latest stamps first.
+    Channel {
+        /// Which instance.
+        instance: InstanceId,
+        /// The channel's name.
+        channel: String,
+        /// What is known of it.
+        state: ChannelState,
     },
     /// Outcome of [`Action::SendAdvert`].
     AdvertSent {

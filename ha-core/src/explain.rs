@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec::Vec};
 use ha_common::{MonoNs, Nanos, Priority};
 
 use crate::{
-    config::GroupConfig,
+    config::{ChannelConfig, GroupConfig},
     event::InterfaceCondition,
     instance::{Claim, Instance},
     status::{Cause, InstanceStatus, Span, State},
@@ -53,7 +53,7 @@ pub(crate) fn nothing_to_hand_over(instance: &Instance, now: MonoNs) -> String {
 fn other_active(instance: &Instance, now: MonoNs) -> Option<core::net::IpAddr> {
     let watched = instance.kernel_watch
         && instance.state == State::Backup
-        && instance.claim != Some(Claim::Silence);
+        && !matches!(instance.claim, Some(Claim::Silence | Claim::Dead(_)));
     instance
         .active
         .filter(|_| !instance.speaks() && (watched || instance.heard_recently(now)))
@@ -164,6 +164,7 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
                 "Takes over if nothing is heard from it for {}.",
                 Span(instance.down_interval())
             ));
+            lines.extend(channels(instance, advert.sender, now));
             lines.extend(preemption(instance, advert.priority, now));
         }
         (_, _, Some(by)) => lines.push(format!(
@@ -202,6 +203,23 @@ fn wait(instance: &Instance, now: MonoNs) -> Span {
             .get(Timer::ActiveDown)
             .map_or(Nanos::ZERO, |due| due.since(now)),
     )
+}
+
+/// What its channels say of the router that it hears.
+fn channels(instance: &Instance, active: core::net::IpAddr, now: MonoNs) -> Option<String> {
+    if instance.dead_due().is_some() {
+        return Some(format!(
+            "Every channel to {active} is dead: takes over in {} unless it advertises.",
+            wait(instance, now)
+        ));
+    }
+    let leads = |channel: &ChannelConfig| channel.lan_peer == Some(active);
+    instance
+        .config
+        .channels
+        .iter()
+        .any(leads)
+        .then(|| String::from("It does not wait that long if every channel to it is dead."))
 }
 
 /// Why it does or does not take over from the router that it hears.

@@ -44,12 +44,13 @@ mod timer;
 pub mod vrrp;
 
 pub use config::{
-    Alone, AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, LeaseConfig, LeasePeer,
-    PathConfig, PathId, Version,
+    Alone, AnnounceConfig, ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, LeaseConfig,
+    LeasePeer, PathConfig, PathId, Version,
 };
 pub use engine::Engine;
 pub use event::{
-    Action, Advert, Input, InstanceId, InterfaceCondition, LeaseView, LeaseViews, Target,
+    Action, Advert, ChannelState, Input, InstanceId, InterfaceCondition, LeaseView, LeaseViews,
+    Target,
 };
 pub use status::{Cause, InstanceStatus, State, Transition};
 pub use timer::Timer;

@@ -66,6 +66,13 @@ pub enum Cause {
         /// Since the last advert.
         lasted: Nanos,
     },
+    /// Every channel to the Active router is dead, its LAN's among them, and its adverts stopped.
+    Dead {
+        /// That router.
+        active: IpAddr,
+        /// Since its last advert.
+        lasted: Nanos,
+    },
     /// The Active router let go with priority 0.
     Released {
         /// Who let go.
@@ -143,6 +150,11 @@ impl fmt::Display for Cause {
             Self::Silence { lasted } => {
                 write!(f, "nothing was heard for {}", Span(*lasted))
             }
+            Self::Dead { active, lasted } => write!(
+                f,
+                "every channel to {active} is dead, and its last advert came {} earlier",
+                Span(*lasted)
+            ),
             Self::Released { by } => write!(f, "{by} let go of it"),
             Self::Preempting { active, priority } => {
                 write!(f, "{active} advertises the lower priority {priority}")

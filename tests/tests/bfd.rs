@@ -9,8 +9,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use ha_common::Nanos;
 use ha_tests::{
-    Kind, Node, Program, Speaker, eventually, lab::VIP_2, netns::run, node::PATIENCE, scenario,
+    Kind, Node, Program, Speaker, eventually,
+    lab::{VIP, VIP_2},
+    netns::run,
+    node::PATIENCE,
+    now, scenario,
+    scene::WEB,
     wait::throughout,
 };
 use serde_json::Value;
@@ -504,6 +510,47 @@ fn sessions_over_ipv6() {
         for node in [&one, &two] {
             wait_for(node, "down by silence", is_down_by_silence)?;
         }
+        Ok(())
+    });
+}
+
+/// keepalived as the Active router with adverts each second, FRR beside it for BFD. The path's death proves
+/// more than missing adverts do; BFD's alone proves nothing.
+#[test]
+fn a_dead_peer_is_taken_over_from_before_three_adverts_are_missing() {
+    between(|mut had, mut other| {
+        let router = other.router().interval_ms(1_000).priority(200);
+        other.start(Kind::Keepalived, &[router.peers(&[had.address()])])?;
+        other.wait_for_vip(VIP, true)?;
+        let config = frr_config(other.address(), had.address(), 20, 20, 3);
+        let mut frr = Speaker::start(&other, Program::Frr, &config)?;
+        let lines = channel(&had, other.address(), "interval = \"20ms\"\n");
+        let router = had.router().interval_ms(1_000).peers(&[other.address()]);
+        had.start(Kind::Had, &[router.had_lines(&lines)])?;
+        had.wait_for(WEB, "backup")?;
+        had.wait_for_active_peer(WEB, other.address())?;
+        wait_up(&had, 20_000, 60_000)?;
+
+        frr.kill()?;
+        wait_for(&had, "down by silence", is_down_by_silence)?;
+        throughout(Duration::from_millis(2_500), "adverts disprove it", || {
+            Ok(had.state(WEB)? == "backup")
+        })?;
+        let _frr = Speaker::start(&other, Program::Frr, &config)?;
+        wait_up(&had, 20_000, 60_000)?;
+
+        let cut = now();
+        other.power_off()?;
+        had.wait_for(WEB, "active")?;
+        let took = now().since(cut);
+        // The next advert is overdue after at most 1.25 s; three of them and Skew_Time are 3.6 s.
+        ensure!(took < Nanos::from_millis(2_500), "{took}");
+        let transitions = had.events("transition")?;
+        let dead = format!("every channel to {} is dead", other.address());
+        ensure!(
+            transitions.iter().any(|one| one.contains(&dead)),
+            "{transitions:?}"
+        );
         Ok(())
     });
 }

@@ -67,6 +67,10 @@ impl Instance {
             Claim::Silence => Cause::Silence {
                 lasted: now.since(self.silent_from()),
             },
+            Claim::Dead(active) => Cause::Dead {
+                active,
+                lasted: now.since(self.silent_from()),
+            },
             Claim::Released(by) => Cause::Released { by },
             Claim::Preempt => {
                 let advert = self.heard?;
@@ -194,8 +198,17 @@ impl Instance {
         self.believe_silence(due, now, out)
     }
 
-    fn believe_silence(&mut self, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
-        self.believe(Claim::Silence, due, now, out)
+    pub(super) fn believe_silence(
+        &mut self,
+        due: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let claim = match self.active {
+            Some(active) if now < self.active_down_due() => Claim::Dead(active),
+            _ => Claim::Silence,
+        };
+        self.believe(claim, due, now, out)
     }
 
     /// A deadline that passed while this node was held up proves nothing: adverts may wait to be
@@ -212,7 +225,7 @@ impl Instance {
             return Verdict::Stay;
         }
         if let Some(again) = self.may_have_slept(now)
-            && claim == Claim::Silence
+            && matches!(claim, Claim::Silence | Claim::Dead(_))
             && self.doubts < DOUBTS
         {
             self.doubts += 1;
@@ -312,9 +325,15 @@ impl Instance {
         }
     }
 
-    /// When silence lets this node take over: the Active_Down_Interval after the last advert, and not
-    /// while an earlier one of yet another router, with a longer interval, may keep that one's gate open.
-    fn silence_due(&self) -> MonoNs {
+    /// When silence lets this node take over, with or without the channels' proof.
+    pub(super) fn silence_due(&self) -> MonoNs {
+        let due = self.active_down_due();
+        self.dead_due().map_or(due, |dead| dead.min(due))
+    }
+
+    /// The Active_Down_Interval after the last advert, and not while an earlier one of yet another router,
+    /// with a longer interval, may keep that one's gate open.
+    fn active_down_due(&self) -> MonoNs {
         self.silent_from()
             .after(self.down_interval())
             .max(self.others_outlived())
@@ -325,7 +344,7 @@ impl Instance {
     pub(crate) fn arm_active_down(&mut self) {
         let down = self.down_interval();
         let watched = self.kernel_watch && self.stamp.is_some_and(|stamp| stamp > self.since);
-        let due = if watched {
+        let due = if watched && self.dead_due().is_none() {
             self.silent_from()
                 .after(down.max(BACKSTOP))
                 .max(self.silence_due())

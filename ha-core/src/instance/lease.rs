@@ -316,7 +316,10 @@ impl Instance {
         if self.state != State::Backup {
             return Verdict::Stay;
         }
-        if matches!(self.claim, Some(Claim::Silence | Claim::Released(_))) {
+        if matches!(
+            self.claim,
+            Some(Claim::Silence | Claim::Dead(_) | Claim::Released(_))
+        ) {
             self.claim = None;
         }
         self.released = None;

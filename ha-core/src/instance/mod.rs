@@ -6,6 +6,7 @@
 mod active;
 mod announce;
 mod backup;
+mod channels;
 pub(crate) mod lease;
 mod promoting;
 mod reload;
@@ -18,7 +19,7 @@ use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 use self::lease::Leases;
 use crate::{
     config::InstanceConfig,
-    event::{Action, Advert, Input, InstanceId, InterfaceCondition},
+    event::{Action, Advert, ChannelState, Input, InstanceId, InterfaceCondition},
     outbox::Outbox,
     status::{Cause, State, Transition},
     timer::{Timer, TimerTable},
@@ -74,6 +75,8 @@ impl Departure {
 pub(crate) enum Claim {
     /// Nothing was heard for the Active_Down_Interval.
     Silence,
+    /// Every channel to the Active router is dead, and its adverts stopped.
+    Dead(IpAddr),
     /// The Active router let go.
     Released(IpAddr),
     /// The Active router's priority is lower.
@@ -139,6 +142,9 @@ pub(crate) struct Instance {
     /// The router last heard as Active; nobody after it let go or fell silent.
     pub(crate) active: Option<IpAddr>,
 
+    /// What is known of each of [`InstanceConfig::channels`].
+    pub(crate) channels: Vec<ChannelState>,
+
     /// Backup: why it may take over.
     pub(crate) claim: Option<Claim>,
     /// Backup: when our own priority 0 left, if it was sent.
@@ -197,6 +203,7 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Self {
+        let channels = alloc::vec![ChannelState::Unknown; config.channels.len()];
         let epoch = config.adopted_epoch.raised();
         out.push(Action::SetEpoch {
             instance: config.id,
@@ -227,6 +234,7 @@ impl Instance {
             said_at: MonoNs::ZERO,
             stamp: None,
             active: None,
+            channels,
             claim: None,
             farewell_at: None,
             released: None,
@@ -264,6 +272,7 @@ impl Instance {
             Input::Silence {
                 last_received_at, ..
             } => self.kernel_silence(last_received_at, now, out),
+            Input::Channel { channel, state, .. } => self.channel(&channel, state, now, out),
             Input::AdvertSent { round, result, .. } => self.advert_sent(round, result, now, out),
             Input::VipsAdded { result, .. } => self.vips_added(result, now, out),
             Input::Announced { result, .. } => {

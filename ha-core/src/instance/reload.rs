@@ -38,6 +38,7 @@ impl Instance {
             self.deferred_interval = Some(config.advert_interval);
             config.advert_interval = self.config.advert_interval;
         }
+        self.match_channels(&config.channels);
         let before = core::mem::replace(&mut self.config, config);
         let watched = core::mem::replace(&mut self.kernel_watch, kernel_watch);
         if before.priority != self.config.priority {

@@ -37,6 +37,7 @@ pub(crate) fn instance(id: u32) -> InstanceConfig {
             repeat_after: Nanos::ZERO,
             refresh: Nanos::ZERO,
         },
+        channels: Vec::new(),
         lease: None,
         adopted_epoch: Epoch(6),
     }

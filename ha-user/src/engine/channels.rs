@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use ha_common::{
@@ -17,7 +18,7 @@ use ha_common::{
     abi::bfd::{Event, EventKind},
     wire::bfd::{MAX_LEN, Payload},
 };
-use ha_core::bfd::Input;
+use ha_core::{ChannelState, bfd::Input};
 
 use self::line::Line;
 use super::{
@@ -52,7 +53,12 @@ pub(super) struct Channels {
     pub(super) inlets_changed: bool,
     /// Silences from the ring buffer, told after the packets.
     silences: VecDeque<Event>,
+    /// What the engine was not told of yet.
+    news: VecDeque<News>,
 }
+
+/// What is known of a channel from now on.
+pub(super) type News = (Arc<str>, ChannelState);
 
 impl Channels {
     /// Without a single one.
@@ -71,6 +77,7 @@ impl Channels {
             random: fastrand::Rng::with_seed(seed),
             inlets_changed: false,
             silences: VecDeque::new(),
+            news: VecDeque::new(),
         }
     }
 
@@ -276,6 +283,7 @@ impl Channels {
             line.read_stamp(random, world);
             line.serve(random);
             line.act(world);
+            self.news.extend(line.take_news());
         }
         true
     }
@@ -286,6 +294,18 @@ impl Channels {
             line.feed(Input::Disable, self.random.u32(..));
         }
         self.act(world);
+    }
+
+    /// The next news for the engine.
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// Tells the engine anew of the channels that are up: it may have instances that do not know.
+    pub(super) fn tell_again(&mut self) {
+        let up = self.lines.iter().filter(|line| line.is_up());
+        self.news
+            .extend(up.map(|line| (Arc::clone(&line.name), ChannelState::Up)));
     }
 
     /// For `hactl status`.
@@ -302,6 +322,7 @@ impl Channels {
     fn act(&mut self, world: &mut World<'_>) {
         for line in &mut self.lines {
             line.act(world);
+            self.news.extend(line.take_news());
         }
     }
 }

@@ -384,6 +384,7 @@ impl Driver {
         let (channels, _, mut world) = self.shell.channels();
         if channels.serve(&mut world) {
             self.vitals.engine.timeouts += 1;
+            self.tell_of_channels();
         }
         if self.shell.retry_at.is_some_and(|due| due <= clock::now()) {
             let mut inputs = Vec::new();

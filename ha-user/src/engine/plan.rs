@@ -1,7 +1,7 @@
 //! A validated configuration, with every instance's slot in the dataplane's maps.
 
 use ha_common::{Nanos, gate::Epoch};
-use ha_core::{EngineConfig, GroupConfig, InstanceConfig, InstanceId};
+use ha_core::{ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId};
 
 use crate::config::{Channel, Instance};
 
@@ -54,6 +54,7 @@ impl Plan {
                     sole_peer: seat.instance.peers.len() == 1,
                     vips: u32::try_from(seat.instance.vips.len()).unwrap_or(u32::MAX),
                     announce: seat.instance.announce,
+                    channels: self.channels_of(&seat.instance),
                     lease: None,
                     adopted_epoch: adopted(seat.id),
                 })
@@ -65,5 +66,17 @@ impl Plan {
                 .collect(),
             kernel_watch,
         }
+    }
+
+    /// The BFD channels of an instance.
+    fn channels_of(&self, instance: &Instance) -> Vec<ChannelConfig> {
+        self.channels
+            .iter()
+            .filter(|channel| instance.channels.contains(&channel.name))
+            .map(|channel| ChannelConfig {
+                name: channel.name.clone(),
+                lan_peer: (channel.interface == instance.interface).then_some(channel.peer),
+            })
+            .collect()
     }
 }

@@ -405,6 +405,7 @@ fn config(
             repeat_after: Nanos::ZERO,
             refresh: Nanos::ZERO,
         },
+        channels: Vec::new(),
         lease: Some(lease.clone()),
         adopted_epoch: Epoch::NONE,
     };

@@ -502,6 +502,7 @@ fn draw_config(
                     repeat_after: interval.times(rng.pick(&[0, 5])),
                     refresh: interval.times(rng.pick(&[0, 10])),
                 },
+                channels: Vec::new(),
                 lease: None,
                 adopted_epoch: Epoch::NONE,
             }

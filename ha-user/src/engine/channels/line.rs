@@ -5,11 +5,14 @@ use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 use ha_common::{
     MonoNs,
     abi::bfd::{Event, Session as MapSession},
-    wire::bfd::{MULTIHOP_PORT, PORT, TTL},
+    wire::bfd::{MULTIHOP_PORT, PORT, State, TTL},
 };
-use ha_core::bfd::{Action, Change, Input, Session, SessionConfig};
+use ha_core::{
+    ChannelState,
+    bfd::{Action, Cause, Change, Input, Session, SessionConfig},
+};
 
-use super::{InletKey, World, inlet_key};
+use super::{InletKey, News, World, inlet_key};
 use crate::{
     config::{BfdChannel, Channel, ChannelKind},
     control::report::ChannelReport,
@@ -39,6 +42,8 @@ pub(super) struct Line {
     heard: MonoNs,
     /// Packets from a socket.
     pub(super) packets: u64,
+    /// What the engine was not told of yet.
+    news: Vec<ChannelState>,
 }
 
 impl Line {
@@ -62,6 +67,7 @@ impl Line {
             watched,
             heard: MonoNs::ZERO,
             packets: 0,
+            news: Vec::new(),
         }
     }
 
@@ -261,13 +267,25 @@ impl Line {
         }
     }
 
-    fn tell(&self, change: &Change, world: &mut World<'_>) {
+    fn tell(&mut self, change: &Change, world: &mut World<'_>) {
         let sentence = format!(
             "channel {} to {} is {}: {}",
             self.name, self.config.peer, change.to, change.cause
         );
         let states = (change.from.name(), change.to.name());
         world.out.channel(change.at, &self.name, states, sentence);
+        self.news.push(known_after(change));
+    }
+
+    /// What is known of it from now on, for the engine.
+    pub(super) fn take_news(&mut self) -> impl Iterator<Item = News> {
+        let name = &self.name;
+        self.news.drain(..).map(|state| (Arc::clone(name), state))
+    }
+
+    /// Whether both ends hear each other.
+    pub(super) fn is_up(&self) -> bool {
+        self.session.status().state == State::Up
     }
 
     pub(super) fn report(
@@ -309,6 +327,15 @@ impl Line {
             flaps: status.flaps,
             error: self.error.as_ref().or(refused).cloned(),
         }
+    }
+}
+
+/// Only silence after it was up says that the path, or the peer, is dead.
+const fn known_after(change: &Change) -> ChannelState {
+    match (change.from, change.to, change.cause) {
+        (_, State::Up, _) => ChannelState::Up,
+        (State::Up, _, Cause::Expired { .. }) => ChannelState::Dead,
+        _ => ChannelState::Unknown,
     }
 }
 

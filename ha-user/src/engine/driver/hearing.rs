@@ -58,6 +58,29 @@ impl Driver {
         }
         let (channels, _, mut world) = self.shell.channels();
         channels.take_in(&mut world);
+        self.tell_of_channels();
+    }
+
+    /// Tells the engine what became of channels, after what was received: an advert disproves a peer's death.
+    pub(super) fn tell_of_channels(&mut self) {
+        while let Some((channel, state)) = self.shell.channels.next_news() {
+            self.take_adverts();
+            self.feed_stamps();
+            let concerned: Vec<InstanceId> = self
+                .shell
+                .seats
+                .iter()
+                .filter(|seat| seat.config.channels.iter().any(|name| **name == *channel))
+                .map(|seat| seat.id)
+                .collect();
+            for instance in concerned {
+                self.handle(Input::Channel {
+                    instance,
+                    channel: channel.to_string(),
+                    state,
+                });
+            }
+        }
     }
 
     /// First the adverts that wait, then silence: an advert that came after the silence was found is not

@@ -73,6 +73,8 @@ impl Driver {
         for input in inputs {
             self.handle(input);
         }
+        self.shell.channels.tell_again();
+        self.tell_of_channels();
         Reloaded {
             report: ReloadReport { changes },
             left: self
