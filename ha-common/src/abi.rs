@@ -508,6 +508,8 @@ reasons! {
     LeaseSilence = "lease_silence",
     /// The kernel's timer was late itself, and listens once more before it reports.
     OwnStall = "own_stall",
+    /// XDP dropped an authenticated BFD packet: more came than a peer sends.
+    BfdAuthBudget = "bfd_auth_budget",
     /// An event was not reported: the instance's budget was used up.
     EventBudget = "event_budget",
     /// An event was not reported: the ring buffer was full.

@@ -6,7 +6,9 @@ use ha_common::{
     MonoNs,
     abi::{
         Reason,
-        bfd::{Event, EventKind, PeerKey, Received, Session, Words, watch as watch_of},
+        bfd::{
+            AUTH_BUDGET, Event, EventKind, PeerKey, Received, Session, Words, watch as watch_of,
+        },
     },
     wire::{
         bfd::{self, Control, HEADER_LEN, Reject},
@@ -47,7 +49,7 @@ pub(crate) fn judge(
     };
     Ok(
         match check(head, payload_len, header.destination, datagram, session) {
-            Ok(_) if session.authenticated != 0 => Reason::PassBfdAuth,
+            Ok(_) if session.authenticated != 0 => pass_on(slot),
             Ok(control) => {
                 take(slot, &control, words(head));
                 Reason::BfdTaken
@@ -105,6 +107,28 @@ fn check(
     Ok(control)
 }
 
+/// Lets the daemon check an authenticated packet, unless somebody floods it.
+#[inline(always)]
+fn pass_on(slot: u32) -> Reason {
+    match BFD_RECEIVED.get_ptr_mut(slot) {
+        Some(received) if budget(received).allows_of(AUTH_BUDGET, gate::now()) => {
+            Reason::PassBfdAuth
+        }
+        _ => Reason::BfdAuthBudget,
+    }
+}
+
+#[inline(always)]
+fn budget(received: *mut Received) -> Budget {
+    // SAFETY: field addresses within a map value.
+    unsafe {
+        Budget {
+            window_ns: &raw mut (*received).window_ns,
+            events: &raw mut (*received).window_events,
+        }
+    }
+}
+
 /// Stamps a valid packet, and tells the daemon of one that says something new, polls or answers a poll; of
 /// any while the session is not watched.
 #[inline(always)]
@@ -116,13 +140,7 @@ fn take(slot: u32, control: &Control, words: Words) {
     let watched = watch::is_watched(watch_of(slot));
     let changed = store(received, words, now);
     watch::heard(watch_of(slot));
-    // SAFETY: field addresses within a map value.
-    let budget = unsafe {
-        Budget {
-            window_ns: &raw mut (*received).window_ns,
-            events: &raw mut (*received).window_events,
-        }
-    };
+    let budget = budget(received);
     let news = changed || control.poll || control.is_final || !watched;
     if news && budget.allows(now) {
         maps::report_bfd(Event {

@@ -19,13 +19,22 @@ impl Budget {
     /// Whether another event may be reported in this window.
     #[inline(always)]
     pub(crate) fn allows(&self, now: MonoNs) -> bool {
+        let allowed = self.allows_of(EVENT_BUDGET, now);
+        if !allowed {
+            maps::count(Reason::EventBudget);
+        }
+        allowed
+    }
+
+    /// The same for another number than [`EVENT_BUDGET`].
+    #[inline(always)]
+    pub(crate) fn allows_of(&self, budget: u64, now: MonoNs) -> bool {
         let mut events = maps::load(self.events);
         if now.0.wrapping_sub(maps::load(self.window_ns)) >= EVENT_WINDOW_NS {
             maps::store(self.window_ns, now.0);
             events = 0;
         }
-        if events >= EVENT_BUDGET {
-            maps::count(Reason::EventBudget);
+        if events >= budget {
             return false;
         }
         maps::store(self.events, events + 1);

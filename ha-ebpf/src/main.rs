@@ -182,6 +182,7 @@ const fn verdict(reason: Reason) -> Verdict {
         | Reason::BfdUnknownDiscriminator
         | Reason::BfdSource
         | Reason::BfdAuth
+        | Reason::BfdAuthBudget
         | Reason::EchoAnswer
         | Reason::EchoTtl
         | Reason::EchoFormat

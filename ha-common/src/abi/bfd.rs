@@ -9,6 +9,10 @@ pub const MAX_SESSIONS: u32 = 256;
 /// Bytes of the ring buffer for [`Event`]s.
 pub const EVENT_RING_BYTES: u32 = 64 * 1024;
 
+/// Authenticated packets per session and [`super::EVENT_WINDOW_NS`] that reach the daemon, which computes a
+/// digest for each: more than twice as many as a peer sends at 1 ms.
+pub const AUTH_BUDGET: u64 = 256;
+
 /// The index of a session's silence timer.
 #[must_use]
 pub const fn watch(slot: u32) -> u32 {

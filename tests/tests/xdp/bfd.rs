@@ -6,7 +6,7 @@ use ha_common::{
     Address, Nanos,
     abi::{
         EVENT_BUDGET, Reason,
-        bfd::{Event, EventKind, MAX_SESSIONS, Session},
+        bfd::{AUTH_BUDGET, Event, EventKind, MAX_SESSIONS, Session},
     },
     wire::{
         bfd::{Control, Diagnostic, MULTIHOP_PORT, PORT, Payload, Sha1, Sha1Section, State},
@@ -501,6 +501,32 @@ fn no_peer_reports_more_than_the_budget() {
     // The daemon finds in the map what it was not told.
     let received = dataplane.session_received(PLAIN);
     assert_eq!(received.packets, flood);
+}
+
+#[test]
+fn a_flood_of_authenticated_packets_does_not_reach_the_daemon() {
+    let mut dataplane = dataplane();
+    let frame = Datagram {
+        source: KEYED_PEER,
+        payload: keyed(),
+        ..datagram(&up(KEYED))
+    }
+    .frame();
+    let flood = 8 * AUTH_BUDGET;
+    let start = now();
+    let passed = (0..flood)
+        .filter(|_| dataplane.run_ingress(&frame).unwrap().code == PASS)
+        .count() as u64;
+    let windows = now().since(start).0 / ha_common::abi::EVENT_WINDOW_NS + 2;
+    assert!(
+        (AUTH_BUDGET..=windows * AUTH_BUDGET).contains(&passed),
+        "{passed}"
+    );
+    let dropped = dataplane.counters().unwrap();
+    let dropped = dropped
+        .iter()
+        .find(|(reason, _)| *reason == Reason::BfdAuthBudget);
+    assert_eq!(dropped.unwrap().1, flood - passed);
 }
 
 #[test]

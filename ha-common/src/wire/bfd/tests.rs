@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// Up, Poll, Detect Mult 3, 0x01020304 to 0x05060708, 10 ms and 20 ms.
@@ -167,4 +169,30 @@ fn reserved_diagnostics_have_a_name() {
         Diagnostic::NEIGHBOR_DOWN.name(),
         "Neighbor Signaled Session Down"
     );
+}
+
+proptest! {
+    /// Whatever comes: no panic, and what is taken means the same when it is built anew. The first bytes are
+    /// right now and then, for chance alone would hardly ever get past them.
+    #[test]
+    fn any_bytes_are_judged(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..80),
+        right in any::<bool>(),
+        authenticated in any::<bool>(),
+    ) {
+        if right && bytes.len() >= MAX_LEN {
+            bytes[0] = bytes[0] & 0x1f | 0x20;
+            bytes[1] = if authenticated { bytes[1] & !1 | 4 } else { bytes[1] & !5 };
+            bytes[3] = if authenticated { 52 } else { 24 };
+            bytes[24] = 4 + (bytes[24] & 1);
+            bytes[25] = 28;
+        }
+        if let Ok((control, section)) = parse(&bytes) {
+            let built = match &section {
+                Some(section) => Payload::with_section(&control, section),
+                None => Payload::plain(&control),
+            };
+            prop_assert_eq!(parse(built.as_slice()), Ok((control, section)));
+        }
+    }
 }
