@@ -8,10 +8,14 @@ mod hang;
 mod pair;
 mod plot;
 mod steady;
+mod xdp;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 /// Measures `had` beside keepalived.
@@ -57,6 +61,15 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Nanoseconds per packet on each path through the XDP program, beside an empty program
+    Xdp {
+        /// Also write the figures to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
     /// A take-over step by step, with keepalived's beside it
     Demo {
         /// Take-overs of each daemon
@@ -81,6 +94,12 @@ fn main() -> Result<()> {
             json,
             check,
         } => steady::run(seconds, &systems, json, check),
+        Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
         Command::Demo { trials } => demo::run(trials),
     }
+}
+
+/// Writes figures to a file.
+fn write_json(file: &Path, figures: &serde_json::Value) -> Result<()> {
+    fs::write(file, format!("{figures:#}\n")).with_context(|| format!("writing {}", file.display()))
 }

@@ -2,13 +2,21 @@
 
 use std::io;
 
-use aya::{TestRun, TestRunOptions};
+use aya::{
+    TestRun, TestRunOptions,
+    programs::{ProgramInfo, Xdp},
+};
 use ha_common::abi::VlanKey;
 
 use super::{Dataplane, DataplaneError, offload};
 
 /// The object with a program named `pass` that passes everything.
 pub const PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));
+
+/// The object with a program named `restore` that puts the frame in its map `FRAME` back and jumps to the
+/// program in its map `TESTED`, and one named `clock` that only reads the clock.
+pub const RESTORE_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-restore"));
 
 /// Lets an interface leave VLAN tags in the frames. Whether it does.
 ///
@@ -64,6 +72,29 @@ impl Dataplane {
                 Ok((name, count.ok_or(DataplaneError::Object { what: name })?))
             })
             .collect()
+    }
+
+    /// What the kernel tells of one of those programs.
+    ///
+    /// # Errors
+    ///
+    /// There is no such program.
+    pub fn info(&mut self, name: &'static str) -> Result<ProgramInfo, DataplaneError> {
+        let programs = &mut self.loaded.programs;
+        let info = match name {
+            "had_ingress" => programs.ingress()?.info(),
+            _ => programs.egress()?.info(),
+        };
+        info.map_err(|error| DataplaneError::kernel("asking for a program", error))
+    }
+
+    /// The ingress program, for measurements.
+    ///
+    /// # Errors
+    ///
+    /// The object has no such program.
+    pub fn ingress(&mut self) -> Result<&mut Xdp, DataplaneError> {
+        self.loaded.programs.ingress()
     }
 
     /// Runs the ingress program on a frame that came in by the loopback interface (index 1). A frame
