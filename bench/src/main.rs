@@ -7,7 +7,9 @@ mod guard;
 mod hang;
 mod pair;
 mod plot;
+mod scale;
 mod steady;
+mod usage;
 mod xdp;
 
 use std::{
@@ -61,6 +63,24 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// 255 virtual routers at 10 ms: processor time, wake-ups, memory, and the time until all have moved
+    Scale {
+        /// How long to measure what they use
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+        /// Power-offs of the Active node
+        #[arg(long, default_value_t = 5)]
+        trials: u32,
+        /// Which daemons
+        #[arg(long, value_delimiter = ',', default_values = ["had", "keepalived"])]
+        systems: Vec<pair::System>,
+        /// Also write the figures to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
     /// Nanoseconds per packet on each path through the XDP program, beside an empty program
     Xdp {
         /// Also write the figures to this file
@@ -94,6 +114,13 @@ fn main() -> Result<()> {
             json,
             check,
         } => steady::run(seconds, &systems, json, check),
+        Command::Scale {
+            seconds,
+            trials,
+            systems,
+            json,
+            check,
+        } => scale::run(seconds, trials, &systems, json.as_deref(), check),
         Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
         Command::Demo { trials } => demo::run(trials),
     }

@@ -1,8 +1,6 @@
 //! `bench steady`: what a Backup costs while it hears adverts all the time.
 
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{clock::sleep_until, now};
 use serde_json::{Value, json};
@@ -10,18 +8,10 @@ use serde_json::{Value, json};
 use crate::{
     figures::millis,
     pair::{ACTIVE_DOWN, Pair, System},
+    usage::{Thread, difference, threads},
 };
 
 const TICK: Nanos = Nanos::from_secs(10);
-
-/// One thread's share.
-#[derive(Clone, Debug)]
-struct Thread {
-    name: String,
-    engine: bool,
-    wakeups: u64,
-    cpu: Nanos,
-}
 
 /// Runs the measurement.
 pub(crate) fn run(seconds: u32, systems: &[System], as_json: bool, check: bool) -> Result<()> {
@@ -97,59 +87,6 @@ fn sample(pairs: &mut [Pair], backups: &[usize]) -> Result<Vec<Vec<(u32, Thread)
         .map(|(pair, backup)| {
             let engine = engine_thread(pair, *backup)?;
             threads(&pair.nodes[*backup].daemon()?.processes(), engine)
-        })
-        .collect()
-}
-
-fn threads(processes: &[u32], engine: Option<u64>) -> Result<Vec<(u32, Thread)>> {
-    let mut found = Vec::new();
-    for pid in processes {
-        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = entry?.path();
-            let id = task
-                .file_name()
-                .and_then(|name| name.to_str()?.parse::<u32>().ok())
-                .context("a task has a number")?;
-            let status = fs::read_to_string(task.join("status"))?;
-            // Time on a CPU in nanoseconds, time waiting for one, time slices.
-            let schedule = fs::read_to_string(task.join("schedstat"))?;
-            let cpu = schedule
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse().ok());
-            let thread = Thread {
-                name: field(&status, "Name:")?.to_owned(),
-                engine: engine == Some(u64::from(id)),
-                wakeups: field(&status, "voluntary_ctxt_switches:")?.parse::<u64>()?
-                    + field(&status, "nonvoluntary_ctxt_switches:")?.parse::<u64>()?,
-                cpu: Nanos(cpu.context("schedstat starts with a number")?),
-            };
-            found.push((id, thread));
-        }
-    }
-    Ok(found)
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Result<&'a str> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
-        .with_context(|| format!("a task's status has no {name}"))
-}
-
-fn difference(before: &[(u32, Thread)], after: &[(u32, Thread)]) -> Vec<Thread> {
-    after
-        .iter()
-        .map(|(id, thread)| {
-            let earlier = before.iter().find(|(other, _)| other == id);
-            let (wakeups, cpu) = earlier.map_or((0, Nanos::ZERO), |(_, t)| (t.wakeups, t.cpu));
-            Thread {
-                name: thread.name.clone(),
-                engine: thread.engine,
-                wakeups: thread.wakeups - wakeups,
-                cpu: Nanos(thread.cpu.0 - cpu.0),
-            }
         })
         .collect()
 }

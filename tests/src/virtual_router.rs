@@ -29,8 +29,10 @@ pub struct VirtualRouter {
     pub peers: Vec<IpAddr>,
     /// `had`'s `checksum` key; keepalived 2.2.7 always sends version 3 with a pseudo-header.
     pub checksum: Option<&'static str>,
-    /// The addresses, each in a /24.
+    /// The addresses of IPv4.
     pub vips: Vec<Ipv4Addr>,
+    /// Bits of their network: those of the lab's, unless they are routed to it.
+    pub prefix_len: u8,
     /// Addresses of IPv6, each in a /64.
     pub vips_v6: Vec<Ipv6Addr>,
     /// Instances of one group move together.
@@ -58,6 +60,7 @@ impl VirtualRouter {
             peers: Vec::new(),
             checksum: None,
             vips: vec![crate::lab::VIP],
+            prefix_len: 24,
             vips_v6: Vec::new(),
             group: None,
             had_lines: String::new(),
@@ -154,7 +157,7 @@ pub fn had_config(node: &str, dir: &Path, dataplane: &str, routers: &[VirtualRou
         let vips: Vec<String> = router
             .vips
             .iter()
-            .map(|vip| format!("\"{vip}/24\""))
+            .map(|vip| format!("\"{vip}/{}\"", router.prefix_len))
             .chain(router.vips_v6.iter().map(|vip| format!("\"{vip}/64\"")))
             .collect();
         // Writing to a String cannot fail.
@@ -237,7 +240,11 @@ pub fn keepalived_config(
         }
         text.push_str("  virtual_ipaddress {\n");
         for vip in &router.vips {
-            let _ = writeln!(text, "    {vip}/24 dev {}", router.interface);
+            let _ = writeln!(
+                text,
+                "    {vip}/{} dev {}",
+                router.prefix_len, router.interface
+            );
         }
         for vip in &router.vips_v6 {
             let _ = writeln!(text, "    {vip}/64 dev {}", router.interface);

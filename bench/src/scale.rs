@@ -1,0 +1,387 @@
+//! `bench scale`: as many virtual routers as an interface can have, all advertising each 10 ms.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use ha_common::{MonoNs, Nanos};
+use ha_tests::{
+    Client, Frame, Lab, Node, Payload, VirtualRouter, capture::Capture, clock::sleep_until,
+    eventually, now,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    figures::{Figures, millis},
+    pair::{PRIORITY, System},
+    usage::{self, Thread},
+    write_json,
+};
+
+/// Each VRID of an interface.
+const ROUTERS: u8 = 255;
+
+/// How long everything must have been quiet before a measurement.
+const QUIET: Nanos = Nanos::from_secs(1);
+
+/// How long they may be divided between the nodes.
+const SPLIT: Nanos = Nanos::from_secs(3);
+
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Processor time of `had`'s Active node relative to keepalived's, and of its Backup.
+const ACTIVE_RATIO: f64 = 0.5;
+const BACKUP_RATIO: f64 = 0.1;
+
+/// Time until all have moved, relative to a single one.
+const MOVE_RATIO: f64 = 2.0;
+
+/// What a node used.
+struct Usage {
+    threads: Vec<Thread>,
+    /// Resident memory in bytes.
+    memory: u64,
+    /// Routers that had left the Active node at the end, though nothing happened to it.
+    moved: usize,
+}
+
+impl Usage {
+    fn cpu(&self) -> Nanos {
+        self.threads
+            .iter()
+            .fold(Nanos::ZERO, |sum, thread| sum.plus(thread.cpu))
+    }
+
+    fn wakeups(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.wakeups).sum()
+    }
+}
+
+/// What one daemon showed.
+struct Outcome {
+    system: System,
+    active: Usage,
+    backup: Usage,
+    /// From the power-off until every VIP was announced by the other node.
+    all: Vec<Nanos>,
+    /// The same with a single router.
+    one: Vec<Nanos>,
+}
+
+/// Runs the measurement.
+pub(crate) fn run(
+    seconds: u32,
+    trials: u32,
+    systems: &[System],
+    json_file: Option<&Path>,
+    check: bool,
+) -> Result<()> {
+    ensure!(seconds > 0 && trials > 0, "nothing to measure");
+    let mut outcomes = Vec::new();
+    for system in systems {
+        eprintln!("{}: one router, {trials} moves ...", system.name());
+        let mut cluster = Cluster::start(*system, 1)?;
+        let one = cluster.moves(trials)?;
+        drop(cluster);
+        eprintln!(
+            "{}: {ROUTERS} routers, {seconds} s, {trials} moves ...",
+            system.name()
+        );
+        let mut cluster = Cluster::start(*system, ROUTERS)?;
+        let (active, backup) = cluster.use_of(seconds)?;
+        outcomes.push(Outcome {
+            system: *system,
+            active,
+            backup,
+            all: cluster.moves(trials)?,
+            one,
+        });
+    }
+    print!("{}", table(seconds, &outcomes));
+    if let Some(file) = json_file {
+        write_json(file, &report(seconds, &outcomes))?;
+    }
+    let misses = misses(&outcomes);
+    for miss in &misses {
+        println!("missed: {miss}");
+    }
+    ensure!(
+        !check || misses.is_empty(),
+        "{} bounds are missed",
+        misses.len()
+    );
+    Ok(())
+}
+
+/// Two nodes with the same virtual routers.
+struct Cluster {
+    system: System,
+    nodes: [Node; 2],
+    vips: BTreeSet<Ipv4Addr>,
+    announcements: Capture,
+    _client: Client,
+    // Last: it goes when the nodes are gone.
+    lab: Lab,
+}
+
+impl Cluster {
+    fn start(system: System, routers: u8) -> Result<Self> {
+        let lab = Lab::new()?;
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let client = lab.client("c1")?;
+        let announcements =
+            Capture::start(client.ns(), "eth0", |frame| announced(frame).is_some())?;
+        let mut cluster = Self {
+            system,
+            nodes,
+            vips: (1..=routers).map(vip).collect(),
+            announcements,
+            _client: client,
+            lab,
+        };
+        let addresses = [cluster.nodes[0].address(), cluster.nodes[1].address()];
+        for index in 0..2 {
+            let node = &mut cluster.nodes[index];
+            let peer = addresses[1 - index];
+            let routers: Vec<VirtualRouter> = (1..=routers)
+                .map(|vrid| {
+                    let mut router = node
+                        .router()
+                        .priority(PRIORITY)
+                        .interval_ms(10)
+                        .peers(&[peer])
+                        .sibling(&format!("vr{vrid}"), vrid, vip(vrid));
+                    router.prefix_len = 32;
+                    router
+                })
+                .collect();
+            node.start(system.kind(), &routers)?;
+            if index == 0 {
+                eventually(PATIENCE, "the first node has every VIP", || {
+                    Ok(cluster.held(0)? == cluster.vips.len())
+                })
+                .with_context(|| cluster.lab.log_tails())?;
+            }
+        }
+        cluster.settle()?;
+        Ok(cluster)
+    }
+
+    /// How many of the VIPs a node has.
+    fn held(&self, index: usize) -> Result<usize> {
+        let addresses = self.nodes[index].addresses("eth0")?;
+        let is_vip = |address: &&Ipv4Addr| self.vips.contains(address);
+        Ok(addresses.iter().filter(is_vip).count())
+    }
+
+    /// Waits until one node has had every VIP for a while, and the other one none. Returns the former.
+    ///
+    /// Routers do not pre-empt, so that one that moved by itself stays where it is: the node with fewer of
+    /// them begins anew then.
+    fn settle(&mut self) -> Result<usize> {
+        let kind = self.system.kind();
+        let all = self.vips.len();
+        let mut last = None;
+        let mut since = now();
+        let mut active = None;
+        eventually(PATIENCE, "one node has every VIP, the other none", || {
+            let held = [self.held(0)?, self.held(1)?];
+            if last.replace(held) != Some(held) {
+                since = now();
+            }
+            active = held.iter().position(|count| *count == all);
+            let whole = active.is_some() && held.contains(&0);
+            let quiet = now().since(since);
+            if !whole && quiet > SPLIT {
+                let fewer = usize::from(held[1] < held[0]);
+                self.nodes[fewer].restart(kind)?;
+                since = now();
+            }
+            Ok(whole && quiet > QUIET)
+        })
+        .with_context(|| self.system.name())?;
+        active.context("the condition above")
+    }
+
+    /// What the Active node and the Backup use while nothing happens.
+    fn use_of(&mut self, seconds: u32) -> Result<(Usage, Usage)> {
+        let active = self.settle()?;
+        let before = [self.look(0)?, self.look(1)?];
+        sleep_until(now().after(Nanos::from_secs(u64::from(seconds))));
+        let after = [self.look(0)?, self.look(1)?];
+        let moved = self.vips.len() - self.held(active)?;
+        let mut usages = Vec::new();
+        for index in [active, 1 - active] {
+            usages.push(Usage {
+                threads: usage::difference(&before[index], &after[index]),
+                memory: usage::resident(&self.nodes[index].daemon()?.processes())?,
+                moved,
+            });
+        }
+        let backup = usages.pop().context("two nodes")?;
+        Ok((usages.pop().context("two nodes")?, backup))
+    }
+
+    fn look(&mut self, index: usize) -> Result<Vec<(u32, Thread)>> {
+        usage::threads(&self.nodes[index].daemon()?.processes(), None)
+    }
+
+    /// Power-offs of the Active node: how long each time until the other one had announced every VIP.
+    fn moves(&mut self, trials: u32) -> Result<Vec<Nanos>> {
+        (0..trials)
+            .map(|round| {
+                self.one_move(round)
+                    .with_context(|| format!("round {}\n{}", round + 1, self.lab.log_tails()))
+            })
+            .collect()
+    }
+
+    fn one_move(&mut self, round: u32) -> Result<Nanos> {
+        let old = self.settle()?;
+        let new = self.nodes[1 - old].mac();
+        self.announcements.clear();
+        // Golden-ratio steps spread the faults evenly over the phase of the adverts.
+        let phase = Nanos(u64::from(round) * 6_180_340 % 10_000_000);
+        sleep_until(now().after(phase));
+        let from = now();
+        self.nodes[old].power_off()?;
+        let mut moved = BTreeMap::new();
+        eventually(PATIENCE, "every VIP is announced by the other node", || {
+            moved = first_announcements(&self.announcements, from, new);
+            Ok(moved.len() == self.vips.len())
+        })?;
+        ensure!(self.announcements.lost() == 0, "the observer missed frames");
+        self.nodes[old].power_on()?;
+        let last = moved.values().max().context("there are VIPs")?;
+        Ok(last.since(from))
+    }
+}
+
+/// The VIP of a router: routed to the lab's network.
+fn vip(vrid: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 88, 0, vrid)
+}
+
+/// The address that a frame announces by gratuitous ARP.
+fn announced(frame: &Frame) -> Option<Ipv4Addr> {
+    match frame.payload {
+        Payload::ArpRequest { sender, target } | Payload::ArpReply { sender, target }
+            if sender == target =>
+        {
+            Some(sender)
+        }
+        _ => None,
+    }
+}
+
+/// When a station first announced each address since `from`.
+fn first_announcements(
+    capture: &Capture,
+    from: MonoNs,
+    station: ha_tests::Mac,
+) -> BTreeMap<Ipv4Addr, MonoNs> {
+    let mut first = BTreeMap::new();
+    for (at, frame) in capture.between(from, MonoNs(u64::MAX)) {
+        if let Some(address) = announced(&frame).filter(|_| frame.source == station) {
+            first.entry(address).or_insert(at);
+        }
+    }
+    first
+}
+
+fn table(seconds: u32, outcomes: &[Outcome]) -> String {
+    let mut text = format!(
+        "{ROUTERS} virtual routers on one interface, adverts each 10 ms, unicast; over {seconds} s\n\
+         {:<10} {:<8} {:>12} {:>14} {:>10} {:>6}\n",
+        "daemon", "node", "CPU s/min", "wake-ups/s", "RSS MiB", "moved"
+    );
+    for outcome in outcomes {
+        for (node, usage) in [("Active", &outcome.active), ("Backup", &outcome.backup)] {
+            text.push_str(&format!(
+                "{:<10} {node:<8} {:>12.3} {:>14} {:>10} {:>6}\n",
+                outcome.system.name(),
+                millis(usage.cpu()) * 0.06 / f64::from(seconds),
+                usage.wakeups() / u64::from(seconds),
+                usage.memory >> 20,
+                usage.moved,
+            ));
+        }
+    }
+    text.push_str("power-off of the Active node until the last VIP was announced, in ms\n");
+    for outcome in outcomes {
+        for (what, times) in [("one router", &outcome.one), ("all", &outcome.all)] {
+            if let Some(figures) = Figures::of(times) {
+                text.push_str(&format!(
+                    "{:<10} {what:<11} median {:>8.3}, max {:>8.3} of {}\n",
+                    outcome.system.name(),
+                    millis(figures.median),
+                    millis(figures.max),
+                    figures.count
+                ));
+            }
+        }
+    }
+    text
+}
+
+fn report(seconds: u32, outcomes: &[Outcome]) -> Value {
+    let usage = |usage: &Usage| {
+        json!({
+            "cpu_ms": millis(usage.cpu()),
+            "wakeups": usage.wakeups(),
+            "resident_bytes": usage.memory,
+            "moved": usage.moved,
+        })
+    };
+    let systems: Vec<Value> = outcomes
+        .iter()
+        .map(|outcome| {
+            json!({
+                "system": outcome.system.name(),
+                "active": usage(&outcome.active),
+                "backup": usage(&outcome.backup),
+                "one_moved": Figures::of(&outcome.one).map(Figures::to_json),
+                "all_moved": Figures::of(&outcome.all).map(Figures::to_json),
+            })
+        })
+        .collect();
+    json!({ "seconds": seconds, "routers": ROUTERS, "systems": systems })
+}
+
+/// A sentence for each bound that does not hold.
+fn misses(outcomes: &[Outcome]) -> Vec<String> {
+    let of = |system| outcomes.iter().find(|outcome| outcome.system == system);
+    let mut misses = Vec::new();
+    let Some(had) = of(System::Had) else {
+        return misses;
+    };
+    if let Some(other) = of(System::Keepalived) {
+        for (node, ours, theirs, bound) in [
+            ("Active node", &had.active, &other.active, ACTIVE_RATIO),
+            ("Backup", &had.backup, &other.backup, BACKUP_RATIO),
+        ] {
+            let ratio = millis(ours.cpu()) / millis(theirs.cpu());
+            println!("CPU of the {node}: {ratio:.3} of keepalived's");
+            if ratio > bound {
+                misses.push(format!(
+                    "the {node}'s CPU time is {ratio:.3} of keepalived's, more than {bound}"
+                ));
+            }
+        }
+    }
+    if let (Some(all), Some(one)) = (Figures::of(&had.all), Figures::of(&had.one)) {
+        let ratio = millis(all.median) / millis(one.median);
+        println!("had moves all in {ratio:.3} of the time for one");
+        if ratio > MOVE_RATIO {
+            misses.push(format!(
+                "all have moved after {ratio:.3} of the time for one, more than {MOVE_RATIO}"
+            ));
+        }
+    }
+    misses
+}
