@@ -64,6 +64,7 @@ impl Engine {
             Some(id) => self.handle_one(id, input, now),
             None => self.handle_all(input, now),
         }
+        self.out.release_announcements(now);
         self.keep_pace(now);
     }
 
@@ -77,11 +78,10 @@ impl Engine {
         };
         // The gate's deadline may have moved since it was read last.
         self.instances[index].read_leases(views);
-        for member in self.unit(index) {
-            self.step_down_if_late(member, now);
-        }
+        self.step_down_if_unit_late(index, now);
         let verdict = self.instances[index].consider_leases(now, &mut self.out);
         self.apply(index, verdict, now);
+        self.out.release_announcements(now);
         self.keep_pace(now);
     }
 
@@ -113,12 +113,9 @@ impl Engine {
         let Some(index) = self.index(id) else {
             return;
         };
-        for member in self.unit(index) {
-            self.step_down_if_late(member, now);
-        }
+        self.step_down_if_unit_late(index, now);
         let verdict = self.instances[index].handle(input, now, &mut self.out);
         self.apply(index, verdict, now);
-        self.out.release_announcements(now);
     }
 
     /// Serves the timers that are due. Poll the actions and the timeout afterwards.
@@ -229,10 +226,14 @@ impl Engine {
         self.instances[index].state
     }
 
+    /// An instance's place in the list: as long as no reload changed their order, its slot.
     fn index(&self, id: InstanceId) -> Option<usize> {
-        self.instances
-            .iter()
-            .position(|instance| instance.id() == id)
+        let is_it = |instance: &Instance| instance.id() == id;
+        let slot = id.0 as usize;
+        match self.instances.get(slot) {
+            Some(instance) if is_it(instance) => Some(slot),
+            _ => self.instances.iter().position(is_it),
+        }
     }
 
     /// The members of an instance's unit, itself included.
@@ -274,11 +275,25 @@ impl Engine {
             .filter(|member| !self.instances[*member].speaks())
             .collect();
         for member in &elected {
-            self.instances[*member].promote(now, &mut self.out);
+            let next = self.beat(*member, now);
+            self.instances[*member].promote(now, next, &mut self.out);
         }
         for member in &elected {
             self.instances[*member].prepare(&mut self.out);
         }
+    }
+
+    /// When a member that is promoted now advertises for the second time: an interval later, or together with
+    /// an instance that has the same interval, so that one wake-up serves them all.
+    fn beat(&self, index: usize, now: MonoNs) -> MonoNs {
+        let interval = self.instances[index].config.advert_interval;
+        let latest = now.after(interval);
+        self.instances
+            .iter()
+            .filter(|other| other.speaks() && other.config.advert_interval == interval)
+            .filter_map(|other| other.timers.get(Timer::Advert))
+            .find(|due| (now..latest).contains(due))
+            .unwrap_or(latest)
     }
 
     /// Opens the gates of a unit of which every member is ready.
@@ -356,6 +371,15 @@ impl Engine {
     fn step_down_late(&mut self, now: MonoNs) {
         for index in 0..self.instances.len() {
             self.step_down_if_late(index, now);
+        }
+    }
+
+    fn step_down_if_unit_late(&mut self, index: usize, now: MonoNs) {
+        let Some(group) = self.instances[index].config.group else {
+            return self.step_down_if_late(index, now);
+        };
+        for member in self.members(group) {
+            self.step_down_if_late(member, now);
         }
     }
 

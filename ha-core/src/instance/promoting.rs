@@ -19,7 +19,7 @@ const PATIENCE: Nanos = Nanos::from_secs(10);
 
 impl Instance {
     /// Elected: advertises at once, so that nobody else competes.
-    pub(crate) fn promote(&mut self, now: MonoNs, out: &mut Outbox) {
+    pub(crate) fn promote(&mut self, now: MonoNs, next: MonoNs, out: &mut Outbox) {
         let Some(cause) = self.claim_cause(now) else {
             return;
         };
@@ -42,8 +42,7 @@ impl Instance {
             self.compete(calls, now, out);
         } else {
             self.send(self.config.priority, now, out);
-            self.timers
-                .set(Timer::Advert, now.after(self.config.advert_interval));
+            self.timers.set(Timer::Advert, next);
         }
         self.await_losers(now);
         self.transit(State::Promoting, cause, now, out);

@@ -1,7 +1,7 @@
 //! The kernel's silence timer, lateness, and pre-emption delays.
 
-use ha_common::Nanos;
-use ha_core::{Action, EngineConfig, Input, State, Timer};
+use ha_common::{MonoNs, Nanos};
+use ha_core::{Action, EngineConfig, Input, InstanceId, State, Timer};
 
 use crate::driver::*;
 
@@ -216,4 +216,49 @@ fn adverts_that_cannot_be_sent_end_a_promotion() {
         driver.engine.handle_timeout(driver.now);
     }
     assert_eq!(state, State::Backup);
+}
+
+#[test]
+fn instances_that_take_over_one_after_the_other_advertise_together() {
+    let mut slow = instance(2);
+    slow.advert_interval = INTERVAL.times(3);
+    let mut driver = Driver::backup_of(config(vec![instance(0), instance(1), slow]));
+    let released = |driver: &mut Driver, id| {
+        driver.hear_from(InstanceId(id), 102, 50);
+        driver.hear_from(InstanceId(id), 102, 0);
+        while driver.state_of(InstanceId(id)) != State::Active {
+            driver.tick_and_settle();
+        }
+    };
+    released(&mut driver, 0);
+    let first = driver.now;
+    released(&mut driver, 1);
+    assert!(driver.now > first, "later than the first");
+    released(&mut driver, 2);
+    let mut rounds: Vec<Vec<(u32, MonoNs)>> = Vec::new();
+    for _ in 0..20 {
+        let sent: Vec<(u32, MonoNs)> = driver
+            .tick_and_settle()
+            .iter()
+            .filter_map(|action| match action {
+                Action::SendAdvert {
+                    instance, round, ..
+                } => Some((instance.0, *round)),
+                _ => None,
+            })
+            .collect();
+        if sent.iter().any(|(id, _)| *id < 2) {
+            rounds.push(sent);
+        }
+    }
+    assert!(rounds.len() > 5);
+    for (this, next) in rounds.iter().zip(&rounds[1..]) {
+        let ids: Vec<u32> = this
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| *id < 2)
+            .collect();
+        assert_eq!(ids, [0, 1], "both in one round");
+        assert_eq!(next[0].1, this[0].1.after(INTERVAL));
+    }
 }

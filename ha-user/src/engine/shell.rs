@@ -161,12 +161,18 @@ impl Shell {
         None
     }
 
+    /// An instance's place in the list: as long as no reload changed their order, its slot.
     pub(super) fn index(&self, id: InstanceId) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.id == id)
+        let slot = usize::try_from(id.0).ok()?;
+        match self.seats.get(slot) {
+            Some(seat) if seat.id == id => Some(slot),
+            _ => self.seats.iter().position(|seat| seat.id == id),
+        }
     }
 
     pub(super) fn seat_mut(&mut self, id: InstanceId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.id == id)
+        let index = self.index(id)?;
+        self.seats.get_mut(index)
     }
 
     /// What the last advert said.

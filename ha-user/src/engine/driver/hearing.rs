@@ -40,11 +40,7 @@ impl Driver {
                 }
             }
         }
-        let seat = self
-            .shell
-            .seats
-            .iter()
-            .position(|seat| seat.id == *instance);
+        let seat = self.shell.index(*instance);
         if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
             self.engine.handle(input, clock::now());
         }
@@ -122,7 +118,7 @@ impl Driver {
         let said = event.said();
         self.vitals.engine.adverts += 1;
         let mut before = None;
-        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
+        if let Some(index) = self.shell.index(id) {
             if said.word.priority() == 0 {
                 before = self.fresh_stamp(index, event.stamp());
             }
@@ -138,7 +134,7 @@ impl Driver {
     pub(super) fn silence(&mut self, event: &Event) {
         let id = InstanceId(event.instance);
         let made = MonoNs(event.made_ns);
-        if let Some(index) = self.shell.seats.iter().position(|seat| seat.id == id) {
+        if let Some(index) = self.shell.index(id) {
             let seat = &self.shell.seats[index];
             let said = event.said();
             let sentence = if said.word.is_valid() {
