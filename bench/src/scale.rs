@@ -93,12 +93,14 @@ pub(crate) fn run(
             system.name()
         );
         let mut cluster = Cluster::start(*system, ROUTERS)?;
+        // First the moves: the node that is measured then took over from another, as in life.
+        let all = cluster.moves(trials)?;
         let (active, backup) = cluster.use_of(seconds)?;
         outcomes.push(Outcome {
             system: *system,
             active,
             backup,
-            all: cluster.moves(trials)?,
+            all,
             one,
         });
     }

@@ -126,9 +126,9 @@ fn advert() -> anyhow::Result<Vec<u8>> {
         vrid: Vrid::new(VRID).ok_or_else(|| anyhow::anyhow!("no VRID"))?,
         priority: Priority(200),
         interval: Centis(1),
-        source: PEER,
-        destination: vrrp::GROUP,
-        addresses: &[VIP],
+        source: Address::v4(PEER),
+        destination: Address::v4(vrrp::GROUP),
+        addresses: &[Address::v4(VIP)],
     };
     let mut buffer = [0; MAX_PACKET_LEN];
     let packet = vrrp::build_advert(&spec, &mut buffer)?;

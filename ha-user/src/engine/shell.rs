@@ -52,6 +52,14 @@ pub(super) struct Interface {
     pub(super) error: Option<String>,
 }
 
+/// The addresses on the interfaces, looked up once for all instances.
+struct Found {
+    /// Addresses that are no host's first one: VIPs of ours, and another owner's; not our own as an owner.
+    vips: BTreeSet<IpAddr>,
+    /// What is on each interface that is there.
+    there: BTreeMap<String, BTreeSet<IpAddr>>,
+}
+
 /// Everything that the engine thread acts with.
 pub(super) struct Shell {
     pub(super) dataplane: Option<Dataplane>,
@@ -352,8 +360,9 @@ impl Shell {
         for name in names {
             self.follow_link(&name);
         }
+        let found = self.found();
         for index in 0..self.seats.len() {
-            self.follow_seat(index, inputs);
+            self.follow_seat(index, &found, inputs);
         }
         let (channels, interfaces, mut world) = self.channels();
         if channels.follow(interfaces, &mut world) {
@@ -368,6 +377,23 @@ impl Shell {
             out: &mut self.out,
         };
         (&mut self.channels, &self.interfaces, world)
+    }
+
+    fn found(&self) -> Found {
+        let vips = self
+            .seats
+            .iter()
+            .filter(|seat| !seat.is_owner())
+            .flat_map(|seat| seat.config.vips.iter().map(IpNet::addr))
+            .chain(self.debts.iter().map(|debt| debt.vip.addr()))
+            .collect();
+        let table = self.links.table();
+        let there = self
+            .interfaces
+            .keys()
+            .filter_map(|name| Some((name.clone(), table.by_name(name)?.set())))
+            .collect();
+        Found { vips, there }
     }
 
     fn follow_link(&mut self, name: &str) {
@@ -473,7 +499,7 @@ impl Shell {
         }
     }
 
-    fn follow_seat(&mut self, index: usize, inputs: &mut Vec<Input>) {
+    fn follow_seat(&mut self, index: usize, found: &Found, inputs: &mut Vec<Input>) {
         let seat = &self.seats[index];
         let id = seat.id;
         let name = &seat.config.interface;
@@ -482,30 +508,21 @@ impl Shell {
                 .interfaces
                 .get(name)
                 .is_none_or(|interface| interface.port.is_none());
-        // Another owner's VIPs, and our own ones, are no host's first address; an owner's are.
-        let vips: Vec<IpNet> = self
-            .seats
-            .iter()
-            .filter(|seat| !seat.is_owner())
-            .flat_map(|seat| seat.config.vips.iter().copied())
-            .chain(self.debts.iter().map(|debt| debt.vip))
-            .collect();
         let link = self.links.table().by_name(name);
         let condition = match link {
             None => InterfaceCondition::Absent,
-            Some(link) => match link.condition(
-                seat.config.source,
-                |address| seat.config.suits_as_source(address),
-                &vips,
-            ) {
+            Some(link) => match link.condition(seat.config.source, |address| {
+                seat.config.suits_as_source(address) && !found.vips.contains(&address)
+            }) {
                 InterfaceCondition::Ready { .. } if failed => InterfaceCondition::NoDataplane,
                 condition => condition,
             },
         };
-        let missing = match link {
-            Some(link) if seat.holds_vips => link.missing(&seat.config.vips),
-            _ => BTreeSet::new(),
-        };
+        let mut missing: BTreeSet<IpAddr> = BTreeSet::new();
+        if let Some(there) = found.there.get(name).filter(|_| seat.holds_vips) {
+            let vips = seat.config.vips.iter().map(IpNet::addr);
+            missing.extend(vips.filter(|vip| !there.contains(vip)));
+        }
         let lost = seat.holds_vips
             && self.chores.addition(id).is_none()
             && missing.iter().any(|vip| !seat.unseen.contains(vip));

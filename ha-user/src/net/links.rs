@@ -84,27 +84,23 @@ impl Link {
     /// Whether it has all of these addresses, whatever their networks.
     #[must_use]
     pub fn has_all(&self, vips: &[IpNet]) -> bool {
-        self.missing(vips).is_empty()
+        let there = self.set();
+        vips.iter().all(|vip| there.contains(&vip.addr()))
     }
 
-    /// Which of these addresses it does not have, in whatever network.
+    /// The addresses that it has, in whatever network.
     #[must_use]
-    pub fn missing(&self, vips: &[IpNet]) -> BTreeSet<IpAddr> {
-        let mut missing: BTreeSet<IpAddr> = vips.iter().map(IpNet::addr).collect();
-        for net in &self.addresses {
-            missing.remove(&net.addr());
-        }
-        missing
+    pub fn set(&self) -> BTreeSet<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).collect()
     }
 
-    /// Whether an instance can use it. Without a configured source, its first address that suits and is none
-    /// of the `vips` is the source.
+    /// Whether an instance can use it. Without a configured source, its first address that suits is the
+    /// source.
     #[must_use]
     pub fn condition(
         &self,
         source: Option<IpAddr>,
         suits: impl Fn(IpAddr) -> bool,
-        vips: &[IpNet],
     ) -> InterfaceCondition {
         if !self.up {
             return InterfaceCondition::Down;
@@ -118,8 +114,7 @@ impl Link {
                 .addresses
                 .iter()
                 .map(IpNet::addr)
-                .filter(|address| suits(*address))
-                .find(|address| !vips.iter().any(|vip| vip.addr() == *address)),
+                .find(|address| suits(*address)),
         };
         found.map_or(InterfaceCondition::NoAddress, |source| {
             InterfaceCondition::Ready { source }
@@ -373,9 +368,9 @@ mod tests {
 
     #[test]
     fn the_source_is_the_first_address_that_is_no_vip() {
-        let vips = [net("192.168.33.100/24")];
-        assert_eq!(link().condition(None, any, &vips), ready("192.168.33.101"));
-        assert_eq!(link().condition(None, any, &[]), ready("192.168.33.100"));
+        let no_vip = |address| address != IpAddr::from([192, 168, 33, 100]);
+        assert_eq!(link().condition(None, no_vip), ready("192.168.33.101"));
+        assert_eq!(link().condition(None, any), ready("192.168.33.100"));
     }
 
     #[test]
@@ -390,31 +385,22 @@ mod tests {
         };
         let link_local =
             |address: IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
-        assert_eq!(both.condition(None, link_local, &[]), ready("fe80::1"));
-        let vips = [net("fe80::1/64")];
-        assert_eq!(
-            both.condition(None, link_local, &vips),
-            InterfaceCondition::NoAddress
-        );
+        assert_eq!(both.condition(None, link_local), ready("fe80::1"));
+        let none = |_| false;
+        assert_eq!(both.condition(None, none), InterfaceCondition::NoAddress);
     }
 
     #[test]
     fn a_configured_source_must_be_there() {
         let source = Some(IpAddr::from([192, 168, 33, 101]));
-        assert_eq!(link().condition(source, any, &[]), ready("192.168.33.101"));
+        assert_eq!(link().condition(source, any), ready("192.168.33.101"));
         let other = Some(IpAddr::from([192, 168, 33, 102]));
-        assert_eq!(
-            link().condition(other, any, &[]),
-            InterfaceCondition::NoAddress
-        );
+        assert_eq!(link().condition(other, any), InterfaceCondition::NoAddress);
         let bare = Link {
             addresses: Vec::new(),
             ..link()
         };
-        assert_eq!(
-            bare.condition(None, any, &[]),
-            InterfaceCondition::NoAddress
-        );
+        assert_eq!(bare.condition(None, any), InterfaceCondition::NoAddress);
     }
 
     #[test]
@@ -424,13 +410,13 @@ mod tests {
             carrier: false,
             ..link()
         };
-        assert_eq!(down.condition(None, any, &[]), InterfaceCondition::Down);
+        assert_eq!(down.condition(None, any), InterfaceCondition::Down);
         let unplugged = Link {
             carrier: false,
             ..link()
         };
         assert_eq!(
-            unplugged.condition(None, any, &[]),
+            unplugged.condition(None, any),
             InterfaceCondition::NoCarrier
         );
     }
