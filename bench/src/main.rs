@@ -3,6 +3,7 @@
 mod demo;
 mod failover;
 mod figures;
+mod flood;
 mod guard;
 mod hang;
 mod pair;
@@ -81,6 +82,21 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// ARP requests answered by XDP and by the kernel; take-overs under a flood of adverts, right and forged
+    Flood {
+        /// How long to flood
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Power-offs of the Active node, with the flood and without
+        #[arg(long, default_value_t = 10)]
+        trials: u32,
+        /// Also write the figures to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
     /// Nanoseconds per packet on each path through the XDP program, beside an empty program
     Xdp {
         /// Also write the figures to this file
@@ -121,6 +137,12 @@ fn main() -> Result<()> {
             json,
             check,
         } => scale::run(seconds, trials, &systems, json.as_deref(), check),
+        Command::Flood {
+            seconds,
+            trials,
+            json,
+            check,
+        } => flood::run(seconds, trials, json.as_deref(), check),
         Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
         Command::Demo { trials } => demo::run(trials),
     }

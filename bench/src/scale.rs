@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     time::Duration,
 };
@@ -177,7 +177,8 @@ impl Cluster {
     /// How many of the VIPs a node has.
     fn held(&self, index: usize) -> Result<usize> {
         let addresses = self.nodes[index].addresses("eth0")?;
-        let is_vip = |address: &&Ipv4Addr| self.vips.contains(address);
+        let is_vip =
+            |address: &&IpAddr| matches!(address, IpAddr::V4(it) if self.vips.contains(it));
         Ok(addresses.iter().filter(is_vip).count())
     }
 

@@ -1,6 +1,6 @@
 //! For measurements: a program that puts a frame back as it was and jumps into the program under test, so
-//! that one that rewrites its frame gets the same each time that `BPF_PROG_TEST_RUN` repeats it; and one that
-//! only reads the clock.
+//! that one that rewrites its frame gets the same each time that `BPF_PROG_TEST_RUN` repeats it; one that only
+//! reads the clock; one that sends each frame; and one that drops each.
 
 #![no_std]
 #![no_main]
@@ -45,6 +45,18 @@ fn restore(ctx: XdpContext) -> u32 {
     // SAFETY: the jump leaves this program, which holds nothing; it returns only where it failed.
     unsafe { TESTED.tail_call(&ctx, 0) };
     xdp_action::XDP_ABORTED
+}
+
+/// Sends the frame by the interface that it came in by.
+#[xdp]
+fn reflect(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Drops the frame.
+#[xdp]
+fn discard(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
 }
 
 /// Reads the clock.

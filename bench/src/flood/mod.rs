@@ -1,0 +1,117 @@
+//! `bench flood`: ARP requests that a core answers, and a pair of nodes under a flood of adverts.
+
+mod answers;
+mod live;
+mod siege;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use ha_common::Nanos;
+use serde_json::json;
+
+use self::{answers::Answers, siege::Siege};
+use crate::{
+    figures::{Figures, millis},
+    write_json,
+};
+
+/// XDP answers at least so many times as many ARP requests as the kernel.
+const ANSWER_RATIO: f64 = 5.0;
+
+/// Processor time of the flooded daemon, as a share of one core.
+const CPU_SHARE: f64 = 0.02;
+
+/// A take-over under the flood, relative to one without.
+const TAKE_OVER_RATIO: f64 = 3.0;
+
+/// Runs the measurement.
+pub(crate) fn run(seconds: u32, trials: u32, json_file: Option<&Path>, check: bool) -> Result<()> {
+    ensure!(seconds > 0 && trials > 0, "nothing to measure");
+    let mut misses = Vec::new();
+    let answers = answers::measure()?;
+    let ratio = f64::from(answers.by_kernel) / f64::from(answers.by_xdp);
+    println!(
+        "ARP requests answered per second and core: {} by XDP, {} by the kernel: {ratio:.1} times as many",
+        rate(answers.by_xdp),
+        rate(answers.by_kernel)
+    );
+    if ratio < ANSWER_RATIO {
+        misses.push(format!(
+            "XDP answers {ratio:.1} times as many ARP requests, less than {ANSWER_RATIO}"
+        ));
+    }
+    eprintln!("two nodes, adverts each 10 ms; {seconds} s of flood ...");
+    let mut siege = Siege::start()?;
+    let load = siege.endure(seconds)?;
+    let span = millis(Nanos::from_secs(u64::from(seconds)));
+    let cpu = load
+        .threads
+        .iter()
+        .fold(Nanos::ZERO, |sum, thread| sum.plus(thread.cpu));
+    let share = millis(cpu) / span;
+    println!(
+        "flood: {} valid adverts per second taken, and twice as many forged ones refused; the Backup's daemon used {:.2} % of a core; {} changes of state",
+        load.adverts / u64::from(seconds),
+        share * 100.0,
+        load.alarms
+    );
+    if share > CPU_SHARE {
+        misses.push(format!(
+            "the flooded daemon used {:.2} % of a core",
+            share * 100.0
+        ));
+    }
+    if load.alarms > 0 {
+        misses.push(format!("{} changes of state without a reason", load.alarms));
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..trials {
+        // By turns, so that whatever the machine does meets both alike.
+        for (flooded, times) in [false, true].into_iter().zip(&mut times) {
+            times.push(siege.take_over(flooded)?);
+        }
+    }
+    let [calm, flooded] = times.map(|times| Figures::of(&times).context("there are trials"));
+    let (calm, flooded) = (calm?, flooded?);
+    let ratio = millis(flooded.median) / millis(calm.median);
+    println!(
+        "power-off to announcement, in ms: median {:.3} without the flood, {:.3} (max {:.3}) with it: {ratio:.2} times",
+        millis(calm.median),
+        millis(flooded.median),
+        millis(flooded.max)
+    );
+    if ratio > TAKE_OVER_RATIO {
+        misses.push(format!(
+            "a take-over takes {ratio:.2} times as long under the flood"
+        ));
+    }
+    if let Some(file) = json_file {
+        let Answers { by_xdp, by_kernel } = answers;
+        let figures = json!({
+            "arp_answers_per_second": { "xdp": rate(by_xdp), "kernel": rate(by_kernel) },
+            "flood": {
+                "seconds": seconds,
+                "valid_adverts": load.adverts,
+                "cpu_share": share,
+                "changes_of_state": load.alarms,
+            },
+            "take_over": { "calm": calm.to_json(), "flooded": flooded.to_json() },
+        });
+        write_json(file, &figures)?;
+    }
+    for miss in &misses {
+        println!("missed: {miss}");
+    }
+    ensure!(
+        !check || misses.is_empty(),
+        "{} bounds are missed",
+        misses.len()
+    );
+    Ok(())
+}
+
+/// Per second, of what takes so many nanoseconds.
+fn rate(nanos: u32) -> u32 {
+    1_000_000_000 / nanos.max(1)
+}
