@@ -71,7 +71,10 @@ pub(super) fn attach(
     modes: Modes,
 ) -> Result<Attached, DataplaneError> {
     let kind = interface::query(place.ifindex)?.kind;
-    let hidden = vlan::why_hidden(place.ifindex, kind)?;
+    let hidden = match modes.ingress {
+        Mode::Tc => None,
+        _ => vlan::why_hidden(place.ifindex, kind)?,
+    };
     let (ingress, hook, adopted) = attach_ingress(programs, place, modes, hidden.as_deref())?;
     let hidden_tags = hook != Hook::Tc && hidden.is_some();
     match filter::attach(programs.egress()?, place, modes.tcx, Side::Egress) {
