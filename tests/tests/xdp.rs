@@ -5,8 +5,6 @@
 
 #[path = "xdp/adoption.rs"]
 mod adoption;
-#[path = "xdp/at_tc.rs"]
-mod at_tc;
 #[path = "xdp/bfd.rs"]
 mod bfd;
 #[path = "xdp/closed.rs"]
@@ -25,6 +23,8 @@ mod frames_v6;
 mod ingress;
 #[path = "xdp/leases.rs"]
 mod leases;
+#[path = "xdp/program.rs"]
+mod program;
 #[path = "xdp/random.rs"]
 mod random;
 #[path = "xdp/reports.rs"]

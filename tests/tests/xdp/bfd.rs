@@ -17,8 +17,9 @@ use ha_tests::{eventually, now};
 use ha_user::dataplane::{Dataplane, Taken};
 
 use crate::{
-    fixture::{Fixture, LOOPBACK, OTHER, OURS, PEER, unpinned},
+    fixture::{Fixture, LOOPBACK, OTHER, OURS, PEER, Tags, unpinned},
     frames::{self, seal_header},
+    program::Program,
 };
 
 const DROP: u32 = 1;
@@ -368,20 +369,31 @@ fn verdicts() {
         ),
     ];
     let mut failures = Vec::new();
-    for (name, frame, code, reason) in rows {
-        let mut dataplane = dataplane();
-        let verdict = dataplane.run_ingress(&frame).unwrap();
-        let counted: Vec<_> = dataplane
-            .counters()
-            .unwrap()
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        if verdict.code != code || counted != [(reason, 1)] {
-            failures.push(format!("{name}: {} {counted:?}", verdict.code));
+    let mut dataplane = dataplane();
+    let counts = |dataplane: &Dataplane| dataplane.counters().unwrap();
+    for program in Program::ALL {
+        for tags in [Tags::None, Tags::Priority] {
+            for (name, frame, code, reason) in &rows {
+                let before = counts(&dataplane);
+                let verdict = program.run(&mut dataplane, &tags.put(frame));
+                let counted: Vec<_> = counts(&dataplane)
+                    .into_iter()
+                    .zip(before)
+                    .map(|((reason, after), (_, before))| (reason, after - before))
+                    .filter(|(_, count)| *count > 0)
+                    .collect();
+                let taken = packets(&mut dataplane);
+                if verdict.code != *code
+                    || counted != [(*reason, 1)]
+                    || taken != usize::from(*reason == Reason::BfdTaken)
+                {
+                    failures.push(format!(
+                        "{name}, {program:?}, {tags:?}: {} {counted:?}, {taken} events",
+                        verdict.code
+                    ));
+                }
+            }
         }
-        let taken = usize::from(reason == Reason::BfdTaken);
-        assert_eq!(packets(&mut dataplane), taken, "{name}");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -5,6 +5,7 @@ use ha_common::{abi::Reason, wire::ethernet};
 use crate::{
     fixture::{Fixture, Gate, LOOPBACK, OTHER, V3, vip},
     frames::{self, request, udp},
+    program::Program,
 };
 
 const DROP: u32 = 1;
@@ -15,7 +16,12 @@ impl Fixture {
     /// The verdict on an echo request to an address, and on an ARP request for it.
     fn verdicts(&mut self, address: [u8; 4]) -> [u32; 2] {
         let arp = frames::arp(ethernet::BROADCAST, request(OTHER, address));
-        [udp(OTHER, address), arp].map(|frame| self.dataplane.run_ingress(&frame).unwrap().code)
+        [udp(OTHER, address), arp].map(|frame| {
+            let [xdp, tc] =
+                Program::ALL.map(|program| program.run(&mut self.dataplane, &frame).code);
+            assert_eq!(xdp, tc);
+            xdp
+        })
     }
 }
 
@@ -29,7 +35,8 @@ fn a_closed_address_is_closed_until_it_is_released() {
     assert_eq!(fixture.verdicts(STRAY), [DROP, DROP]);
     assert_eq!(
         fixture.counted(&before),
-        [(Reason::DropArpElsewhere, 1), (Reason::DropVipClosed, 1)]
+        [(Reason::DropArpElsewhere, 2), (Reason::DropVipClosed, 2)],
+        "by both programs"
     );
     let leaving = fixture.dataplane.run_egress(&udp(STRAY, OTHER)).unwrap();
     assert_eq!(leaving.code, 2, "TC_ACT_SHOT");

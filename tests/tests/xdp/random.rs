@@ -13,9 +13,9 @@ use ha_common::{
 use ha_core::InstanceId;
 
 use crate::{
-    at_tc,
     fixture::{self, Fixture, Gate, LOOPBACK, OTHER, PEER, UNICAST, V2, V3, vip},
     frames::{self, IP, advert, request, udp},
+    program::Program,
 };
 
 /// xorshift64*: the same frames in each run.
@@ -124,16 +124,12 @@ fn compare(count: usize, mut make: impl FnMut(&mut Random) -> Vec<u8>) -> Vec<(R
     for index in 0..count {
         let frame = make(&mut random);
         let reason = expected(&frame);
-        for tc in [false, true] {
-            if tc && !at_tc::takes(&frame) {
+        for program in Program::ALL {
+            if !program.takes(&frame) {
                 continue;
             }
             let before = fixture.counts();
-            let verdict = if tc {
-                at_tc::as_of_xdp(fixture.dataplane.run_ingress_tc(&frame).unwrap())
-            } else {
-                fixture.dataplane.run_ingress(&frame).unwrap()
-            };
+            let verdict = program.run(&mut fixture.dataplane, &frame);
             let counted: Vec<_> = fixture
                 .counted(&before)
                 .into_iter()
@@ -142,14 +138,14 @@ fn compare(count: usize, mut make: impl FnMut(&mut Random) -> Vec<u8>) -> Vec<(R
             assert_eq!(
                 counted,
                 [(reason, 1)],
-                "frame {index}, tc {tc}: {frame:02x?}"
+                "frame {index}, {program:?}: {frame:02x?}"
             );
             assert_eq!(
                 verdict.code,
                 if passes(reason) { 2 } else { 1 },
-                "frame {index}, tc {tc}"
+                "frame {index}, {program:?}"
             );
-            assert_eq!(verdict.frame, frame, "frame {index}, tc {tc}");
+            assert_eq!(verdict.frame, frame, "frame {index}, {program:?}");
             fixture.events();
         }
     }

@@ -9,8 +9,8 @@ mod packets_v6;
 mod rank;
 
 use crate::{
-    at_tc,
     fixture::{Fixture, Gate, Row},
+    program::Program,
 };
 
 const DROP: u32 = 1;
@@ -28,11 +28,8 @@ const CLOSED: [Gate; 5] = [
 
 fn check(mut rows: Vec<Row>) {
     let mut fixture = Fixture::new();
-    fixture.check(&rows, |dataplane, frame| {
-        dataplane.run_ingress(frame).unwrap()
-    });
-    rows.retain(|row| at_tc::takes(&row.frame));
-    fixture.check(&rows, |dataplane, frame| {
-        at_tc::as_of_xdp(dataplane.run_ingress_tc(frame).unwrap())
-    });
+    for program in Program::ALL {
+        rows.retain(|row| program.takes(&row.frame));
+        fixture.check(&rows, |dataplane, frame| program.run(dataplane, frame));
+    }
 }
