@@ -17,6 +17,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ha
 /// Bytes of the shortest frame that `BPF_PROG_TEST_RUN` takes.
 const FRAME_LEN: usize = 64;
 
+/// As libbpf does.
+const LOAD_ATTEMPTS: u32 = 5;
+
 /// Everything that the kernel holds for a daemon.
 pub(super) struct Loaded {
     pub(super) programs: Programs,
@@ -105,10 +108,14 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         .map_err(|error| DataplaneError::kernel("creating the dataplane's maps", error))?;
     // The programs first: they name the maps by descriptors that are closed when a map was mapped.
     let mut programs = Programs { ebpf };
-    verify("had_ingress", programs.ingress()?.load())?;
-    verify("had_ingress_tc", programs.ingress_tc()?.load())?;
-    verify("had_egress", programs.egress()?.load())?;
-    verify("had_watch", programs.program::<Xdp>("had_watch")?.load())?;
+    let program = programs.ingress()?;
+    verify("had_ingress", || program.load())?;
+    let program = programs.ingress_tc()?;
+    verify("had_ingress_tc", || program.load())?;
+    let program = programs.egress()?;
+    verify("had_egress", || program.load())?;
+    let program = programs.program::<Xdp>("had_watch")?;
+    verify("had_watch", || program.load())?;
     let ebpf = &mut programs.ebpf;
     let settings = Settings::take(ebpf)?;
     let words = Words::map(
@@ -139,7 +146,22 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     })
 }
 
-fn verify(name: &str, result: Result<(), ProgramError>) -> Result<(), DataplaneError> {
+/// Loads a program. The verifier gives up when a signal comes: then it is tried again.
+fn verify(
+    name: &str,
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), DataplaneError> {
+    let mut result = load();
+    for _ in 1..LOAD_ATTEMPTS {
+        match &result {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) =>
+            {
+                result = load();
+            }
+            _ => break,
+        }
+    }
     result.map_err(|error| {
         let what = format!("loading {name} (it takes Linux 5.15 and CAP_BPF with CAP_NET_ADMIN)");
         match error {
