@@ -116,7 +116,7 @@ fn timeline(pair: &Pair, old: usize, new: usize, from: MonoNs) -> Result<Timelin
         ),
         (gap.after.at, format!("first answer of {}", new.0.name())),
     ];
-    if pair.system == System::Had {
+    if pair.system.is_had() {
         for event in events(new.0, from)? {
             let step = match event.kind.as_str() {
                 "silence" => "silence proven by the kernel's timer",

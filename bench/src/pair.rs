@@ -1,11 +1,15 @@
 //! Two nodes with one daemon, a client that probes, and observers on both cables.
 
-use std::time::Duration;
+use std::{iter, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::{MonoNs, Nanos};
 use ha_tests::{
-    Client, Kind, Lab, Node, Prober, Probes, Sniffer, eventually, lab::VIP, node::PATIENCE, now,
+    Client, Kind, Lab, Node, Prober, Probes, Sniffer, VirtualRouter, eventually,
+    lab::{VIP, VIP_LINK_LOCAL, VIP_V6},
+    node::PATIENCE,
+    now,
+    prober::Gap,
 };
 
 /// Between two adverts; keepalived's floor.
@@ -34,19 +38,57 @@ const QUIET: Nanos = Nanos::from_millis(150);
 pub(crate) enum System {
     /// Ours
     Had,
+    /// Ours, with a virtual router of IPv6 alone
+    HadV6,
+    /// Ours, with addresses of both families
+    HadDual,
     /// Debian's keepalived
     Keepalived,
 }
 
 impl System {
     pub(crate) const fn name(self) -> &'static str {
-        self.kind().name()
+        match self {
+            Self::HadV6 => "had-v6",
+            Self::HadDual => "had-dual",
+            Self::Had | Self::Keepalived => self.kind().name(),
+        }
     }
 
     pub(crate) const fn kind(self) -> Kind {
         match self {
-            Self::Had => Kind::Had,
+            Self::Had | Self::HadV6 | Self::HadDual => Kind::Had,
             Self::Keepalived => Kind::Keepalived,
+        }
+    }
+
+    pub(crate) const fn is_had(self) -> bool {
+        matches!(self.kind(), Kind::Had)
+    }
+
+    /// Whether the client asks for an address of IPv6.
+    pub(crate) const fn has_v6(self) -> bool {
+        matches!(self, Self::HadV6 | Self::HadDual)
+    }
+
+    /// What the client asks for.
+    fn vips(self) -> Vec<IpAddr> {
+        match self {
+            Self::Had | Self::Keepalived => vec![VIP.into()],
+            Self::HadV6 => vec![VIP_V6.into()],
+            Self::HadDual => vec![VIP.into(), VIP_V6.into()],
+        }
+    }
+
+    fn router(self, node: &Node, peer: &Node) -> VirtualRouter {
+        let router = node.router().priority(PRIORITY).interval_ms(10);
+        match self {
+            Self::Had | Self::Keepalived => router.peers(&[peer.address()]),
+            Self::HadDual => router.peers(&[peer.address()]).vips_v6(&[VIP_V6]),
+            Self::HadV6 => router
+                .only_v6(node.link_local())
+                .peers(&[peer.link_local()])
+                .vips_v6(&[VIP_LINK_LOCAL, VIP_V6]),
         }
     }
 }
@@ -58,6 +100,8 @@ pub(crate) struct Pair {
     pub(crate) sniffers: [Sniffer; 2],
     pub(crate) client: Client,
     pub(crate) prober: Prober,
+    /// Asks for the address of the other family, where there is one.
+    other: Option<Prober>,
     // Last: it goes when the nodes are gone.
     lab: Lab,
 }
@@ -68,15 +112,22 @@ impl Pair {
         let lab = Lab::new()?;
         let mut nodes = [lab.node("n1")?, lab.node("n2")?];
         let client = lab.client("c1")?;
-        let addresses = [nodes[0].address(), nodes[1].address()];
-        let sniffers = [nodes[0].sniff(VIP)?, nodes[1].sniff(VIP)?];
-        let prober = Prober::start(&client, VIP, Probes::Echo)?;
-        for (index, node) in nodes.iter_mut().enumerate() {
-            let router = node
-                .router()
-                .priority(PRIORITY)
-                .interval_ms(10)
-                .peers(&[addresses[1 - index]]);
+        if system.has_v6() {
+            client.enable_v6()?;
+            for node in &nodes {
+                node.enable_v6()?;
+            }
+        }
+        let vips = system.vips();
+        let sniffers = [nodes[0].sniff(vips[0])?, nodes[1].sniff(vips[0])?];
+        let prober = Prober::start(&client, vips[0], Probes::Echo)?;
+        let other = vips.get(1).copied();
+        let other = other.map(|vip| Prober::start(&client, vip, Probes::Echo));
+        let routers = [
+            system.router(&nodes[0], &nodes[1]),
+            system.router(&nodes[1], &nodes[0]),
+        ];
+        for (index, (node, router)) in nodes.iter_mut().zip(routers).enumerate() {
             node.start(system.kind(), &[router])?;
             if index == 0 {
                 let sniffer = &sniffers[0];
@@ -92,6 +143,7 @@ impl Pair {
             sniffers,
             client,
             prober,
+            other: other.transpose()?,
             lab,
         })
     }
@@ -99,7 +151,7 @@ impl Pair {
     /// Waits until one node is Active and answers, and the other one has been listening to it for a
     /// while. Returns the Active one's index, and forgets what was observed so far.
     pub(crate) fn settle(&mut self) -> Result<usize> {
-        self.prober.resume();
+        self.probers().for_each(Prober::resume);
         let deadline = PATIENCE.saturating_add(Duration::from_secs(5));
         let mut active = None;
         let mut since = now();
@@ -116,6 +168,23 @@ impl Pair {
         active.context("the condition above")
     }
 
+    /// What the client asks with.
+    fn probers(&self) -> impl Iterator<Item = &Prober> {
+        iter::once(&self.prober).chain(&self.other)
+    }
+
+    /// The longest gap between two answers, of the address of either family.
+    pub(crate) fn longest_gap(&self, from: MonoNs, to: MonoNs) -> Result<Gap> {
+        let mut longest = self.prober.longest_gap(from, to)?;
+        if let Some(other) = &self.other {
+            let gap = other.longest_gap(from, to)?;
+            if gap.length() > longest.length() {
+                longest = gap;
+            }
+        }
+        Ok(longest)
+    }
+
     /// The Active node, if the other one is Backup and the client is served.
     fn active(&mut self) -> Result<Option<usize>> {
         let lately = now().before(INTERVAL.times(3));
@@ -129,8 +198,10 @@ impl Pair {
             [false, true] => 1,
             _ => return Ok(None),
         };
-        let served =
-            self.prober.answered_within(INTERVAL.times(3)) == Some(self.nodes[active].mac());
+        let mac = Some(self.nodes[active].mac());
+        let served = self
+            .probers()
+            .all(|prober| prober.answered_within(INTERVAL.times(3)) == mac);
         Ok((served && self.is_backup(1 - active)?).then_some(active))
     }
 
@@ -138,8 +209,8 @@ impl Pair {
     pub(crate) fn is_backup(&self, index: usize) -> Result<bool> {
         let node = &self.nodes[index];
         match self.system {
-            System::Had => Ok(node.state(INSTANCE)? == "backup"),
-            System::Keepalived => {
+            system if system.is_had() => Ok(node.state(INSTANCE)? == "backup"),
+            _ => {
                 let log = node.log();
                 let last = log.rfind(") Entering ").map(|at| &log[at..]);
                 Ok(last.is_some_and(|line| line.starts_with(") Entering BACKUP STATE")))
@@ -152,14 +223,18 @@ impl Pair {
         let mac = self.nodes[index].mac();
         let what = format!("the client is served by {}", self.nodes[index].name());
         eventually(PATIENCE, &what, || {
-            Ok(self.prober.answered_within(INTERVAL) == Some(mac))
+            Ok(self
+                .probers()
+                .all(|prober| prober.answered_within(INTERVAL) == Some(mac)))
         })
         .with_context(|| format!("{}\n{}", self.system.name(), self.lab.log_tails()))
     }
 
     /// Fails when an observer missed frames, for then its counts are worth nothing.
     pub(crate) fn check_observers(&self) -> Result<()> {
-        let lost = self.prober.lost() + self.sniffers[0].lost() + self.sniffers[1].lost();
+        let lost = self.probers().map(Prober::lost).sum::<u64>()
+            + self.sniffers[0].lost()
+            + self.sniffers[1].lost();
         ensure!(
             lost == 0,
             "the observers missed {lost} frames: the machine is too busy to measure"
@@ -169,7 +244,7 @@ impl Pair {
 
     /// Forgets what was observed.
     pub(crate) fn forget(&self) {
-        self.prober.clear();
+        self.probers().for_each(Prober::clear);
         for sniffer in &self.sniffers {
             sniffer.clear();
         }

@@ -75,8 +75,10 @@ pub(crate) fn run(seconds: u32, systems: &[System], as_json: bool, check: bool) 
 /// The engine thread of `had`, by its own word.
 fn engine_thread(pair: &Pair, backup: usize) -> Result<Option<u64>> {
     Ok(match pair.system {
-        System::Had => pair.nodes[backup].hactl(&["status"])?["engine"]["thread"].as_u64(),
-        System::Keepalived => None,
+        system if system.is_had() => {
+            pair.nodes[backup].hactl(&["status"])?["engine"]["thread"].as_u64()
+        }
+        _ => None,
     })
 }
 
