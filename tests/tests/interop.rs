@@ -1,12 +1,17 @@
 //! `had` and Debian's keepalived as each other's peers, as a matrix. `--nocapture` shows the table.
 
-use std::{fmt::Write as _, net::Ipv4Addr, thread, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::{MonoNs, Nanos};
 use ha_tests::{
     Kind, Lab, Node, Sniffer, VirtualRouter, eventually,
-    lab::VIP,
+    lab::{VIP, VIP_LINK_LOCAL, VIP_V6},
     node::PATIENCE,
     now, scenario,
     scene::{Scene, VRID, WEB},
@@ -32,6 +37,7 @@ const COLUMNS: [&str; 8] = [
 #[derive(Clone, Copy)]
 struct Row {
     version: u8,
+    ipv6: bool,
     unicast: bool,
     checksum: &'static str,
     interval_ms: u32,
@@ -40,6 +46,7 @@ struct Row {
 const fn v3(unicast: bool, checksum: &'static str) -> Row {
     Row {
         version: 3,
+        ipv6: false,
         unicast,
         checksum,
         interval_ms: 200,
@@ -49,25 +56,42 @@ const fn v3(unicast: bool, checksum: &'static str) -> Row {
 const fn v2(unicast: bool) -> Row {
     Row {
         version: 2,
+        ipv6: false,
         unicast,
         checksum: "auto",
         interval_ms: 1_000,
     }
 }
 
-const ROWS: [Row; 6] = [
+/// Over IPv6 there is one way to make the checksum.
+const fn over_v6(unicast: bool) -> Row {
+    Row {
+        ipv6: true,
+        ..v3(unicast, "auto")
+    }
+}
+
+const ROWS: [Row; 8] = [
     v3(false, "auto"),
     v3(true, "auto"),
     v3(false, "pseudo-header"),
     v3(true, "pseudo-header"),
     v2(false),
     v2(true),
+    over_v6(false),
+    over_v6(true),
 ];
 
 impl Row {
     fn name(self) -> String {
         let cast = if self.unicast { "unicast" } else { "multicast" };
-        format!("v{} {cast} {}", self.version, self.checksum)
+        let family = if self.ipv6 { " IPv6" } else { "" };
+        format!("v{}{family} {cast} {}", self.version, self.checksum)
+    }
+
+    /// The address that tells who is Active.
+    fn vip(self) -> IpAddr {
+        if self.ipv6 { VIP_V6.into() } else { VIP.into() }
     }
 
     fn interval(self) -> Nanos {
@@ -81,8 +105,19 @@ impl Row {
             .priority(priority);
         router.version = self.version;
         router.checksum = Some(self.checksum);
+        let mut peers = [peer.address().into()];
+        if self.ipv6 {
+            router = router
+                .only_v6(node.link_local())
+                .vips_v6(&[VIP_LINK_LOCAL, VIP_V6]);
+            peers = [peer.link_local().into()];
+        }
         if self.unicast {
-            router = router.peers(&[peer.address()]);
+            router = router.peers::<IpAddr>(&peers);
+        }
+        if self.unicast && self.ipv6 {
+            // By itself it would take the kernel's, 64, which RFC 9568 section 5.1.2.3 has discarded.
+            router.keepalived_lines.push_str("  unicast_ttl 255\n");
         }
         router
     }
@@ -102,10 +137,14 @@ impl Peers {
         let had = lab.node("n1")?;
         let mut keepalived = lab.node("n2")?;
         keepalived.spare_keepalived_realtime();
+        if row.ipv6 {
+            had.enable_v6()?;
+            keepalived.enable_v6()?;
+        }
         Ok(Self {
             row,
-            had_heard: had.sniff(VIP)?,
-            keepalived_heard: keepalived.sniff(VIP)?,
+            had_heard: had.sniff(row.vip())?,
+            keepalived_heard: keepalived.sniff(row.vip())?,
             had,
             keepalived,
         })
@@ -125,11 +164,13 @@ impl Peers {
     }
 
     fn had_is_active(&self) -> Result<bool> {
-        Ok(self.had.state(WEB)? == "active" && !self.keepalived.has(VIP)?)
+        Ok(self.had.state(WEB)? == "active" && !self.keepalived.has(self.row.vip())?)
     }
 
     fn keepalived_is_active(&self) -> Result<bool> {
-        Ok(self.had.state(WEB)? == "backup" && !self.had.has(VIP)? && self.keepalived.has(VIP)?)
+        Ok(self.had.state(WEB)? == "backup"
+            && !self.had.has(self.row.vip())?
+            && self.keepalived.has(self.row.vip())?)
     }
 
     /// From the priority 0 of one to the other's first advert.
@@ -171,7 +212,7 @@ impl Peers {
     fn had_stops(&mut self) -> Result<String> {
         let from = now();
         self.had.stop()?;
-        self.keepalived.wait_for_vip(VIP, true)?;
+        self.keepalived.wait_for_vip(self.row.vip(), true)?;
         let waited = self.released_to_taken(from, &self.had_heard, &self.keepalived_heard)?;
         Ok(waited.to_string())
     }
@@ -198,9 +239,9 @@ impl Peers {
         let started = now();
         let router = self.keepalived_router(200).preempt(true);
         self.keepalived.start(Kind::Keepalived, &[router])?;
-        self.keepalived.wait_for_vip(VIP, true)?;
+        self.keepalived.wait_for_vip(self.row.vip(), true)?;
         self.had.wait_for(WEB, "backup")?;
-        self.had.wait_for_vip(VIP, false)?;
+        self.had.wait_for_vip(self.row.vip(), false)?;
         let taken = first_advert(&self.keepalived_heard, started)?;
         // `had` lets go by itself, with priority 0, and says nothing for the VIP any more.
         let mut last = None;
@@ -224,7 +265,7 @@ impl Peers {
         let router = self.had_router(250).preempt(true);
         self.had.reload(&[router])?;
         self.had.wait_for(WEB, "active")?;
-        self.keepalived.wait_for_vip(VIP, false)?;
+        self.keepalived.wait_for_vip(self.row.vip(), false)?;
         let taken = first_advert(&self.had_heard, from)?;
         let gone = self.keepalived_heard.last_advert(VRID);
         let (gone, _) = gone.context("keepalived never advertised")?;
@@ -238,7 +279,7 @@ impl Peers {
     /// error (RFC 3768 section 7.1), so that both are changed.
     fn keepalived_slows_down(&mut self) -> Result<String> {
         self.had.stop()?;
-        self.keepalived.wait_for_vip(VIP, true)?;
+        self.keepalived.wait_for_vip(self.row.vip(), true)?;
         let mut mine = self.had_router(100);
         let mut its = self.keepalived_router(200);
         its.interval_ms *= 3;
