@@ -43,7 +43,7 @@ pub struct InstanceConfig {
     pub sole_peer: bool,
     /// How many addresses it has.
     pub vips: u32,
-    /// Gratuitous ARP.
+    /// Gratuitous ARP and unsolicited neighbour advertisements.
     pub announce: AnnounceConfig,
     /// The BFD channels to its other nodes.
     pub channels: Vec<ChannelConfig>,
@@ -121,7 +121,7 @@ impl InstanceConfig {
     }
 }
 
-/// When VIPs are announced by gratuitous ARP.
+/// When VIPs are announced, by gratuitous ARP or by unsolicited neighbour advertisements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceConfig {
     /// Announcements in one burst, 1 or more.

@@ -347,7 +347,7 @@ pub enum Action {
         /// Which instance.
         instance: InstanceId,
     },
-    /// Send one gratuitous ARP for each of some VIPs. Asks for [`Input::Announced`].
+    /// Send one announcement (gratuitous ARP, neighbour advertisement) for each of some VIPs. Asks for [`Input::Announced`].
     Announce {
         /// Which instance.
         instance: InstanceId,

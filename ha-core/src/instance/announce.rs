@@ -1,4 +1,4 @@
-//! Announcing the VIPs by gratuitous ARP: a burst, a second one, refreshes; failures are tried again.
+//! Announcing the VIPs (gratuitous ARP, neighbour advertisements): a burst, a second one, refreshes; failures are tried again.
 //!
 //! Here it is decided when a round over all VIPs is due; how fast its packets leave, in the `announcer`.
 

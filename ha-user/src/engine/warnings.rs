@@ -51,7 +51,8 @@ impl Warnings {
             if more == 0 || advice(*reason).is_none() {
                 continue;
             }
-            if *reason == Reason::PassArpFromVip && !alone {
+            let claim = matches!(reason, Reason::PassArpFromVip | Reason::PassNdpFromVip);
+            if claim && !alone {
                 continue;
             }
             if let Some(found) = self.found.iter_mut().find(|one| one.reason == *reason) {
@@ -116,7 +117,7 @@ const fn advice(reason: Reason) -> Option<&'static str> {
         | Reason::AdvertNoAddress
         | Reason::AdvertType
         | Reason::AdvertFragment => "a broken advert was refused",
-        Reason::PassArpFromVip => {
+        Reason::PassArpFromVip | Reason::PassNdpFromVip => {
             "another station claims a virtual address that this node serves: is another virtual router, with another `vrid`, or a host configured with it?"
         }
         _ => return None,
