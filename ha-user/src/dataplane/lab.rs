@@ -83,7 +83,9 @@ impl Dataplane {
         let programs = &mut self.loaded.programs;
         let info = match name {
             "had_ingress" => programs.ingress()?.info(),
-            _ => programs.egress()?.info(),
+            "had_ingress_tc" => programs.ingress_tc()?.info(),
+            "had_egress" => programs.egress()?.info(),
+            _ => return Err(DataplaneError::Object { what: name }),
         };
         info.map_err(|error| DataplaneError::kernel("asking for a program", error))
     }
