@@ -189,8 +189,9 @@ pub struct Situation {
     pub acting: bool,
     /// What this node is.
     pub standing: Standing,
-    /// Whether this node's gate is open now.
-    pub open: bool,
+    /// Active: whether this node's gate is open now; candidate: whether it announced itself within the
+    /// longest lease. A daemon that died as a candidate must not refuse for ever.
+    pub alive: bool,
     /// Whether this node's lease from that peer is self-renewed.
     pub self_renewed: bool,
     /// Whether that peer goes first by rank.
@@ -216,7 +217,8 @@ pub enum Judgement {
 ///
 /// - Who does not act grants; but no candidate while another peer holds the instance.
 /// - A holder's request beats a candidate's; of two candidates the rank decides.
-/// - An Active node whose gate is closed no longer acts for anybody: it yields.
+/// - An Active node whose gate is closed no longer acts for anybody, nor does a candidate that fell silent:
+///   it yields. So does one that acts and is neither, on its way in or out: its gate is closed.
 /// - One that renews its lease itself believed the peer dead: it yields to a candidate, which has heard of
 ///   nobody, and by rank to another holder (after a network was split).
 #[must_use]
@@ -230,9 +232,10 @@ pub const fn judge(ask: Ask, at: &Situation) -> Judgement {
         };
     }
     let yields = match at.standing {
-        Standing::Active if !at.open => true,
+        Standing::Bystander => true,
+        _ if !at.alive => true,
+        Standing::Candidate => hold || at.outranked,
         Standing::Active => at.self_renewed && (!hold || at.outranked),
-        Standing::Bystander | Standing::Candidate => hold || at.outranked,
     };
     if yields {
         Judgement::Yield
@@ -248,7 +251,7 @@ mod tests {
     const FREE: Situation = Situation {
         acting: false,
         standing: Standing::Bystander,
-        open: false,
+        alive: false,
         self_renewed: false,
         outranked: false,
         promised_elsewhere: false,
@@ -256,12 +259,13 @@ mod tests {
     const CANDIDATE: Situation = Situation {
         acting: true,
         standing: Standing::Candidate,
+        alive: true,
         ..FREE
     };
     const ACTIVE: Situation = Situation {
         acting: true,
         standing: Standing::Active,
-        open: true,
+        alive: true,
         ..FREE
     };
 
@@ -277,8 +281,16 @@ mod tests {
             ..ACTIVE
         };
         let closed = Situation {
-            open: false,
+            alive: false,
             ..ACTIVE
+        };
+        let silent = Situation {
+            alive: false,
+            ..CANDIDATE
+        };
+        let leaving = Situation {
+            standing: Standing::Bystander,
+            ..CANDIDATE
         };
         let promised = Situation {
             promised_elsewhere: true,
@@ -294,6 +306,8 @@ mod tests {
             (alone, Refuse, Yield),
             (outranked(alone), Yield, Yield),
             (closed, Yield, Yield),
+            (silent, Yield, Yield),
+            (leaving, Yield, Yield),
         ] {
             assert_eq!(judge(Ask::Hold, &at), hold, "{at:?}");
             assert_eq!(judge(Ask::Candidate, &at), candidate, "{at:?}");

@@ -12,7 +12,7 @@ use ha_common::MonoNs;
 pub enum Timer {
     /// The gate's deadline: our adverts stopped renewing it.
     Gate,
-    /// A lease is about to end, and its peer may be dead.
+    /// A peer that grants leases may have fallen silent.
     Alone,
     /// The end of the start delay.
     Start,
@@ -24,7 +24,8 @@ pub enum Timer {
     Preempt,
     /// The loser of an election has been silent for as long as its gate can last.
     Rival,
-    /// A candidate has announced itself, and a round trip is over.
+    /// A promise that keeps this node from competing is over; or it has announced itself as a candidate, and
+    /// a round trip is over.
     Candidate,
     /// A promotion has to be complete.
     Promotion,

@@ -71,7 +71,8 @@ struct Way {
     lease: Nanos,
     /// The last echo that left, in this stay.
     sent: Option<MonoNs>,
-    /// Announcements that were tried.
+    /// Announcements that were tried, and those that left.
+    tried: u32,
     announced: u32,
     round_trip: Option<Nanos>,
 }
@@ -108,16 +109,16 @@ impl Peer {
             .max()
     }
 
-    /// When it has to be decided whether it is dead: half an interval is left then, and nothing came from
-    /// it for as long as it takes.
-    fn decision(&self) -> MonoNs {
-        let silent = self.view.heard_at.after(self.patience());
-        silent.max(self.view.deadline.before(Nanos(self.fastest().0 / 2)))
+    /// Whether nothing came from it for as long as it takes. A peer that holds the instance as well does not
+    /// hear this node: if packets of its own are lost now and then, it is not silent.
+    fn is_silent(&self, now: MonoNs) -> bool {
+        self.silent_from() <= now
     }
 
-    /// Whether nothing came from it for as long as it takes.
-    fn is_silent(&self, now: MonoNs) -> bool {
-        self.view.heard_at.after(self.patience()) <= now
+    /// When it counts as silent, if nothing comes.
+    fn silent_from(&self) -> MonoNs {
+        let heard = self.view.heard_at.after(self.patience());
+        heard.max(self.view.asked_at.after(self.slowest_lease()))
     }
 }
 
@@ -133,6 +134,7 @@ impl Leases {
                     interval: path.interval,
                     lease: path.lease(),
                     sent: None,
+                    tried: 0,
                     announced: 0,
                     round_trip: None,
                 })
@@ -192,6 +194,7 @@ impl Leases {
         self.decide_at = None;
         for way in self.peers.iter_mut().flat_map(|peer| &mut peer.ways) {
             way.sent = None;
+            way.tried = 0;
             way.announced = 0;
         }
     }
@@ -209,9 +212,13 @@ impl Leases {
             .unwrap_or_default()
     }
 
-    fn announcements(&self) -> u32 {
-        let ways = self.peers.iter().flat_map(|peer| &peer.ways);
-        ways.map(|way| way.announced).min().unwrap_or_default()
+    /// Whether every peer was told often enough: on every path, unless nothing can be sent on it and there
+    /// is another one.
+    fn is_announced(&self) -> bool {
+        self.peers.iter().all(|peer| {
+            peer.ways.iter().all(|way| way.tried >= ANNOUNCEMENTS)
+                && peer.ways.iter().any(|way| way.announced >= ANNOUNCEMENTS)
+        })
     }
 
     fn gives_up_at(&self) -> MonoNs {
@@ -423,7 +430,7 @@ impl Instance {
             }
             Err(until) if self.calls => {
                 let due = until.max(now.after(self.config.advert_interval));
-                self.timers.set(Timer::Rival, due);
+                self.timers.set(Timer::Candidate, due);
                 Verdict::Stay
             }
             Err(_) => Verdict::Leave(Departure::silently(Cause::Promised)),
@@ -448,15 +455,16 @@ impl Instance {
         }
         let ways = leases.peers.iter_mut().flat_map(|peer| &mut peer.ways);
         for way in ways.filter(|way| way.id == path) {
-            way.announced += 1;
+            way.tried += 1;
             if left {
+                way.announced += 1;
                 way.sent = Some(round);
             }
         }
         if self.state == State::Promoting
             && leases.phase == Phase::Announcing
             && leases.decide_at.is_none()
-            && leases.announcements() >= ANNOUNCEMENTS
+            && leases.is_announced()
         {
             let decide_at = now.after(round_trip);
             leases.decide_at = Some(decide_at);
@@ -482,11 +490,14 @@ impl Instance {
         }
     }
 
-    /// Every refusal that there is has come by now.
+    /// The promise that was in the way has run out, or every refusal that there is has come.
     pub(super) fn candidate_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         let Some(leases) = &self.leases else {
             return Verdict::Stay;
         };
+        if self.state == State::Promoting && leases.phase == Phase::Promised {
+            return self.losers_gone(now, out);
+        }
         if self.state != State::Promoting || leases.phase != Phase::Announcing {
             return Verdict::Stay;
         }
@@ -611,7 +622,7 @@ impl Instance {
         })
     }
 
-    /// A lease is about to end.
+    /// A peer may have fallen silent.
     pub(super) fn alone_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         if self.state == State::Active {
             self.go_on_alone(now, out);
@@ -624,7 +635,7 @@ impl Instance {
             .leases
             .iter()
             .flat_map(|leases| &leases.peers)
-            .map(Peer::decision)
+            .map(Peer::silent_from)
             .filter(|due| *due > now)
             .min();
         match due {
@@ -633,14 +644,15 @@ impl Instance {
         }
     }
 
-    /// Renews the leases of peers of which nothing is heard, shortly before they end.
+    /// Renews the leases of peers of which nothing is heard: with every echo, so that a whole lease is left to
+    /// ask for a grant when the peer is back.
     fn go_on_alone(&mut self, now: MonoNs, out: &mut Outbox) {
         let Some(leases) = &self.leases else {
             return;
         };
         if leases.alone == Alone::Serve {
             for (index, peer) in leases.peers.iter().enumerate() {
-                if peer.decision() <= now {
+                if peer.is_silent(now) {
                     self.renew_alone(index, now, out);
                 }
             }

@@ -61,6 +61,8 @@ pub(crate) struct PeerWords {
 pub(crate) struct Grants {
     pub(crate) peers: Vec<PeerWords>,
     pub(crate) standing: Standing,
+    /// Until when it counts as candidate, if it does not announce itself again.
+    pub(crate) candidate_until: MonoNs,
     pub(crate) rank: Rank,
     /// Requests for longer leases are refused.
     longest: Nanos,
@@ -81,6 +83,7 @@ impl Grants {
         Self {
             peers: peers.collect(),
             standing: Standing::Bystander,
+            candidate_until: MonoNs::ZERO,
             rank,
             longest: slowest.times(4),
             slowest,
@@ -150,7 +153,10 @@ impl Grants {
             released: false,
             news: false,
         };
-        let open = self.is_open(*epoch, *superseded, now);
+        let alive = match self.standing {
+            Standing::Candidate => now < self.candidate_until,
+            _ => self.is_open(*epoch, *superseded, now),
+        };
         let promised_elsewhere = self.peers.iter().enumerate().any(|(index, peer)| {
             index != from && peer.promise.ends() > now && matches!(peer.asked, Some((Ask::Hold, _)))
         });
@@ -193,7 +199,7 @@ impl Grants {
         let situation = Situation {
             acting: peer.promise.is_acting() && !mutations.no_acting,
             standing: self.standing,
-            open,
+            alive,
             self_renewed: peer.lease.is_self_renewed() && !mutations.alone_is_granted,
             outranked: self.rank.is_below(entry.rank, peer.greater),
             promised_elsewhere,

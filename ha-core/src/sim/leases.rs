@@ -1,7 +1,7 @@
 //! Invariant 1 with leases: two gates are never open at once, but while nothing passes between two nodes
 //! in either direction on any path.
 
-use std::format;
+use std::{format, vec::Vec};
 
 use super::ledger::{Stay, Violation, millis, overlaps};
 
@@ -28,13 +28,22 @@ pub(crate) struct Cut {
     pub(crate) cut: bool,
 }
 
+/// A time in which a node neither sent nor received anything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage {
+    pub(crate) node: usize,
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+}
+
 /// What the network did.
 pub(crate) struct Network<'a> {
     pub(crate) traffic: &'a [Packet],
     pub(crate) cuts: &'a [Cut],
+    pub(crate) outages: &'a [Outage],
     pub(crate) links: usize,
-    /// How long nothing passes before a node may count as dead: the longest lease of any path, less half
-    /// the longest interval.
+    /// For how long before nothing may have passed: the shortest lease of any path, less an interval. (A
+    /// node that takes over has waited for longer, and announced itself in that time.)
     pub(crate) patience: u64,
     /// How long two gates may be open after something passes again: the longest lease.
     pub(crate) grace: u64,
@@ -64,16 +73,34 @@ impl Network<'_> {
         tried || (0..self.links).all(|link| self.was_cut(link, from, to, begin, end))
     }
 
-    /// Whether a link was cut all the time.
+    /// Whether nothing could pass on a link all the time.
     fn was_cut(&self, link: usize, from: usize, to: usize, begin: u64, end: u64) -> bool {
-        let changes = || {
-            self.cuts
-                .iter()
-                .filter(move |cut| (cut.link, cut.from, cut.to) == (link, from, to))
-        };
-        let before = changes().rfind(|cut| cut.at <= begin);
-        before.is_some_and(|cut| cut.cut)
-            && !changes().any(|cut| !cut.cut && begin < cut.at && cut.at <= end)
+        let mut closed: Vec<(u64, u64)> = self
+            .outages
+            .iter()
+            .filter(|outage| outage.node == from || outage.node == to)
+            .map(|outage| (outage.from, outage.until))
+            .collect();
+        let mut since = None;
+        for cut in self.cuts {
+            if (cut.link, cut.from, cut.to) != (link, from, to) {
+                continue;
+            }
+            if cut.cut {
+                since = since.or(Some(cut.at));
+            } else if let Some(since) = since.take() {
+                closed.push((since, cut.at));
+            }
+        }
+        closed.extend(since.map(|since| (since, u64::MAX)));
+        closed.sort_unstable();
+        let mut covered = begin;
+        for (from, until) in closed {
+            if from <= covered {
+                covered = covered.max(until);
+            }
+        }
+        covered >= end
     }
 
     /// When something passes again.
@@ -141,8 +168,6 @@ fn tell(one: &Stay, other: &Stay, begin: u64, end: u64, excused: bool) -> Violat
 
 #[cfg(test)]
 mod tests {
-    use std::vec::Vec;
-
     use ha_common::Nanos;
 
     use super::*;
@@ -189,6 +214,7 @@ mod tests {
         let network = Network {
             traffic,
             cuts,
+            outages: &[],
             links: 1,
             patience: 3 * MS,
             grace: 3 * MS,

@@ -545,8 +545,10 @@ impl World {
     /// What a node is for an instance from now on, and so whether its leases open the gate.
     fn stand(&mut self, node: usize, instance: usize, standing: Standing) {
         self.look(node, instance);
+        let now = self.clock(node);
         if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
             grants.standing = standing;
+            grants.candidate_until = now.after(grants.slowest);
         }
         if standing == Standing::Candidate {
             let now = self.clock(node);

@@ -188,6 +188,7 @@ impl Scenario {
                 }
             }
             3 => Fault::Pause { node, until },
+            4 if rng.chance(500) => Fault::Stall { node, until },
             4 => Fault::Freeze { node, until },
             // One direction, on every path.
             5 => {
@@ -314,11 +315,11 @@ impl NodePlan {
             .unwrap_or_default()
     }
 
-    /// The longest interval.
-    pub(crate) fn slowest_interval(&self) -> Nanos {
+    /// The shortest of them, less its interval.
+    pub(crate) fn patience(&self) -> u64 {
         self.paths()
-            .map(|path| path.interval)
-            .max()
+            .map(|path| path.lease().0 - path.interval.0)
+            .min()
             .unwrap_or_default()
     }
 }

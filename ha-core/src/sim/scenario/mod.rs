@@ -63,6 +63,8 @@ pub(crate) enum Fault {
     Stop { node: usize },
     /// The daemon starts, if it does not run.
     Start { node: usize },
+    /// Nothing runs; the clock does, and what arrives waits.
+    Stall { node: usize, until: u64 },
     /// Whoever speaks for no instance is frozen.
     FreezeBackup { until: u64 },
     /// Nothing passes from one to the other on the LAN.

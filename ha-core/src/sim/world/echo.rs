@@ -82,6 +82,11 @@ impl World {
 
     /// Sends an echo with what every instance asks for.
     pub(crate) fn send_echo(&mut self, node: usize, path: PathId, round: MonoNs) {
+        for kernel in &mut self.nodes[node].kernels {
+            if let Some(grants) = &mut kernel.grants {
+                grants.candidate_until = round.after(grants.slowest);
+            }
+        }
         let way = self.way(node, path);
         let entries = (0..self.scenario.instances).filter_map(|instance| {
             let kernel = &self.nodes[node].kernels[instance];
@@ -188,8 +193,13 @@ impl World {
 
     pub(super) fn deliver_echo(&mut self, echo: Echo) {
         let Way { from, to, link } = echo.way;
-        let machine = &self.nodes[to];
-        if !machine.powered || !machine.attached || self.now < machine.frozen_until {
+        let machine = &mut self.nodes[to];
+        let frozen = self.now < machine.frozen_until;
+        if frozen && machine.keeps_packets && machine.powered {
+            machine.waiting.push(echo);
+            return;
+        }
+        if !machine.powered || !machine.attached || frozen {
             self.traffic.push(Packet {
                 from,
                 to,

@@ -5,7 +5,11 @@ use std::{
     string::{String, ToString},
 };
 
-use super::super::{leases::Cut, ledger::millis, scenario::Fault};
+use super::super::{
+    leases::{Cut, Outage},
+    ledger::millis,
+    scenario::Fault,
+};
 use super::{Event, Word, World, echo::PathWords, id, kernel};
 use crate::Input;
 
@@ -17,13 +21,14 @@ impl World {
                 let machine = &mut self.nodes[node];
                 machine.paused_until = machine.paused_until.max(until);
             }
-            Fault::Freeze { node, until } => self.freeze(node, until),
+            Fault::Freeze { node, until } => self.freeze(node, until, false),
+            Fault::Stall { node, until } => self.freeze(node, until, true),
             Fault::FreezeBackup { until } => {
                 for node in 0..self.nodes.len() {
                     let now = self.clock(node);
                     let kernels = &self.nodes[node].kernels;
                     if !kernels.iter().any(|kernel| kernel.is_open(now)) {
-                        self.freeze(node, until);
+                        self.freeze(node, until, false);
                     }
                 }
             }
@@ -79,7 +84,7 @@ impl World {
         }
     }
 
-    fn freeze(&mut self, node: usize, until: u64) {
+    fn freeze(&mut self, node: usize, until: u64, keeps_packets: bool) {
         for instance in 0..self.scenario.instances {
             self.look(node, instance);
             self.shut(node, instance);
@@ -87,8 +92,31 @@ impl World {
         let machine = &mut self.nodes[node];
         machine.frozen_until = machine.frozen_until.max(until);
         machine.paused_until = machine.paused_until.max(until);
+        machine.keeps_packets = keeps_packets;
         let until = machine.frozen_until;
+        if !keeps_packets {
+            self.outages.push(Outage {
+                node,
+                from: self.now,
+                until,
+            });
+        }
         self.at(until, Event::Thaw(node));
+    }
+
+    /// What arrived meanwhile comes before anything else that the node does.
+    pub(super) fn thaw(&mut self, node: usize) {
+        let machine = &mut self.nodes[node];
+        if self.now < machine.frozen_until {
+            return;
+        }
+        machine.awake_since = self.now;
+        for echo in core::mem::take(&mut machine.waiting) {
+            self.deliver_echo(echo);
+        }
+        for instance in 0..self.scenario.instances {
+            self.look(node, instance);
+        }
     }
 
     fn power_off(&mut self, node: usize) {
@@ -122,6 +150,10 @@ fn describe(fault: &Fault) -> String {
         Fault::Freeze { node, until } => {
             format!("node{node} is frozen until {} ms", millis(*until))
         }
+        Fault::Stall { node, until } => format!(
+            "node{node} stands still until {} ms, and keeps what arrives",
+            millis(*until)
+        ),
         Fault::FreezeBackup { until } => {
             format!("the Backup is frozen until {} ms", millis(*until))
         }

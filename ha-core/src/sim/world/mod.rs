@@ -22,7 +22,7 @@ use super::{
     Mutations,
     grants::Grants,
     kernel::{Kernel, Origin},
-    leases::{self, Cut, Packet},
+    leases::{self, Cut, Outage, Packet},
     ledger::{self, Limits, Stay, Violation},
     process::Process,
     rng::Rng,
@@ -117,6 +117,9 @@ pub(crate) struct Node {
     paths: Vec<PathWords>,
     pub(crate) paused_until: u64,
     frozen_until: u64,
+    /// Whether what arrives while it is frozen waits for it.
+    keeps_packets: bool,
+    waiting: Vec<Echo>,
     /// When its kernel went on after it was frozen.
     awake_since: u64,
     pub(crate) up: Vec<bool>,
@@ -153,6 +156,7 @@ pub(crate) struct World {
     cuts: Vec<Vec<Vec<bool>>>,
     /// When each of these was changed: link, from, to, time, cut.
     cut_history: Vec<Cut>,
+    outages: Vec<Outage>,
     /// By from and to: echoes and answers lost in a row.
     echoes_lost: Vec<Vec<u32>>,
     traffic: Vec<Packet>,
@@ -202,6 +206,7 @@ impl World {
             nodes,
             cuts: std::vec![std::vec![std::vec![false; count]; count]; scenario.links],
             cut_history: Vec::new(),
+            outages: Vec::new(),
             echoes_lost: std::vec![std::vec![0; count]; count],
             traffic: Vec::new(),
             loss_permille: 0,
@@ -307,12 +312,7 @@ impl World {
                 timer,
             } => self.promise_ends(node, instance, timer),
             Event::Boot(node) => self.boot(node),
-            Event::Thaw(node) => {
-                self.nodes[node].awake_since = self.now;
-                for instance in 0..self.scenario.instances {
-                    self.look(node, instance);
-                }
-            }
+            Event::Thaw(node) => self.thaw(node),
         }
     }
 
@@ -402,6 +402,8 @@ impl Node {
             paths: std::vec![PathWords::default(); (nodes - 1) * links],
             paused_until: 0,
             frozen_until: 0,
+            keeps_packets: false,
+            waiting: Vec::new(),
             awake_since: 0,
             up: std::vec![true; instances],
             sends_fail_until: 0,

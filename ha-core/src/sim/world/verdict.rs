@@ -5,7 +5,7 @@ use std::{format, string::String, vec::Vec};
 use super::super::{
     leases::Network,
     ledger::{Violation, millis},
-    scenario::Scenario,
+    scenario::{NodePlan, Scenario},
 };
 use super::World;
 use crate::Cause;
@@ -24,18 +24,14 @@ impl World {
 
     /// What the network did, for the judge of leases.
     pub(super) fn network(&self) -> Network<'_> {
-        let interval = self
-            .scenario
-            .nodes
-            .iter()
-            .map(|node| node.slowest_interval().0)
-            .max();
+        let patience = self.scenario.nodes.iter().map(NodePlan::patience).min();
         let lease = self.scenario.longest_lease();
         Network {
             traffic: &self.traffic,
             cuts: &self.cut_history,
+            outages: &self.outages,
             links: self.scenario.links,
-            patience: lease.saturating_sub(interval.unwrap_or(0)),
+            patience: patience.unwrap_or(0),
             grace: lease,
         }
     }
