@@ -151,8 +151,11 @@ pub struct Gate {
     pub standing: u64,
     /// With which rank this node competes for leases ([`crate::lease::Rank::to_word`]), written by the daemon only.
     pub rank: u64,
+    /// Until when it counts as a candidate ([`crate::lease::Situation::alive`]), written by the daemon only, with
+    /// each announcement.
+    pub candidate_until_ns: u64,
     /// Zero.
-    pub _pad: [u64; 4],
+    pub _pad: [u64; 3],
 }
 
 /// Value of `LEASES`, one cache line, at `instance × MAX_LEASES + slot`.

@@ -215,13 +215,24 @@ fn requested(
         return Verdict::Unknown;
     };
     // SAFETY: field addresses within a map value.
-    let (standing, rank) = unsafe { (&raw mut (*gate).standing, &raw const (*gate).rank) };
+    let (standing, rank, until) = unsafe {
+        (
+            &raw mut (*gate).standing,
+            &raw const (*gate).rank,
+            &raw const (*gate).candidate_until_ns,
+        )
+    };
+    let stands = Standing::from_word(maps::load(standing));
+    let alive = match stands {
+        Standing::Candidate => request.now.0 < maps::load(until),
+        _ => gate::is_open(slot, instance.leases, request.now),
+    };
     let before = Promise::from_word(maps::load(words.word));
     let ours = Rank::from_word(maps::load(rank));
     let at = Situation {
         acting: before.is_acting(),
-        standing: Standing::from_word(maps::load(standing)),
-        open: gate::is_open(slot, instance.leases, request.now),
+        standing: stands,
+        alive,
         self_renewed: is_self_renewed(slot, peer),
         outranked: ours.is_below(entry.rank, greater >> (peer & 63) & 1 != 0),
         promised_elsewhere: matches!(entry.ask, Ask::Candidate)

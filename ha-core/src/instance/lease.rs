@@ -205,7 +205,7 @@ impl Leases {
             .iter()
             .flat_map(|peer| &peer.ways)
             .map(|way| match way.round_trip {
-                Some(longest) => longest.times(2).max(Nanos(way.interval.0 / 2)),
+                Some(longest) => longest.times(2).max(Nanos(way.interval.0 / 8)),
                 None => way.lease,
             })
             .max()
@@ -218,6 +218,14 @@ impl Leases {
         self.peers.iter().all(|peer| {
             peer.ways.iter().all(|way| way.tried >= ANNOUNCEMENTS)
                 && peer.ways.iter().any(|way| way.announced >= ANNOUNCEMENTS)
+        })
+    }
+
+    /// Whether the echo before this one of `round` is so old that nothing counts any more that was asked with it.
+    fn is_forgotten(&self, path: PathId, round: MonoNs) -> bool {
+        let mut ways = self.peers.iter().flat_map(|peer| &peer.ways);
+        ways.any(|way| {
+            way.id == path && way.sent.is_some_and(|sent| sent.after(way.lease) <= round)
         })
     }
 
@@ -452,6 +460,12 @@ impl Instance {
         };
         if round < leases.stood_at {
             return Verdict::Stay;
+        }
+        if self.state == State::Promoting && leases.is_forgotten(path, round) {
+            // This node was held up: whoever heard it has forgotten, and may have answered meanwhile.
+            leases.phase = Phase::Announcing;
+            leases.begin(round);
+            self.timers.set(Timer::Candidate, leases.gives_up_at());
         }
         let ways = leases.peers.iter_mut().flat_map(|peer| &mut peer.ways);
         for way in ways.filter(|way| way.id == path) {

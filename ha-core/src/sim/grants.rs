@@ -71,11 +71,17 @@ pub(crate) struct Grants {
     /// Counts what the silence timer was armed for; older ones are void.
     pub(crate) timer: u64,
     pub(crate) armed: bool,
+    mutations: Mutations,
 }
 
 impl Grants {
     /// `greater` tells of each peer whether its address is greater than this node's.
-    pub(crate) fn new(greater: impl Iterator<Item = bool>, rank: Rank, slowest: Nanos) -> Self {
+    pub(crate) fn new(
+        greater: impl Iterator<Item = bool>,
+        rank: Rank,
+        slowest: Nanos,
+        mutations: Mutations,
+    ) -> Self {
         let peers = greater.map(|greater| PeerWords {
             greater,
             ..PeerWords::default()
@@ -89,13 +95,14 @@ impl Grants {
             slowest,
             timer: 0,
             armed: false,
+            mutations,
         }
     }
 
     /// A daemon starts, after it raised the epoch.
-    pub(crate) fn attach(&mut self, now: MonoNs, mutations: Mutations) {
+    pub(crate) fn attach(&mut self, now: MonoNs) {
         self.standing = Standing::Bystander;
-        let first = if mutations.no_promise_at_attach {
+        let first = if self.mutations.no_promise_at_attach {
             now
         } else {
             now.after(self.longest).after(lease::margin(self.longest))
@@ -106,7 +113,8 @@ impl Grants {
     }
 
     pub(crate) fn is_open(&self, epoch: Epoch, superseded: Epoch, now: MonoNs) -> bool {
-        self.standing == Standing::Active
+        let stands = self.standing == Standing::Active || self.mutations.any_epoch;
+        stands
             && self
                 .peers
                 .iter()
@@ -144,8 +152,8 @@ impl Grants {
         entry: &Entry,
         gate: (&Epoch, &mut Epoch),
         now: MonoNs,
-        mutations: Mutations,
     ) -> Outcome {
+        let mutations = self.mutations;
         let (epoch, superseded) = gate;
         let mut outcome = Outcome {
             granted: false,
@@ -235,8 +243,8 @@ impl Grants {
         entry: &Entry,
         epoch: Epoch,
         now: MonoNs,
-        mutations: Mutations,
     ) {
+        let mutations = self.mutations;
         if (entry.epoch != epoch && !mutations.any_epoch) || header.sent > now {
             return;
         }

@@ -280,6 +280,12 @@ impl Dataplane {
             .map_or(0, |grantors| grantors.peers.len().min(MAX_LEASES))
     }
 
+    /// Lets an instance count as candidate until `until`, if it stands as one: to be told before it does, and with
+    /// each announcement.
+    pub fn set_candidate_until(&self, id: InstanceId, until: MonoNs) {
+        self.loaded.words.set_candidate_until(id, until);
+    }
+
     /// Writes what this node is for an instance that relies on leases.
     pub fn set_standing(&self, id: InstanceId, standing: Standing) {
         if self.grantors.contains_key(&id) {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ha_common::{
-    Address,
+    Address, MonoNs,
     abi::{Gate, LeaseCell, MAX_INSTANCES, Received, bfd},
     gate::{Epoch, Lease, MAX_LEASES},
     lease::{Rank, Standing},
@@ -155,6 +155,11 @@ impl Words {
 
     pub(super) fn standing(&self, id: InstanceId) -> Standing {
         Standing::from_word(self.gates.load(id.0 as usize, offset_of!(Gate, standing)))
+    }
+
+    pub(super) fn set_candidate_until(&self, id: InstanceId, until: MonoNs) {
+        let offset = offset_of!(Gate, candidate_until_ns);
+        self.gates.store(id.0 as usize, offset, until.0);
     }
 
     pub(super) fn set_standing(&self, id: InstanceId, standing: Standing) {

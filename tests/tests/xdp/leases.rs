@@ -183,6 +183,7 @@ impl Node {
         self.dataplane
             .set_epoch(ID, self.dataplane.epoch(ID).raised());
         self.dataplane.act(ID, now()).unwrap();
+        self.dataplane.set_candidate_until(ID, MonoNs(u64::MAX));
         self.dataplane.set_standing(ID, Standing::Candidate);
     }
 

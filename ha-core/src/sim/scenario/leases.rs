@@ -33,11 +33,16 @@ pub(crate) enum Trouble {
     HandOver,
     /// The nodes' intervals differ, with pauses and cuts in one direction.
     Mismatch,
+    /// Clocks differ in rate as much as they may, leases are long, and nothing passes in one direction.
+    Drift,
+    /// A node is without power for a moment while nothing from the other one reaches it.
+    PowerCycle,
     /// Everything, also cuts of all paths in both directions.
     All,
 }
 
 const MULTIPLIER: u32 = 3;
+const LONG_MULTIPLIER: u32 = 250;
 
 impl Scenario {
     pub(crate) fn draw_leases(rng: &mut Rng, mutations: Mutations) -> Self {
@@ -55,6 +60,8 @@ impl Scenario {
             Trouble::HandOver,
             Trouble::HandOver,
             Trouble::Mismatch,
+            Trouble::Drift,
+            Trouble::PowerCycle,
             Trouble::All,
             Trouble::All,
         ]);
@@ -98,7 +105,10 @@ impl Scenario {
         };
         let begin = scenario.settled_after_start();
         let lease = scenario.longest_lease();
-        let chaos = lease * rng.between(10, 60);
+        let chaos = match trouble {
+            Trouble::Drift => lease * rng.between(6, 12),
+            _ => lease * rng.between(10, 60),
+        };
         scenario.quiet_at = begin + chaos;
         scenario.draw_lease_faults(rng, trouble, begin, shortest);
         scenario.faults.sort_by_key(|(at, _)| *at);
@@ -157,7 +167,11 @@ impl Scenario {
             if at + interval >= end {
                 break;
             }
-            let until = (at + rng.between(interval, 12 * interval)).min(end);
+            let longest = match trouble {
+                Trouble::Drift => 2 * self.longest_lease(),
+                _ => 12 * interval,
+            };
+            let until = (at + rng.between(interval, longest)).min(end);
             at = self.draw_lease_fault(rng, trouble, at, until);
         }
     }
@@ -170,6 +184,8 @@ impl Scenario {
             Trouble::Pauses => &[3, 3, 4],
             Trouble::Restarts => &[0, 1, 2, 5, 5, 6],
             Trouble::OneWay => &[5, 5, 6],
+            Trouble::Drift => &[5],
+            Trouble::PowerCycle => &[13],
             Trouble::Direct => &[7],
             Trouble::BackupStalls => &[8],
             Trouble::HandOver => &[9, 9, 3, 4, 5],
@@ -245,6 +261,24 @@ impl Scenario {
                         self.faults.push((at, fault));
                     }
                 }
+                self.faults.push((until, Fault::Heal));
+                return until;
+            }
+            13 => {
+                let lease = self.longest_lease();
+                let off = at + rng.between(0, lease / 4);
+                let on = off + rng.between(0, lease / 4);
+                for link in 0..self.links {
+                    let fault = Fault::CutLink {
+                        link,
+                        from: other,
+                        to: node,
+                    };
+                    self.faults.push((at, fault));
+                }
+                self.faults.push((off, Fault::PowerOff { node }));
+                self.faults.push((on, Fault::Start { node }));
+                let until = (at + 2 * lease).min(self.quiet_at);
                 self.faults.push((until, Fault::Heal));
                 return until;
             }
@@ -331,9 +365,21 @@ fn draw_nodes(
     instances: usize,
     links: usize,
 ) -> Vec<NodePlan> {
-    let interval = Nanos::from_millis(rng.pick(&[1, 1, 3, 10]));
-    let advert = Nanos::from_millis(rng.pick(&[10, 10, 10, 100]));
-    let differ = links > 1 && rng.chance(300);
+    let interval = Nanos::from_millis(match trouble {
+        Trouble::Drift => 1,
+        // A lease that lasts longer than the Active_Down_Interval.
+        Trouble::PowerCycle => rng.pick(&[20, 50]),
+        _ => rng.pick(&[1, 1, 3, 10]),
+    });
+    let advert = Nanos::from_millis(match trouble {
+        Trouble::PowerCycle => 10,
+        _ => rng.pick(&[10, 10, 10, 100]),
+    });
+    let multiplier = match trouble {
+        Trouble::Drift => LONG_MULTIPLIER,
+        _ => MULTIPLIER,
+    };
+    let differ = links > 1 && rng.chance(300) && trouble != Trouble::Drift;
     let mut hosts: Vec<u8> = (10..=50).collect();
     let hosts: Vec<u8> = (0..count)
         .map(|_| hosts.swap_remove(rng.index(hosts.len())))
@@ -360,7 +406,7 @@ fn draw_nodes(
                             } else {
                                 interval
                             },
-                            multiplier: MULTIPLIER,
+                            multiplier,
                         })
                         .collect(),
                 });
@@ -369,7 +415,14 @@ fn draw_nodes(
                 alone: Alone::Serve,
             };
             NodePlan {
-                clock: Clock::new(rng.between(1_000 * MS, 100_000 * MS), drift(rng)),
+                clock: Clock::new(
+                    rng.between(1_000 * MS, 100_000 * MS),
+                    match trouble {
+                        Trouble::Drift if node == 0 => 1_000,
+                        Trouble::Drift => -1_000,
+                        _ => drift(rng),
+                    },
+                ),
                 reports: Reports::Watched,
                 address: address(node),
                 config: config(rng, instances, advert, &lease, preempts, count == 2),

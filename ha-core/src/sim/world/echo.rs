@@ -225,11 +225,10 @@ impl World {
             let instance = entry.instance;
             self.look(to, instance);
             let kernel = &mut self.nodes[to].kernels[instance];
-            let mutations = self.mutations;
             let Some((grants, gate)) = kernel.grants_and_gate() else {
                 continue;
             };
-            let outcome = grants.answer(slot, &echo.header, entry, gate, now, mutations);
+            let outcome = grants.answer(slot, &echo.header, entry, gate, now);
             entry.granted = outcome.granted;
             self.look(to, instance);
             let ask = entry.ask;
@@ -284,13 +283,12 @@ impl World {
         for entry in echo.entries.iter().filter(|entry| entry.granted) {
             let instance = entry.instance;
             self.look(to, instance);
-            let mutations = self.mutations;
             let kernel = &mut self.nodes[to].kernels[instance];
             let epoch = kernel.epoch;
             let Some(grants) = &mut kernel.grants else {
                 continue;
             };
-            grants.grant(slot, &echo.header, entry, epoch, now, mutations);
+            grants.grant(slot, &echo.header, entry, epoch, now);
             let announces = grants.standing == Standing::Candidate;
             self.look(to, instance);
             if announces {

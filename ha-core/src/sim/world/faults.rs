@@ -120,6 +120,7 @@ impl World {
     }
 
     fn power_off(&mut self, node: usize) {
+        let mutations = self.mutations;
         self.kill(node);
         self.nodes[node].powered = false;
         for instance in 0..self.scenario.instances {
@@ -128,7 +129,7 @@ impl World {
             let machine = &mut self.nodes[node];
             machine.stays[instance] = None;
             let timer = machine.kernels[instance].lease_timer();
-            machine.kernels[instance] = kernel(&machine.plan, instance);
+            machine.kernels[instance] = kernel(&machine.plan, instance, mutations);
             if let Some(grants) = &mut machine.kernels[instance].grants {
                 // What was armed before the power went fires for nobody.
                 grants.timer = timer + 1;

@@ -195,7 +195,7 @@ impl World {
         let nodes: Vec<Node> = scenario
             .nodes
             .iter()
-            .map(|plan| Node::new(plan, instances, count, scenario.links))
+            .map(|plan| Node::new(plan, instances, count, scenario.links, mutations))
             .collect();
         let mut world = Self {
             rng,
@@ -332,7 +332,6 @@ impl World {
         }
         let clock = self.clock(node);
         let count = self.nodes.len();
-        let mutations = self.mutations;
         for instance in 0..self.scenario.instances {
             let kernel = &self.nodes[node].kernels[instance];
             if kernel.grants.is_none() {
@@ -342,7 +341,7 @@ impl World {
             let raised = kernel.epoch.raised();
             self.set_epoch(node, instance, raised);
             if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
-                grants.attach(clock, mutations);
+                grants.attach(clock);
             }
         }
         let machine = &mut self.nodes[node];
@@ -385,9 +384,15 @@ impl World {
 }
 
 impl Node {
-    fn new(plan: &NodePlan, instances: usize, nodes: usize, links: usize) -> Self {
+    fn new(
+        plan: &NodePlan,
+        instances: usize,
+        nodes: usize,
+        links: usize,
+        mutations: Mutations,
+    ) -> Self {
         let kernels = (0..instances)
-            .map(|instance| kernel(plan, instance))
+            .map(|instance| kernel(plan, instance, mutations))
             .collect();
         Self {
             plan: plan.clone(),
@@ -413,7 +418,7 @@ impl Node {
 }
 
 /// A kernel's fresh words for one instance.
-fn kernel(plan: &NodePlan, instance: usize) -> Kernel {
+fn kernel(plan: &NodePlan, instance: usize, mutations: Mutations) -> Kernel {
     let config = &plan.config.instances[instance];
     let mut kernel = Kernel::new(Rank {
         priority: config.priority,
@@ -425,7 +430,7 @@ fn kernel(plan: &NodePlan, instance: usize) -> Kernel {
             position: 0,
             priority: config.priority.0,
         };
-        Grants::new(greater, rank, plan.slowest_lease())
+        Grants::new(greater, rank, plan.slowest_lease(), mutations)
     });
     kernel
 }
