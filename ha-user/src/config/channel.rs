@@ -6,9 +6,13 @@ use std::{
 };
 
 use ha_common::{Nanos, abi::bfd::MAX_SESSIONS, wire::bfd::Sha1};
-use ha_core::bfd::{Auth, Key};
+use ha_core::{
+    Alone,
+    bfd::{Auth, Key},
+};
 
 use super::{
+    heartbeat::{self, Heartbeat, LeaseKeys},
     parse::{interface, name_if_any, path},
     reader::{At, Reader, Section},
 };
@@ -39,6 +43,27 @@ pub enum ChannelKind {
     Bfd(BfdChannel),
 }
 
+/// A path for leases beside the instances' own LANs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseChannel {
+    /// Its name.
+    pub name: String,
+    /// The interface's name.
+    pub interface: String,
+    /// This node's address on it.
+    pub local: IpAddr,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// How often, and for how long.
+    pub times: Heartbeat,
+    /// The key of its tags.
+    pub key: Option<[u64; 2]>,
+    /// Whether the instances on it go on while nothing is heard of the peer.
+    pub alone: Alone,
+    /// Which address instances have in `peers` for the other node.
+    pub node_address: Option<IpAddr>,
+}
+
 /// What only a BFD session has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BfdChannel {
@@ -65,6 +90,8 @@ pub(super) const KEYS: &[&str] = &[
     "min_ttl",
     "auth",
     "key_id",
+    "alone",
+    "node_address",
 ];
 
 /// What was missing or wrong is `None` and has been reported.
@@ -77,12 +104,18 @@ pub(super) struct DraftChannel {
     peer: Option<At<IpAddr>>,
     interval: Nanos,
     multiplier: u8,
-    kind: Option<ChannelKind>,
+    kind: Option<DraftKind>,
+}
+
+enum DraftKind {
+    Bfd(ChannelKind),
+    Lease(LeaseKeys),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bfd,
+    Lease,
 }
 
 const DEFAULT_INTERVAL: Nanos = Nanos::from_millis(3);
@@ -93,7 +126,7 @@ const DEFAULT_MIN_TTL: u8 = 254;
 const KEY_FILE_LIMIT: u64 = 4_096;
 
 pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
-    let kind = section.choice("kind", &[("bfd", Kind::Bfd)]);
+    let kind = section.choice("kind", &[("bfd", Kind::Bfd), ("lease", Kind::Lease)]);
     DraftChannel {
         place: section.place.clone(),
         offset: section.offset,
@@ -110,7 +143,8 @@ pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
         kind: section
             .require("kind", kind, "\"bfd\"")
             .and_then(|kind| match kind.value {
-                Kind::Bfd => bfd(section),
+                Kind::Bfd => bfd(section).map(DraftKind::Bfd),
+                Kind::Lease => lease(section).map(DraftKind::Lease),
             }),
     }
 }
@@ -151,6 +185,69 @@ fn bfd(section: &Section<'_>) -> Option<ChannelKind> {
         min_ttl: multihop.then_some(min_ttl),
         auth: auth(section)?,
     }))
+}
+
+/// What a channel of kind `lease` has.
+fn lease(section: &Section<'_>) -> Option<LeaseKeys> {
+    for key in ["passive", "multihop", "min_ttl", "auth", "key_id"] {
+        if section.has_any(key) {
+            section.fail(
+                section.offset,
+                key,
+                "is only for a channel of kind \"bfd\"",
+                "remove it",
+            );
+        }
+    }
+    let alone = section.choice(
+        "alone",
+        &[
+            ("serve", Some(Alone::Serve)),
+            ("stop", Some(Alone::Stop)),
+            ("ask", None),
+        ],
+    );
+    if let Some(At {
+        value: None,
+        offset,
+    }) = alone
+    {
+        section.fail(
+            offset,
+            "alone",
+            "not supported by this version of had: \"ask\" comes with the witness",
+            "write \"serve\" or \"stop\"",
+        );
+    }
+    let key = match section.string("key_file") {
+        None => None,
+        Some(file) => {
+            let path = path(section, "key_file")?;
+            let secret = read_key(&path)
+                .map_err(|(message, fix)| section.fail(file.offset, "key_file", message, fix))
+                .ok()?;
+            let key = heartbeat::key(&secret);
+            if key.is_none() {
+                section.fail(
+                    file.offset,
+                    "key_file",
+                    format!(
+                        "{} does not begin with 32 hexadecimal digits",
+                        path.display()
+                    ),
+                    "write 16 random bytes into it, the same on both nodes: \
+                     openssl rand -hex 16",
+                );
+            }
+            Some(key?)
+        }
+    };
+    Some(LeaseKeys {
+        times: heartbeat::times(section),
+        key,
+        alone: alone.and_then(|alone| alone.value).unwrap_or(Alone::Serve),
+        node_address: section.address("node_address").map(|address| address.value),
+    })
 }
 
 /// `None`: it is wrong, and has been reported.
@@ -233,9 +330,13 @@ pub(super) fn read_key(path: &Path) -> Result<Vec<u8>, (String, String)> {
 }
 
 /// What is only wrong in combination. Channels that are right.
-pub(super) fn check(reader: &Reader<'_>, drafts: &[DraftChannel]) -> Vec<Channel> {
-    let mut peers: BTreeMap<(&str, IpAddr, bool), (usize, &str)> = BTreeMap::new();
+pub(super) fn check(
+    reader: &Reader<'_>,
+    drafts: &[DraftChannel],
+) -> (Vec<Channel>, Vec<LeaseChannel>) {
+    let mut peers: BTreeMap<(&str, IpAddr, u8), (usize, &str)> = BTreeMap::new();
     let mut channels = Vec::new();
+    let mut leases = Vec::new();
     for draft in drafts {
         let (Some(name), Some(interface), Some(local), Some(peer), Some(kind)) = (
             &draft.name,
@@ -263,28 +364,43 @@ pub(super) fn check(reader: &Reader<'_>, drafts: &[DraftChannel]) -> Vec<Channel
                 "name the other node's address",
             );
         }
-        let ChannelKind::Bfd(bfd) = kind;
-        let key = (interface.value.as_str(), peer.value, bfd.min_ttl.is_some());
+        let sort = match kind {
+            DraftKind::Bfd(ChannelKind::Bfd(bfd)) => u8::from(bfd.min_ttl.is_some()),
+            DraftKind::Lease(_) => 2,
+        };
+        let key = (interface.value.as_str(), peer.value, sort);
         if let Some((line, place)) = peers.get(&key) {
             fail(
                 format!(
                     "{} on {} is already the peer of {place} in line {line}",
                     peer.value, interface.value
                 ),
-                "remove one of the two: there is one BFD session between two addresses",
+                "remove one of the two: there is one session of a kind between two addresses",
             );
         } else {
             peers.insert(key, (reader.line(peer.offset), &draft.place));
         }
-        channels.push(Channel {
-            name: name.value.clone(),
-            interface: interface.value.clone(),
-            local: local.value,
-            peer: peer.value,
-            interval: draft.interval,
-            multiplier: draft.multiplier,
-            kind: kind.clone(),
-        });
+        match kind {
+            DraftKind::Bfd(kind) => channels.push(Channel {
+                name: name.value.clone(),
+                interface: interface.value.clone(),
+                local: local.value,
+                peer: peer.value,
+                interval: draft.interval,
+                multiplier: draft.multiplier,
+                kind: kind.clone(),
+            }),
+            DraftKind::Lease(keys) => leases.push(LeaseChannel {
+                name: name.value.clone(),
+                interface: interface.value.clone(),
+                local: local.value,
+                peer: peer.value,
+                times: keys.times,
+                key: keys.key,
+                alone: keys.alone,
+                node_address: keys.node_address,
+            }),
+        }
     }
     if channels.len() > usize::try_from(MAX_SESSIONS).unwrap_or(usize::MAX) {
         reader.fail(
@@ -294,7 +410,7 @@ pub(super) fn check(reader: &Reader<'_>, drafts: &[DraftChannel]) -> Vec<Channel
             "remove some",
         );
     }
-    channels
+    (channels, leases)
 }
 
 /// The channels that an instance names exist, each once.

@@ -11,7 +11,7 @@ use ha_core::Version;
 use ipnet::IpNet;
 
 use super::{
-    Addresses, Config, Family, Instance, Taken, channel, family, is_link_local,
+    Addresses, Config, Family, Instance, Taken, channel, family, heartbeat, is_link_local,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
 };
@@ -69,7 +69,7 @@ pub(super) fn finish(
             .filter_map(|channel| Some((&channel.place, channel.name.as_ref()?)))
             .collect(),
     );
-    let channels = channel::check(reader, &draft.channels);
+    let (channels, lease_channels) = channel::check(reader, &draft.channels);
     vrids(reader, &draft.instances);
     vips(reader, &draft.instances);
     groups(reader, &draft);
@@ -83,14 +83,16 @@ pub(super) fn finish(
         ordinary_addresses(reader, instance, taken);
         instances.extend(resolved(instance, interval, &draft));
     }
-    let complete =
-        instances.len() == draft.instances.len() && channels.len() == draft.channels.len();
+    heartbeat::check(reader, &draft, &instances, &lease_channels);
+    let complete = instances.len() == draft.instances.len()
+        && channels.len() + lease_channels.len() == draft.channels.len();
     complete.then(|| Config {
         node: draft.node,
         dataplane: draft.dataplane,
         control: draft.control,
         instances,
         channels,
+        lease_channels,
         groups: draft
             .groups
             .into_iter()
@@ -126,6 +128,7 @@ fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) ->
             .iter()
             .map(|name| name.value.clone())
             .collect(),
+        heartbeat: instance.heartbeat.as_ref().map(|heartbeat| heartbeat.value),
         announce: instance.announce,
     })
 }

@@ -9,6 +9,7 @@ mod check;
 mod diagnostic;
 mod family;
 mod foreign;
+mod heartbeat;
 mod parse;
 mod reader;
 
@@ -26,8 +27,9 @@ use ha_core::{Version, config::AnnounceConfig};
 use ipnet::IpNet;
 
 pub use self::{
-    channel::{BfdChannel, Channel, ChannelKind},
+    channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     diagnostic::{ConfigError, Diagnostic},
+    heartbeat::Heartbeat,
 };
 
 /// Everything that the file says, with defaults filled in.
@@ -41,8 +43,10 @@ pub struct Config {
     pub control: PathBuf,
     /// Each `[[instance]]`.
     pub instances: Vec<Instance>,
-    /// Each `[[channel]]`.
+    /// Each `[[channel]]` of kind `bfd`.
     pub channels: Vec<Channel>,
+    /// Each `[[channel]]` of kind `lease`.
+    pub lease_channels: Vec<LeaseChannel>,
     /// The name of each `[[group]]`.
     pub groups: Vec<String>,
 }
@@ -51,9 +55,13 @@ impl Config {
     /// The instances to whose other nodes only one link leads: their own.
     pub fn single_paths(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(|instance| {
-            !self.channels.iter().any(|channel| {
-                channel.interface != instance.interface && instance.channels.contains(&channel.name)
-            })
+            let further = |interface: &str, name: &String| {
+                interface != instance.interface && instance.channels.contains(name)
+            };
+            let bfd = &self.channels;
+            let leases = &self.lease_channels;
+            !bfd.iter().any(|one| further(&one.interface, &one.name))
+                && !leases.iter().any(|one| further(&one.interface, &one.name))
         })
     }
 }
@@ -186,6 +194,8 @@ pub struct Instance {
     pub group: Option<usize>,
     /// The names of the channels to its other nodes, beside its own LAN.
     pub channels: Vec<String>,
+    /// Leases that the peers' kernels grant; `None` = adverts alone.
+    pub heartbeat: Option<Heartbeat>,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
 }

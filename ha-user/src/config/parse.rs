@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::{
     Checksum, Dataplane, Mode, Node,
     channel::{self, DraftChannel},
+    heartbeat::{self, Heartbeat},
     reader::{At, Later, Reader, Section, is_host},
 };
 use crate::sys::realtime::MAX_CPU;
@@ -49,6 +50,7 @@ pub(super) struct DraftInstance {
     pub(super) extra_vips: Vec<At<IpNet>>,
     pub(super) group: Option<At<String>>,
     pub(super) channels: Vec<At<String>>,
+    pub(super) heartbeat: Option<At<Heartbeat>>,
     pub(super) announce: AnnounceConfig,
 }
 
@@ -63,10 +65,7 @@ impl DraftInstance {
 const HOUR: Nanos = Nanos::from_secs(3_600);
 
 const LATER_SECTIONS: &[Later] = &[("check", "checks come later"), ("role", "roles come later")];
-const LATER_INSTANCE: &[Later] = &[
-    ("heartbeat", "leases between had nodes come later"),
-    ("track", "checks come later"),
-];
+const LATER_INSTANCE: &[Later] = &[("track", "checks come later")];
 const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
 
 /// Reads the whole file; `None` when its syntax is broken.
@@ -172,6 +171,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
                 "extra_vips",
                 "group",
                 "channels",
+                "heartbeat",
                 "announce",
             ],
             LATER_INSTANCE,
@@ -303,6 +303,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
         channels: section
             .strings("channels")
             .map_or_else(Vec::new, |list| list.value),
+        heartbeat: heartbeat::parse(section),
         announce: announce(section),
     }
 }

@@ -2,14 +2,14 @@ use std::{fs, net::IpAddr, path::Path};
 
 use ha_common::{Nanos, Priority, wire::bfd::Sha1};
 use ha_core::{
-    Version,
+    Alone, Version,
     bfd::{Auth, Key},
 };
 use ipnet::IpNet;
 
 use super::{
-    BfdChannel, ChannelKind, Checksum, Config, ConfigError, Family, Mode, diagnostic::Diagnostic,
-    load, parse_and_check,
+    BfdChannel, ChannelKind, Checksum, Config, ConfigError, Family, Heartbeat, Mode,
+    diagnostic::Diagnostic, load, parse_and_check,
 };
 
 const GOOD: &str = r#"
@@ -666,6 +666,70 @@ fn keys_are_read_from_a_file_that_is_not_everybody_s() {
         assert!(errors.contains(message), "{errors}");
         assert!(!errors.contains("secret"), "{errors}");
     }
+}
+
+/// An instance with leases, whose section goes on with `instance`, and a channel for them.
+fn lease_channel(instance: &str, rest: &str) -> String {
+    format!(
+        "{GOOD}peers = [\"192.168.33.102\"]\n{instance}channels = [\"direct\"]\n[[channel]]\nname = \"direct\"\n\
+         kind = \"lease\"\ninterface = \"eth3\"\nlocal = \"10.0.3.1\"\npeer = \"10.0.3.2\"\n{rest}"
+    )
+}
+
+#[test]
+fn leases_have_defaults() {
+    let config = parse(&lease_channel("heartbeat = {}\n", ""));
+    let heartbeat = Heartbeat {
+        interval: Nanos::from_millis(3),
+        multiplier: 3,
+    };
+    assert_eq!(config.instances[0].heartbeat, Some(heartbeat));
+    let channel = &config.lease_channels[0];
+    assert_eq!((channel.times, channel.key), (heartbeat, None));
+    assert_eq!(channel.alone, Alone::Serve);
+    assert_eq!(
+        channel.leads_to(&config.instances[0]),
+        Some([192, 168, 33, 102].into())
+    );
+    assert_eq!(config.single_paths().count(), 0);
+    assert!(parse(GOOD).instances[0].heartbeat.is_none());
+}
+
+#[test]
+fn a_lease_channel_has_a_key_of_its_own_form() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("channel.key");
+    let rest = format!("key_file = \"{}\"\nalone = \"stop\"\n", path.display());
+    let text = lease_channel("heartbeat = {}\n", &rest);
+    fs::write(&path, "000102030405060708090a0b0c0d0e0f\n").expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let channel = parse(&text).lease_channels.remove(0);
+    let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+    assert_eq!((channel.key, channel.alone), (Some(key), Alone::Stop));
+    fs::write(&path, "secret\n").expect("a file");
+    let shown = errors(&text);
+    assert!(
+        shown.contains("32 hexadecimal digits") && !shown.contains("secret"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn leases_that_cannot_be() {
+    let peers = "peers = [\"192.168.33.102\", \"192.168.33.103\"]\n";
+    let texts = [
+        lease_channel("", ""),
+        lease_channel("heartbeat = { interval = \"500us\", multiplier = 1 }\n", ""),
+        lease_channel("heartbeat = {}\n", "alone = \"ask\"\npassive = true\n"),
+        lease_channel("heartbeat = {}\n", "").replace("peers = [\"192.168.33.102\"]\n", peers),
+        format!(
+            "[dataplane]\nmode = \"off\"\n{}",
+            lease_channel("heartbeat = {}\n", "")
+        ),
+    ];
+    let shown: Vec<String> = texts.iter().map(|text| errors(text)).collect();
+    insta::assert_snapshot!(shown.join("\n"));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct StatusReport {
     pub warnings: Vec<String>,
     /// Every channel.
     pub channels: Vec<ChannelReport>,
+    /// Every path for leases.
+    pub paths: Vec<PathReport>,
     /// Every instance.
     pub instances: Vec<InstanceReport>,
 }
@@ -185,6 +187,64 @@ pub struct InstanceReport {
     pub adverts_sent: u64,
     /// Valid adverts received.
     pub adverts_received: u64,
+    /// The leases from its peers; empty where it relies on adverts alone.
+    pub leases: Vec<LeaseReport>,
+}
+
+/// A lease that a peer's kernel grants, and what this node has promised that peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseReport {
+    /// The peer.
+    pub peer: IpAddr,
+    /// When the lease ends, on CLOCK_MONOTONIC; 0 = there is none.
+    pub deadline_ns: u64,
+    /// Whether this node renewed it alone, since nothing is heard from the peer.
+    pub self_renewed: bool,
+    /// Until when this node has promised not to act, on CLOCK_MONOTONIC; 0 = it acts, or promised nothing.
+    pub promised_until_ns: u64,
+    /// How long ago anything came from the peer, on any path.
+    pub last_heard_us: Option<u64>,
+}
+
+/// A path on which leases are asked for and granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathReport {
+    /// The channel's name; the interface's, of an instance's own LAN.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// This node's address on it, once that is there.
+    pub local: Option<IpAddr>,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// Between two echoes.
+    pub interval_us: u64,
+    /// How many of them may be missing in a row.
+    pub multiplier: u32,
+    /// Whether packets carry a tag.
+    pub keyed: bool,
+    /// Whether it works; `None` until that is known.
+    pub up: Option<bool>,
+    /// Since when (RFC 3339).
+    pub since: String,
+    /// Echoes sent.
+    pub echoes_sent: u64,
+    /// Echoes of the peer that this node's kernel answered.
+    pub echoes_answered: u64,
+    /// Answers to this node's echoes.
+    pub answers: u64,
+    /// Echoes of a boot of the peer that was not known yet.
+    pub strangers: u64,
+    /// Packets with a wrong tag.
+    pub bad_tags: u64,
+    /// The last round trip.
+    pub rtt_last_us: Option<u64>,
+    /// Half of all round trips were shorter than this.
+    pub rtt_median_us: Option<u64>,
+    /// 99 of 100 were.
+    pub rtt_p99_us: Option<u64>,
+    /// Why the last echo could not be sent.
+    pub error: Option<String>,
 }
 
 /// An event.

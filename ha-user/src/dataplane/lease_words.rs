@@ -3,7 +3,7 @@
 use std::{mem::offset_of, os::fd::AsFd};
 
 use ha_common::{
-    MonoNs,
+    MonoNs, Nanos,
     abi::{
         MAX_INSTANCES,
         lease::{MAX_PATHS, PathState, PromiseCell, RTT_BUCKETS},
@@ -81,6 +81,18 @@ impl LeaseWords {
 
     pub(super) fn heard_at(&self, path: u32) -> MonoNs {
         MonoNs(self.path_word(path, offset_of!(PathState, heard_ns)))
+    }
+
+    pub(super) fn mac(&self, path: u32) -> u64 {
+        self.path_word(path, offset_of!(PathState, mac))
+    }
+
+    pub(super) fn their_challenge(&self, path: u32) -> u64 {
+        self.path_word(path, offset_of!(PathState, their_challenge))
+    }
+
+    pub(super) fn rtt_high(&self, path: u32) -> Nanos {
+        Nanos(self.path_word(path, offset_of!(PathState, rtt_high_ns)))
     }
 
     pub(super) fn path_state(&self, path: u32) -> PathState {

@@ -148,13 +148,13 @@ impl Dataplane {
         map.configs
             .set(path, config, 0)
             .map_err(|error| DataplaneError::kernel("writing PATH_CONFIG", error))?;
-        maps::insert(&mut map.paths, "PATHS", key, path)?;
         self.paths.insert(path, *settings);
+        // What it leads to first: nobody is to hear that an instance is unknown.
         let bound: Vec<InstanceId> = self.grantors.keys().copied().collect();
         for id in bound {
             self.bind(id)?;
         }
-        Ok(())
+        maps::insert(&mut self.loaded.leases.paths, "PATHS", key, path)
     }
 
     /// Forgets a path: packets on it go to the kernel.
@@ -286,6 +286,14 @@ impl Dataplane {
         self.loaded.words.set_candidate_until(id, until);
     }
 
+    /// The longest lease that an instance asks for.
+    #[must_use]
+    pub fn lease_length(&self, id: InstanceId) -> Nanos {
+        self.grantors
+            .get(&id)
+            .map_or(Nanos::ZERO, |grantors| grantors.lease)
+    }
+
     /// Writes what this node is for an instance that relies on leases.
     pub fn set_standing(&self, id: InstanceId, standing: Standing) {
         if self.grantors.contains_key(&id) {
@@ -400,10 +408,48 @@ impl Dataplane {
         views
     }
 
+    /// The lease of an instance that ends first.
+    #[must_use]
+    pub fn first_lease(&self, id: InstanceId) -> Lease {
+        (0..self.slots(id))
+            .map(|peer| self.loaded.words.lease(id, peer))
+            .min_by_key(|lease| lease.deadline())
+            .unwrap_or_default()
+    }
+
     /// What this node has promised a peer.
     #[must_use]
     pub fn promise(&self, id: InstanceId, peer: usize) -> Promise {
         self.loaded.lease_words.promise(id, peer)
+    }
+
+    /// Whether an instance's leases are asked for on a path.
+    #[must_use]
+    pub fn is_on_path(&self, id: InstanceId, path: u32) -> bool {
+        self.grantors
+            .get(&id)
+            .is_some_and(|grantors| grantors.peers.iter().any(|peer| peer.paths.contains(&path)))
+    }
+
+    /// What an echo on a path must carry.
+    #[must_use]
+    pub fn their_challenge(&self, path: u32) -> u64 {
+        self.loaded.lease_words.their_challenge(path)
+    }
+
+    /// The peer's MAC address on a path, once something was heard from it.
+    #[must_use]
+    pub fn peer_mac(&self, path: u32) -> Option<[u8; 6]> {
+        let [_, _, mac @ ..] = self.loaded.lease_words.mac(path).to_be_bytes();
+        (mac != [0; 6]).then_some(mac)
+    }
+
+    /// When anything came on a path last, and the longest round trip of late.
+    #[must_use]
+    pub fn path_heard(&self, path: u32) -> (MonoNs, Option<Nanos>) {
+        let words = &self.loaded.lease_words;
+        let high = words.rtt_high(path);
+        (words.heard_at(path), (high.0 > 0).then_some(high))
     }
 
     /// What was heard on a path.

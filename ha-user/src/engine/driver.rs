@@ -15,7 +15,7 @@ use std::{
 };
 
 use ha_common::{MonoNs, abi::Event, wire::vrrp::MAX_PACKET_LEN};
-use ha_core::{Engine, Input};
+use ha_core::{Action, Engine, Input};
 use ipnet::IpNet;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
@@ -32,6 +32,7 @@ use super::{
     chores::Chores,
     debts::Debts,
     outbox::{Level, Message, Outbox},
+    paths::Paths,
     plan::Plan,
     seat::{Seat, in_words},
     shell::Shell,
@@ -182,6 +183,8 @@ struct Driver {
     adverts: VecDeque<Event>,
     /// Silences likewise; told after the adverts.
     silences: VecDeque<Event>,
+    /// What concerns leases, likewise.
+    grants: VecDeque<Event>,
     packet: Box<[u8; MAX_PACKET_LEN]>,
 }
 
@@ -215,6 +218,8 @@ impl Driver {
             interfaces: Default::default(),
             seats: plan.seats.iter().map(Seat::new).collect(),
             channels: Channels::new(),
+            paths: Paths::new(),
+            lease_channels: plan.lease_channels.clone(),
             chores: Chores::default(),
             work_until: None,
             debts: Debts::default(),
@@ -227,6 +232,7 @@ impl Driver {
         };
         let (channels, _, mut world) = shell.channels();
         channels.configure(&plan.channels, &mut world);
+        shell.configure_paths(plan);
         // The interfaces that are there are attached before the first decision.
         shell.match_interfaces();
         let mut inputs = Vec::new();
@@ -252,7 +258,7 @@ impl Driver {
             shell.out.log(Level::Error, text);
         }
         let kernel_watch = shell.dataplane.as_ref().is_some_and(Dataplane::has_watch);
-        let config = plan.engine_config(kernel_watch, |id| {
+        let config = plan.engine_config(kernel_watch, &shell.paths, |id| {
             shell.dataplane.as_ref().map_or_else(
                 || ha_common::gate::Epoch::NONE,
                 |dataplane| dataplane.epoch(id),
@@ -270,6 +276,7 @@ impl Driver {
             armed: None,
             adverts: VecDeque::with_capacity(64),
             silences: VecDeque::with_capacity(64),
+            grants: VecDeque::with_capacity(64),
             packet: Box::new([0; MAX_PACKET_LEN]),
         };
         driver.act();
@@ -341,9 +348,12 @@ impl Driver {
 
     fn act(&mut self) {
         while let Some(action) = self.engine.poll_action() {
+            let renews = matches!(action, Action::RenewAlone { .. });
             if let Some(outcome) = self.shell.execute(action) {
                 self.hear_before(&outcome);
                 self.engine.handle(outcome, clock::now());
+            } else if renews {
+                self.read_leases();
             }
         }
     }
@@ -378,6 +388,7 @@ impl Driver {
             // What came while something else was done in this turn is older than this moment.
             self.take_adverts();
             self.feed_stamps();
+            self.feed_leases();
             self.engine.handle_timeout(clock::now());
             self.act();
         }

@@ -21,6 +21,7 @@ mod chores;
 mod debts;
 mod driver;
 mod outbox;
+mod paths;
 mod plan;
 mod seat;
 mod shell;

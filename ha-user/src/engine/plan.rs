@@ -3,7 +3,8 @@
 use ha_common::{Nanos, gate::Epoch};
 use ha_core::{ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId};
 
-use crate::config::{Channel, Instance};
+use super::paths::Paths;
+use crate::config::{Channel, Instance, LeaseChannel};
 
 /// What the engine thread is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,10 @@ pub struct Plan {
     pub start_delay: Nanos,
     /// The names of the groups.
     pub groups: Vec<String>,
-    /// The channels.
+    /// The channels with BFD sessions.
     pub channels: Vec<Channel>,
+    /// The channels for leases.
+    pub lease_channels: Vec<LeaseChannel>,
     /// The instances.
     pub seats: Vec<SeatPlan>,
 }
@@ -34,6 +37,7 @@ impl Plan {
     pub(super) fn engine_config(
         &self,
         kernel_watch: bool,
+        paths: &Paths,
         adopted: impl Fn(InstanceId) -> Epoch,
     ) -> EngineConfig {
         EngineConfig {
@@ -55,7 +59,7 @@ impl Plan {
                     vips: u32::try_from(seat.instance.vips.len()).unwrap_or(u32::MAX),
                     announce: seat.instance.announce,
                     channels: self.channels_of(&seat.instance),
-                    lease: None,
+                    lease: paths.lease_config(&seat.instance, &self.lease_channels),
                     adopted_epoch: adopted(seat.id),
                 })
                 .collect(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease};
+use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease, lease::Standing};
 use ha_core::{InstanceId, InterfaceCondition, State, Version};
 use ipnet::IpNet;
 
@@ -32,6 +32,8 @@ pub(super) struct Seat {
     pub(super) own: Vec<IpNet>,
     /// The lease that opened the gate.
     pub(super) gate: Option<Lease>,
+    /// What this node is for it, where it relies on leases.
+    pub(super) standing: Standing,
     /// Whether this take-over was announced already.
     pub(super) announced: bool,
     /// The latest stamp that the engine knows.
@@ -60,6 +62,7 @@ impl Seat {
             vips_on: None,
             own: Vec::new(),
             gate: None,
+            standing: Standing::Bystander,
             announced: false,
             heard: MonoNs::ZERO,
             said: Said::default(),
@@ -89,7 +92,10 @@ impl Seat {
     ) -> abi::InstanceConfig {
         abi::InstanceConfig {
             ifindex,
-            leases: 1,
+            leases: match self.config.heartbeat {
+                Some(_) => u32::try_from(self.config.peers.len()).unwrap_or(u32::MAX),
+                None => 1,
+            },
             vrid: self.config.vrid.get(),
             version: match self.config.version {
                 Version::V2 => 2,

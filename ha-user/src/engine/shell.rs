@@ -1,6 +1,7 @@
 //! Carries out what the engine decides, and tells it what became of the interfaces.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -9,6 +10,7 @@ use ha_common::{
     MonoNs, Nanos,
     abi::AdvertWord,
     gate::{Epoch, Lease},
+    lease::{Rank, Standing},
     wire::{arp, ndp, vrrp::MAX_PACKET_LEN},
 };
 use ha_core::{Action, Input, InstanceId, InterfaceCondition, State, Transition};
@@ -20,9 +22,12 @@ use super::{
     chores::Chores,
     debts::Debts,
     outbox::{Level, Outbox},
+    paths::{Paths, Surroundings},
+    plan::Plan,
     seat::Seat,
 };
 use crate::{
+    config::LeaseChannel,
     dataplane::{Attachment, Dataplane, Hook},
     events::Kind,
     net::{
@@ -68,6 +73,9 @@ pub(super) struct Shell {
     pub(super) interfaces: BTreeMap<String, Interface>,
     pub(super) seats: Vec<Seat>,
     pub(super) channels: Channels,
+    pub(super) paths: Paths,
+    /// The channels for leases.
+    pub(super) lease_channels: Vec<LeaseChannel>,
     pub(super) out: Outbox,
     /// Addresses that are being put on and taken off.
     pub(super) chores: Chores,
@@ -99,6 +107,11 @@ impl Shell {
             Action::SetRank { instance, priority } => {
                 if let Some(seat) = self.seat_mut(instance) {
                     seat.rank = priority;
+                }
+                if let Some(dataplane) = &mut self.dataplane {
+                    let position = 0;
+                    let priority = priority.0;
+                    dataplane.set_lease_rank(instance, Rank { position, priority });
                 }
                 if let Some(dataplane) = &mut self.dataplane
                     && let Err(error) = dataplane.set_priority(instance, priority.0)
@@ -157,16 +170,82 @@ impl Shell {
                 }
             }
             Action::Finished => self.finished = true,
-            // No instance is configured with leases yet.
-            Action::Stand { .. }
-            | Action::Act { .. }
-            | Action::LetGo { .. }
-            | Action::SendEcho { .. }
-            | Action::SendRelease { .. }
-            | Action::RenewAlone { .. }
-            | Action::PathReport { .. } => {}
+            Action::Stand { instance, standing } => self.stand(instance, standing),
+            Action::Act { instance } => {
+                let result = match &self.dataplane {
+                    Some(dataplane) => dataplane.act(instance, clock::now()),
+                    None => Err(MonoNs(u64::MAX)),
+                };
+                return Some(Input::Acted { instance, result });
+            }
+            Action::LetGo { instance } => {
+                if let Some(dataplane) = &self.dataplane {
+                    dataplane.let_go(instance);
+                }
+            }
+            Action::SendEcho { path, round } => {
+                let result = self.with_paths(|paths, world| paths.send_echo(path, round, world));
+                let result = result.unwrap_or_else(|| Err("there is no dataplane".to_owned()));
+                return Some(Input::EchoSent {
+                    path,
+                    round,
+                    result,
+                });
+            }
+            Action::SendRelease { instance, round } => {
+                self.with_paths(|paths, world| paths.send_release(instance, round, world));
+            }
+            Action::RenewAlone {
+                instance,
+                peer,
+                lease,
+                heard_at,
+            } => {
+                if let Some(dataplane) = &self.dataplane {
+                    dataplane.renew_alone(instance, peer, lease, heard_at);
+                }
+            }
+            Action::PathReport { path, up, heard_at } => {
+                self.paths.report_change(path, up, heard_at, &mut self.out);
+            }
         }
         None
+    }
+
+    /// The paths, with what echoes are made of; `None` without a dataplane.
+    fn with_paths<T>(
+        &mut self,
+        send: impl FnOnce(&mut Paths, &Surroundings<'_>) -> T,
+    ) -> Option<T> {
+        let world = Surroundings {
+            dataplane: self.dataplane.as_ref()?,
+            interfaces: &self.interfaces,
+            seats: &self.seats,
+            errors: RefCell::default(),
+        };
+        let result = send(&mut self.paths, &world);
+        for error in world.errors.into_inner() {
+            self.out.log(Level::Warn, error);
+        }
+        Some(result)
+    }
+
+    /// What this node is for an instance that relies on leases: as Active its gate opens.
+    fn stand(&mut self, id: InstanceId, standing: Standing) {
+        let Some(index) = self.index(id) else {
+            return;
+        };
+        self.seats[index].standing = standing;
+        let Some(dataplane) = &self.dataplane else {
+            return;
+        };
+        let length = dataplane.lease_length(id);
+        dataplane.set_candidate_until(id, clock::now().after(length));
+        dataplane.set_standing(id, standing);
+        if standing == Standing::Active {
+            let lease = dataplane.first_lease(id);
+            self.note_open(index, lease);
+        }
     }
 
     /// An instance's place in the list: as long as no reload changed their order, its slot.
@@ -229,6 +308,10 @@ impl Shell {
         let Some(index) = self.index(id) else {
             return;
         };
+        self.note_open(index, lease);
+    }
+
+    fn note_open(&mut self, index: usize, lease: Lease) {
         let seat = &mut self.seats[index];
         if seat.gate.replace(lease).is_none() {
             let gate = match &self.dataplane {
@@ -333,7 +416,17 @@ impl Shell {
         };
         let vips: Vec<IpAddr> = seat.config.vips.iter().map(IpNet::addr).collect();
         let config = seat.map_config(interface.ifindex, interface.mac, interface.router);
-        let result = dataplane.set_instance(id, &config, &vips, &seat.config.peers);
+        let grantors = self
+            .paths
+            .grantors(&seat.config, seat.source, &self.lease_channels);
+        let result = dataplane
+            .set_instance(id, &config, &vips, &seat.config.peers)
+            .and_then(|()| dataplane.set_grantors(id, grantors.as_ref(), clock::now()));
+        let rank = Rank {
+            position: 0,
+            priority: seat.rank.0,
+        };
+        dataplane.set_lease_rank(id, rank);
         self.seats[index].refused = result.is_err();
         if let Err(error) = result {
             let text = format!(
@@ -368,6 +461,24 @@ impl Shell {
         if channels.follow(interfaces, &mut world) {
             self.retry_soon();
         }
+        let Self {
+            paths,
+            interfaces,
+            seats,
+            dataplane,
+            out,
+            ..
+        } = self;
+        if paths.follow(interfaces, seats, dataplane.as_mut(), out) {
+            self.retry_soon();
+        }
+    }
+
+    /// Takes in a plan's paths.
+    pub(super) fn configure_paths(&mut self, plan: &Plan) {
+        self.lease_channels.clone_from(&plan.lease_channels);
+        self.paths
+            .configure(plan, self.dataplane.as_mut(), &mut self.out);
     }
 
     /// The channels, the interfaces, and what the channels act with.
@@ -471,7 +582,7 @@ impl Shell {
                 IpAddr::V4(_) => None,
             });
         let opened = !port.has_v6();
-        let result = if here().any(|seat| seat.config.uses_v6()) {
+        let result = if here().any(|seat| seat.config.uses_v6()) || self.paths.use_v6(name) {
             port.open_v6()
         } else {
             Ok(())
@@ -504,6 +615,7 @@ impl Shell {
         let id = seat.id;
         let name = &seat.config.interface;
         let failed = seat.refused
+            || (seat.config.heartbeat.is_some() && self.dataplane.is_none())
             || self
                 .interfaces
                 .get(name)
@@ -599,6 +711,7 @@ impl Shell {
             .iter()
             .map(|seat| seat.config.interface.as_str())
             .chain(self.channels.interfaces())
+            .chain(self.paths.interfaces())
             .map(str::to_owned)
             .collect();
         let unused: Vec<String> = self

@@ -6,7 +6,8 @@ use ha_core::{Engine, InstanceStatus, Version};
 use super::{seat::Seat, shell::Shell, warnings::Warnings};
 use crate::{
     control::report::{
-        Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, StatusReport,
+        Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, LeaseReport,
+        StatusReport,
     },
     dataplane::Dataplane,
     sys::clock,
@@ -68,6 +69,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
         },
         warnings: warnings(shell, vitals),
         channels: shell.channels.report(shell.dataplane.as_ref(), now),
+        paths: shell.paths.report(shell.dataplane.as_ref()),
         instances: engine
             .status(now)
             .iter()
@@ -176,7 +178,32 @@ fn instance(
         peers: seat.config.peers.clone(),
         adverts_sent: seat.adverts_sent,
         adverts_received,
+        leases: leases(shell, seat, now),
     }
+}
+
+fn leases(shell: &Shell, seat: &Seat, now: MonoNs) -> Vec<LeaseReport> {
+    let Some(dataplane) = shell
+        .dataplane
+        .as_ref()
+        .filter(|_| seat.config.heartbeat.is_some())
+    else {
+        return Vec::new();
+    };
+    let views = dataplane.views(seat.id);
+    seat.config
+        .peers
+        .iter()
+        .zip(views)
+        .map(|(peer, view)| LeaseReport {
+            peer: *peer,
+            deadline_ns: view.deadline.0,
+            self_renewed: view.self_renewed,
+            promised_until_ns: view.promised_until.0,
+            last_heard_us: (view.heard_at != MonoNs::ZERO)
+                .then(|| now.since(view.heard_at).0 / 1_000),
+        })
+        .collect()
 }
 
 /// The verdicts by reason; none without a dataplane.

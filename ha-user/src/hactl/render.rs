@@ -321,6 +321,7 @@ mod tests {
             peers: vec![],
             adverts_sent: 10,
             adverts_received: 20,
+            leases: Vec::new(),
         };
         StatusReport {
             node: "node1".to_owned(),
@@ -365,6 +366,7 @@ mod tests {
                 lost_messages: 0,
             },
             warnings: vec!["somebody should look at this".to_owned()],
+            paths: Vec::new(),
             channels: vec![channel()],
             instances: vec![
                 instance.clone(),

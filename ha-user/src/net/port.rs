@@ -33,6 +33,7 @@ pub struct Port {
     frames: Socket,
     arp_address: SockAddr,
     ndp_address: SockAddr,
+    ipv4_address: SockAddr,
 }
 
 impl Port {
@@ -57,6 +58,7 @@ impl Port {
             frames,
             arp_address: sys::packet::address(ifindex, ethernet::ARP)?,
             ndp_address: sys::packet::address(ifindex, ethernet::IPV6)?,
+            ipv4_address: sys::packet::address(ifindex, ethernet::IPV4)?,
         })
     }
 
@@ -103,6 +105,18 @@ impl Port {
             },
         };
         whole(sent, packet.len())
+    }
+
+    /// Sends an Ethernet frame with an IP packet; `kind` is its EtherType.
+    ///
+    /// # Errors
+    /// As sendto(2); never waits.
+    pub fn send_frame(&self, frame: &[u8], kind: u16) -> io::Result<()> {
+        let address = match kind {
+            ethernet::IPV6 => &self.ndp_address,
+            _ => &self.ipv4_address,
+        };
+        whole(self.frames.send_to(frame, address)?, frame.len())
     }
 
     /// Sends an Ethernet frame with ARP.

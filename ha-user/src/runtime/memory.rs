@@ -159,6 +159,7 @@ impl Memory {
             start_delay: config.node.start_delay,
             groups: config.groups.clone(),
             channels: config.channels.clone(),
+            lease_channels: config.lease_channels.clone(),
             seats,
         }
     }

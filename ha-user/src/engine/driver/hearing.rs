@@ -23,6 +23,14 @@ impl Driver {
     /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
     /// promotion that another node's advert overtook must not be completed.
     pub(super) fn hear_before(&mut self, outcome: &Input) {
+        if matches!(outcome, Input::Acted { .. } | Input::EchoSent { .. }) {
+            self.drain_ring();
+            while let Some(input) = self.next_grant() {
+                self.engine.handle(input, clock::now());
+            }
+            self.read_leases();
+            return;
+        }
         let (Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. }) = outcome
         else {
             return;
@@ -44,6 +52,74 @@ impl Driver {
         if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
             self.engine.handle(input, clock::now());
         }
+        while let Some(input) = self.next_grant() {
+            self.engine.handle(input, clock::now());
+        }
+        self.read_leases();
+    }
+
+    /// What the ring buffer told of leases next.
+    fn next_grant(&mut self) -> Option<Input> {
+        while let Some(event) = self.grants.pop_front() {
+            let instance = InstanceId(event.instance);
+            let peer = event.ask().peer();
+            self.read_leases();
+            return Some(match EventKind::from_u32(event.kind)? {
+                EventKind::Asked => Input::Asked {
+                    instance,
+                    peer,
+                    ask: event.ask().ask(),
+                },
+                EventKind::Released => Input::Released {
+                    instance,
+                    peer,
+                    received_at: event.stamp(),
+                },
+                EventKind::Yielded => Input::Yielded { instance, peer },
+                EventKind::LeaseSilence => Input::LeaseSilence { instance },
+                // It only wakes: the leases were read.
+                _ => continue,
+            });
+        }
+        None
+    }
+
+    /// Hands in what the maps hold about every instance's leases.
+    pub(super) fn read_leases(&mut self) {
+        let Some(dataplane) = &self.shell.dataplane else {
+            return;
+        };
+        let relies = self
+            .shell
+            .seats
+            .iter()
+            .filter(|seat| seat.config.heartbeat.is_some());
+        for seat in relies {
+            let views = dataplane.views(seat.id);
+            self.engine.read_leases(seat.id, &views, clock::now());
+        }
+    }
+
+    /// The same, and what was heard on the paths; what follows is done at once.
+    pub(super) fn feed_leases(&mut self) {
+        while let Some(input) = self.next_grant() {
+            self.handle(input);
+        }
+        self.read_leases();
+        self.act();
+        let Some(dataplane) = &self.shell.dataplane else {
+            return;
+        };
+        for path in self.shell.paths.ids() {
+            let (heard_at, round_trip) = dataplane.path_heard(path.0);
+            let heard = Input::PathHeard {
+                path,
+                heard_at,
+                round_trip,
+            };
+            self.engine.handle(heard, clock::now());
+        }
+        self.act();
     }
 
     /// Takes in everything that was received.
@@ -83,6 +159,9 @@ impl Driver {
     /// forgotten.
     fn take_events(&mut self) {
         self.take_adverts();
+        while let Some(input) = self.next_grant() {
+            self.handle(input);
+        }
         while let Some(event) = self.silences.pop_front() {
             self.silence(&event);
         }
@@ -106,7 +185,8 @@ impl Driver {
             match EventKind::from_u32(event.kind) {
                 Some(EventKind::Advert) => self.adverts.push_back(event),
                 Some(EventKind::Silence) => self.silences.push_back(event),
-                _ => {}
+                Some(_) => self.grants.push_back(event),
+                None => {}
             }
         }
     }

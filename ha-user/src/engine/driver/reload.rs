@@ -34,6 +34,7 @@ impl Driver {
         }
         let (channels, _, mut world) = self.shell.channels();
         changes.extend(channels.configure(&plan.channels, &mut world));
+        self.shell.configure_paths(plan);
         // New interfaces are attached before the engine learns of them; it is told of all below.
         let mut ignored = Vec::new();
         self.shell.match_interfaces();
@@ -45,7 +46,7 @@ impl Driver {
             .dataplane
             .as_ref()
             .is_some_and(Dataplane::has_watch);
-        let config = plan.engine_config(kernel_watch, |id| {
+        let config = plan.engine_config(kernel_watch, &self.shell.paths, |id| {
             self.shell
                 .dataplane
                 .as_ref()

@@ -1,0 +1,701 @@
+//! The paths on which leases are asked for and granted: each instance's own LAN, and channels of kind `lease`.
+//!
+//! The kernel answers the peers and takes their answers; here only this node's own echoes are sent. While the
+//! peer's MAC address is known from its packets, they leave as whole frames: a neighbour entry that died while
+//! a cable was cut would delay them by seconds.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use ha_common::{
+    Address, MonoNs, Nanos,
+    abi::lease::MAX_PATHS,
+    gate::MAX_LEASES,
+    lease::{Ask, PORT, Rank, Standing},
+    siphash::SipHash,
+    wire::{
+        echo::{self, Entry, Head, Kind as Sort, MAX_ENTRIES, MAX_LEN, Route, Verdict},
+        ethernet, ipv4, ipv6, udp,
+    },
+};
+use ha_core::{Alone, InstanceId, LeaseConfig, LeasePeer, PathConfig, PathId};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use super::{
+    outbox::{Level, Outbox},
+    plan::Plan,
+    seat::Seat,
+    shell::Interface,
+};
+use crate::{
+    config::{Heartbeat, Instance},
+    control::report::PathReport,
+    dataplane::{Dataplane, Grantor, Grantors, PathSettings},
+    events::Kind,
+    sys::clock,
+};
+
+/// A filter of one instruction that accepts zero bytes of each packet (`BPF_RET | BPF_K`).
+const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
+/// What makes two paths the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Way {
+    interface: String,
+    /// This node's address, where it is configured.
+    local: Option<IpAddr>,
+    peer: IpAddr,
+    times: Heartbeat,
+    key: Option<[u64; 2]>,
+}
+
+/// One path.
+struct Line {
+    id: PathId,
+    /// The channel's name; the interface's, of a LAN.
+    name: String,
+    way: Way,
+    /// Interface index and this node's address as the dataplane knows them; `None` while it is not set up.
+    place: Option<(u32, IpAddr)>,
+    up: Option<bool>,
+    since: MonoNs,
+    sent: u64,
+    error: Option<String>,
+}
+
+/// Every path.
+pub(super) struct Paths {
+    lines: Vec<Line>,
+    /// This node and its boot, as in packets.
+    node: u64,
+    boot: u64,
+    sequence: u64,
+    /// So that the kernel answers no echo of an unknown path with an ICMP error.
+    guards: Vec<Socket>,
+    frame: Box<[u8; 2048]>,
+}
+
+impl Paths {
+    /// Without a single one.
+    pub(super) fn new() -> Self {
+        Self {
+            lines: Vec::new(),
+            node: 0,
+            boot: 0,
+            sequence: 0,
+            guards: Vec::new(),
+            frame: Box::new([0; 2048]),
+        }
+    }
+
+    /// The interfaces that they use.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|line| line.way.interface.as_str())
+    }
+
+    /// Whether one on the interface is of IPv6.
+    pub(super) fn use_v6(&self, interface: &str) -> bool {
+        let here = |line: &&Line| line.way.interface == interface;
+        self.lines
+            .iter()
+            .filter(here)
+            .any(|line| line.way.peer.is_ipv6())
+    }
+
+    /// Takes in what a plan needs; paths that stay what they are keep their numbers.
+    pub(super) fn configure(
+        &mut self,
+        plan: &Plan,
+        mut dataplane: Option<&mut Dataplane>,
+        out: &mut Outbox,
+    ) {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let (node, boot) = (hash(&plan.node), hash(&format!("{}\n{boot}", plan.node)));
+        if (self.node, self.boot) != (node, boot) {
+            (self.node, self.boot) = (node, boot);
+            for line in &mut self.lines {
+                line.place = None;
+            }
+        }
+        let mut wanted: Vec<(String, Way)> = Vec::new();
+        let mut want = |name: &str, way: Way| {
+            if !wanted.iter().any(|(_, known)| *known == way) {
+                wanted.push((name.to_owned(), way));
+            }
+        };
+        for seat in &plan.seats {
+            for way in lan_ways(&seat.instance) {
+                want(&seat.instance.interface, way);
+            }
+        }
+        for channel in &plan.lease_channels {
+            want(
+                &channel.name,
+                Way {
+                    interface: channel.interface.clone(),
+                    local: Some(channel.local),
+                    peer: channel.peer,
+                    times: channel.times,
+                    key: channel.key,
+                },
+            );
+        }
+        let is_kept = |line: &Line| wanted.iter().any(|(_, way)| *way == line.way);
+        for line in self.lines.extract_if(.., |line| !is_kept(line)) {
+            if let Some(dataplane) = dataplane.as_deref_mut()
+                && let Err(error) = dataplane.clear_path(line.id.0)
+            {
+                out.log(Level::Error, format!("path {} stays: {error}", line.name));
+            }
+        }
+        for (name, way) in wanted {
+            if let Some(line) = self.lines.iter_mut().find(|line| line.way == way) {
+                line.name = name;
+                continue;
+            }
+            let free = (0..MAX_PATHS).find(|id| self.lines.iter().all(|line| line.id.0 != *id));
+            let Some(id) = free else {
+                let text = format!("there are more than {MAX_PATHS} paths: {name} is not used");
+                out.log(Level::Error, text);
+                continue;
+            };
+            self.lines.push(Line {
+                id: PathId(id),
+                name,
+                way,
+                place: None,
+                up: None,
+                since: clock::now(),
+                sent: 0,
+                error: None,
+            });
+        }
+        if !self.lines.is_empty() && self.guards.is_empty() {
+            self.guards = guards(out);
+        }
+    }
+
+    /// Follows the interfaces and this node's addresses. Whether something failed that is to be tried again.
+    pub(super) fn follow(
+        &mut self,
+        interfaces: &BTreeMap<String, Interface>,
+        seats: &[Seat],
+        dataplane: Option<&mut Dataplane>,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(dataplane) = dataplane else {
+            return false;
+        };
+        let mut failed = false;
+        for line in &mut self.lines {
+            let ifindex = interfaces
+                .get(&line.way.interface)
+                .filter(|interface| interface.port.is_some())
+                .map_or(0, |interface| interface.ifindex);
+            let local = line.way.local.or_else(|| {
+                let shares = |seat: &&Seat| {
+                    lan_ways(&seat.config).any(|way| way == line.way) && seat.source.is_some()
+                };
+                seats.iter().find(shares).and_then(|seat| seat.source)
+            });
+            let place = local.filter(|_| ifindex != 0).map(|local| (ifindex, local));
+            if place == line.place {
+                continue;
+            }
+            let result = match place {
+                Some((ifindex, local)) => dataplane.set_path(
+                    line.id.0,
+                    &PathSettings {
+                        ifindex,
+                        local,
+                        peer: line.way.peer,
+                        key: line.way.key,
+                        node: self.node,
+                        boot: self.boot,
+                    },
+                ),
+                None => dataplane.clear_path(line.id.0),
+            };
+            match result {
+                Ok(()) => line.place = place,
+                Err(error) => {
+                    failed = true;
+                    out.log(Level::Error, format!("path {}: {error}", line.name));
+                }
+            }
+        }
+        failed
+    }
+
+    fn line(&self, way: &Way) -> Option<&Line> {
+        self.lines.iter().find(|line| line.way == *way)
+    }
+
+    /// The paths to an instance's peers, in the order of its lease slots.
+    fn to_peers<'a>(
+        &'a self,
+        instance: &'a Instance,
+        plan_channels: &'a [crate::config::LeaseChannel],
+    ) -> impl Iterator<Item = (IpAddr, Vec<&'a Line>)> {
+        let lan: Vec<Way> = lan_ways(instance).collect();
+        instance
+            .peers
+            .iter()
+            .take(MAX_LEASES)
+            .zip(lan)
+            .map(move |(peer, way)| {
+                let channels = plan_channels.iter().filter(|channel| {
+                    instance.channels.contains(&channel.name)
+                        && channel.leads_to(instance) == Some(*peer)
+                });
+                let further = channels.filter_map(|channel| {
+                    self.lines.iter().find(|line| {
+                        line.way.interface == channel.interface
+                            && line.way.peer == channel.peer
+                            && line.way.local == Some(channel.local)
+                            && line.way.times == channel.times
+                    })
+                });
+                (*peer, self.line(&way).into_iter().chain(further).collect())
+            })
+    }
+
+    /// For the engine; `None`: the instance relies on adverts alone.
+    pub(super) fn lease_config(
+        &self,
+        instance: &Instance,
+        channels: &[crate::config::LeaseChannel],
+    ) -> Option<LeaseConfig> {
+        instance.heartbeat?;
+        let peers = self
+            .to_peers(instance, channels)
+            .map(|(address, lines)| LeasePeer {
+                address,
+                paths: lines
+                    .iter()
+                    .map(|line| PathConfig {
+                        id: line.id,
+                        interval: line.way.times.interval,
+                        multiplier: line.way.times.multiplier,
+                    })
+                    .collect(),
+            });
+        let stops = channels
+            .iter()
+            .any(|one| one.alone == Alone::Stop && instance.channels.contains(&one.name));
+        Some(LeaseConfig {
+            peers: peers.collect(),
+            alone: if stops { Alone::Stop } else { Alone::Serve },
+        })
+    }
+
+    /// For the dataplane.
+    pub(super) fn grantors(
+        &self,
+        instance: &Instance,
+        source: Option<IpAddr>,
+        channels: &[crate::config::LeaseChannel],
+    ) -> Option<Grantors> {
+        instance.heartbeat?;
+        let mut lease = Nanos::ZERO;
+        let mut interval = Nanos::ZERO;
+        let mut peers = Vec::new();
+        for (address, lines) in self.to_peers(instance, channels) {
+            for line in &lines {
+                let times = line.way.times;
+                lease = lease.max(times.interval.times(times.multiplier.into()));
+                interval = interval.max(times.interval);
+            }
+            let ours = source.map_or(Address::UNSPECIFIED, Address::from);
+            peers.push(Grantor {
+                address,
+                is_greater: Address::from(address).exceeds(ours),
+                paths: lines.iter().map(|line| line.id.0).collect(),
+            });
+        }
+        Some(Grantors {
+            peers,
+            lease,
+            interval,
+        })
+    }
+
+    /// Sends one echo with an entry for every instance on the path that is asked for.
+    pub(super) fn send_echo(
+        &mut self,
+        path: PathId,
+        round: MonoNs,
+        world: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        let entries: Vec<Entry> = world
+            .seats
+            .iter()
+            .filter(|seat| world.uses(seat, path))
+            .filter_map(|seat| {
+                let ask = match seat.standing {
+                    Standing::Bystander => return None,
+                    Standing::Candidate => {
+                        let length = world.dataplane.lease_length(seat.id);
+                        world
+                            .dataplane
+                            .set_candidate_until(seat.id, round.after(length));
+                        Ask::Candidate
+                    }
+                    Standing::Active => Ask::Hold,
+                };
+                Some(world.entry(seat, ask))
+            })
+            .collect();
+        self.send(path, round, &entries, world)
+    }
+
+    /// Tells every peer of an instance, on every path, that it was let go of.
+    pub(super) fn send_release(&mut self, id: InstanceId, round: MonoNs, world: &Surroundings<'_>) {
+        let Some(seat) = world.seats.iter().find(|seat| seat.id == id) else {
+            return;
+        };
+        let entry = world.entry(seat, Ask::Release);
+        let paths: Vec<PathId> = self.lines.iter().map(|line| line.id).collect();
+        for path in paths.into_iter().filter(|path| world.uses(seat, *path)) {
+            // A peer that does not hear it waits for its promise's end.
+            let _ = self.send(path, round, &[entry], world);
+        }
+    }
+
+    fn send(
+        &mut self,
+        path: PathId,
+        round: MonoNs,
+        entries: &[Entry],
+        world: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        let Some(line) = self.lines.iter_mut().find(|line| line.id == path) else {
+            return Err("there is no such path".to_owned());
+        };
+        let (node, boot, sequence) = (self.node, self.boot, &mut self.sequence);
+        let result = line.send(
+            round,
+            entries,
+            world,
+            (node, boot, sequence),
+            &mut self.frame,
+        );
+        if let Err(error) = &result
+            && line.error.as_ref() != Some(error)
+        {
+            world
+                .errors
+                .borrow_mut()
+                .push(format!("path {}: {error}", line.name));
+        }
+        line.error = result.as_ref().err().cloned();
+        result
+    }
+
+    /// A path works, or no longer does.
+    pub(super) fn report_change(
+        &mut self,
+        path: PathId,
+        up: bool,
+        heard_at: MonoNs,
+        out: &mut Outbox,
+    ) {
+        let Some(line) = self.lines.iter_mut().find(|line| line.id == path) else {
+            return;
+        };
+        let now = clock::now();
+        line.up = Some(up);
+        line.since = now;
+        let peer = line.way.peer;
+        let sentence = if up {
+            format!("the path to {peer} works")
+        } else if heard_at == MonoNs::ZERO {
+            format!("nothing is heard from {peer} on this path")
+        } else {
+            format!(
+                "nothing was heard from {peer} on this path for {}",
+                now.since(heard_at)
+            )
+        };
+        out.event(now, &line.name.as_str().into(), Kind::Channel, sentence);
+    }
+
+    /// Every path's number.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PathId> {
+        self.lines.iter().map(|line| line.id)
+    }
+
+    /// For `hactl status`.
+    pub(super) fn report(&self, dataplane: Option<&Dataplane>) -> Vec<PathReport> {
+        self.lines
+            .iter()
+            .map(|line| {
+                let state = dataplane.map(|dataplane| dataplane.path_state(line.id.0));
+                let rtt = |permille: u64| {
+                    let rtts = state.as_ref().map(|state| state.rtts)?;
+                    percentile(&rtts, permille).map(|rtt| rtt.0 / 1_000)
+                };
+                PathReport {
+                    name: line.name.clone(),
+                    interface: line.way.interface.clone(),
+                    local: line.place.map(|(_, local)| local),
+                    peer: line.way.peer,
+                    interval_us: line.way.times.interval.0 / 1_000,
+                    multiplier: line.way.times.multiplier,
+                    keyed: line.way.key.is_some(),
+                    up: line.up,
+                    since: clock::rfc3339(line.since),
+                    echoes_sent: line.sent,
+                    echoes_answered: state.map_or(0, |state| state.echoes),
+                    answers: state.map_or(0, |state| state.answers),
+                    strangers: state.map_or(0, |state| state.strangers),
+                    bad_tags: state.map_or(0, |state| state.bad_tags),
+                    rtt_last_us: state
+                        .filter(|state| state.answers > 0)
+                        .map(|state| state.rtt_ns / 1_000),
+                    rtt_median_us: rtt(500),
+                    rtt_p99_us: rtt(990),
+                    error: line.error.clone(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// What echoes are made of.
+pub(super) struct Surroundings<'a> {
+    pub(super) dataplane: &'a Dataplane,
+    pub(super) interfaces: &'a BTreeMap<String, Interface>,
+    pub(super) seats: &'a [Seat],
+    /// What could not be sent, in words.
+    pub(super) errors: std::cell::RefCell<Vec<String>>,
+}
+
+impl Surroundings<'_> {
+    fn uses(&self, seat: &Seat, path: PathId) -> bool {
+        self.dataplane.is_on_path(seat.id, path.0)
+    }
+
+    fn entry(&self, seat: &Seat, ask: Ask) -> Entry {
+        Entry {
+            vrid: seat.config.vrid.get(),
+            family: seat.config.family().number(),
+            ask,
+            verdict: Verdict::None,
+            epoch: self.dataplane.epoch(seat.id),
+            rank: Rank {
+                position: 0,
+                priority: seat.rank.0,
+            },
+        }
+    }
+}
+
+impl Line {
+    /// More entries than a packet may have go in several, each a nanosecond later than the one before: the
+    /// peer takes none that is not later.
+    fn send(
+        &mut self,
+        round: MonoNs,
+        entries: &[Entry],
+        world: &Surroundings<'_>,
+        (node, boot, sequence): (u64, u64, &mut u64),
+        frame: &mut [u8; 2048],
+    ) -> Result<(), String> {
+        let (Some((_, local)), Some(port)) = (
+            self.place,
+            world
+                .interfaces
+                .get(&self.way.interface)
+                .and_then(|interface| interface.port.as_ref()),
+        ) else {
+            return Err(format!("{} is not ready", self.way.interface));
+        };
+        let source_mac = world.interfaces[&self.way.interface].mac;
+        let route = Route {
+            source: Address::from(local).words(),
+            destination: Address::from(self.way.peer).words(),
+            key: self.way.key,
+        };
+        let times = self.way.times;
+        let empty: &[Entry] = &[];
+        let chunks = entries
+            .chunks(MAX_ENTRIES)
+            .chain(entries.is_empty().then_some(empty));
+        for (index, chunk) in (0..).zip(chunks) {
+            *sequence += 1;
+            let head = Head {
+                kind: Sort::Echo,
+                count: 0,
+                node,
+                boot,
+                challenge: world.dataplane.their_challenge(self.id.0),
+                sequence: *sequence,
+                sent: round.after(Nanos(index)),
+                lease: times.interval.times(times.multiplier.into()),
+            };
+            let mut payload = [0; MAX_LEN];
+            let payload = echo::build(&head, chunk, &route, &mut payload);
+            let packet = packet(local, self.way.peer, payload, frame)
+                .ok_or_else(|| "the addresses are of different families".to_owned())?;
+            let sent = match world.dataplane.peer_mac(self.id.0) {
+                Some(mac) => {
+                    let kind = if local.is_ipv4() {
+                        ethernet::IPV4
+                    } else {
+                        ethernet::IPV6
+                    };
+                    frame[..ethernet::HEADER_LEN]
+                        .copy_from_slice(&ethernet::build(mac, source_mac, kind));
+                    port.send_frame(&frame[..ethernet::HEADER_LEN + packet], kind)
+                }
+                None => {
+                    let whole = &frame[ethernet::HEADER_LEN..ethernet::HEADER_LEN + packet];
+                    port.send_advert(whole, self.way.peer)
+                }
+            };
+            sent.map_err(|error| format!("to {}: {error}", self.way.peer))?;
+            self.sent += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The ways on an instance's own LAN, one to each peer.
+fn lan_ways(instance: &Instance) -> impl Iterator<Item = Way> {
+    instance.heartbeat.into_iter().flat_map(move |times| {
+        instance.peers.iter().map(move |peer| Way {
+            interface: instance.interface.clone(),
+            local: instance.source,
+            peer: *peer,
+            times,
+            key: None,
+        })
+    })
+}
+
+/// Puts an IP packet behind where the Ethernet header goes; how long it is.
+fn packet(local: IpAddr, peer: IpAddr, payload: &[u8], frame: &mut [u8; 2048]) -> Option<usize> {
+    let len = udp::HEADER_LEN + payload.len();
+    let short = u16::try_from(len).ok()?;
+    let (source, destination) = (Address::from(local), Address::from(peer));
+    let mut head = [0; udp::HEADER_LEN];
+    let [p0, p1] = PORT.to_be_bytes();
+    let [l0, l1] = short.to_be_bytes();
+    head[..6].copy_from_slice(&[p0, p1, p0, p1, l0, l1]);
+    // Over IPv4-mapped addresses the sum comes to the same.
+    let sum = ipv6::pseudo_header(source, destination, short, udp::PROTOCOL)
+        .slice(&head)
+        .slice(payload);
+    let checksum = match sum.checksum() {
+        0 => u16::MAX,
+        checksum => checksum,
+    };
+    head[6..].copy_from_slice(&checksum.to_be_bytes());
+    let rest = frame.get_mut(ethernet::HEADER_LEN..)?;
+    let header_len = match (local, peer) {
+        (IpAddr::V4(local), IpAddr::V4(peer)) => {
+            let header = ipv4::Header {
+                header_len: 20,
+                total_len: short + 20,
+                identification: 0,
+                dont_fragment: true,
+                fragment: false,
+                ttl: u8::MAX,
+                protocol: udp::PROTOCOL,
+                source: local.octets(),
+                destination: peer.octets(),
+            };
+            rest.get_mut(..ipv4::HEADER_LEN)?
+                .copy_from_slice(&header.emit());
+            ipv4::HEADER_LEN
+        }
+        (IpAddr::V6(_), IpAddr::V6(_)) => {
+            let header = ipv6::Header {
+                flow_label: 0,
+                payload_len: short,
+                next_header: udp::PROTOCOL,
+                hop_limit: u8::MAX,
+                source,
+                destination,
+            };
+            rest.get_mut(..ipv6::HEADER_LEN)?
+                .copy_from_slice(&header.emit());
+            ipv6::HEADER_LEN
+        }
+        _ => return None,
+    };
+    let rest = rest.get_mut(header_len..)?;
+    rest.get_mut(..udp::HEADER_LEN)?.copy_from_slice(&head);
+    rest.get_mut(udp::HEADER_LEN..len)?.copy_from_slice(payload);
+    Some(header_len + len)
+}
+
+/// Sockets for the port, from which nothing is read.
+fn guards(out: &mut Outbox) -> Vec<Socket> {
+    let open = |address: IpAddr| -> io::Result<Socket> {
+        let address = SocketAddr::new(address, PORT);
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM.nonblocking().cloexec(),
+            Some(Protocol::UDP),
+        )?;
+        socket.attach_filter(&[REJECT_ALL])?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    let all: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    all.into_iter()
+        .filter_map(|address| match open(address) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                // A system without IPv6 gets no echoes over it either.
+                if address.is_ipv4() {
+                    let text = format!(
+                        "UDP port {PORT} is somebody else's ({error}): who sends echoes of unknown paths \
+                         may get answers"
+                    );
+                    out.log(Level::Warn, text);
+                }
+                None
+            }
+        })
+        .collect()
+}
+
+/// A name as a number.
+fn hash(text: &str) -> u64 {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let mut last = [0; 8];
+    for (byte, from) in last.iter_mut().zip(rest) {
+        *byte = *from;
+    }
+    let whole = words.iter().fold(SipHash::new([0; 2]), |hash, word| {
+        hash.word(u64::from_ne_bytes(*word))
+    });
+    whole
+        .word(u64::from_ne_bytes(last))
+        .word(text.len() as u64)
+        .finish()
+}
+
+/// The round trip below which so many of a thousand are.
+fn percentile(rtts: &[u64], permille: u64) -> Option<Nanos> {
+    let total: u64 = rtts.iter().sum();
+    let rank = (total * permille).div_ceil(1_000);
+    let mut seen = 0;
+    let bucket = rtts.iter().position(|count| {
+        seen += count;
+        seen >= rank
+    });
+    (total > 0)
+        .then_some(bucket)
+        .flatten()
+        .map(ha_common::abi::lease::rtt_bound)
+}
