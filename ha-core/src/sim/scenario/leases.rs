@@ -266,8 +266,8 @@ impl Scenario {
             }
             13 => {
                 let lease = self.longest_lease();
-                let off = at + rng.between(0, lease / 4);
-                let on = off + rng.between(0, lease / 4);
+                let off = at + rng.between(0, lease / 16);
+                let on = off + rng.between(0, lease / 16);
                 for link in 0..self.links {
                     let fault = Fault::CutLink {
                         link,
@@ -367,8 +367,8 @@ fn draw_nodes(
 ) -> Vec<NodePlan> {
     let interval = Nanos::from_millis(match trouble {
         Trouble::Drift => 1,
-        // A lease that lasts longer than the Active_Down_Interval.
-        Trouble::PowerCycle => rng.pick(&[20, 50]),
+        // Leases that last longer than the Active_Down_Interval; the other node's, below, than this one's.
+        Trouble::PowerCycle => 15,
         _ => rng.pick(&[1, 1, 3, 10]),
     });
     let advert = Nanos::from_millis(match trouble {
@@ -379,7 +379,8 @@ fn draw_nodes(
         Trouble::Drift => LONG_MULTIPLIER,
         _ => MULTIPLIER,
     };
-    let differ = links > 1 && rng.chance(300) && trouble != Trouble::Drift;
+    let same = matches!(trouble, Trouble::Drift | Trouble::PowerCycle);
+    let differ = links > 1 && rng.chance(300) && !same;
     let mut hosts: Vec<u8> = (10..=50).collect();
     let hosts: Vec<u8> = (0..count)
         .map(|_| hosts.swap_remove(rng.index(hosts.len())))
@@ -388,10 +389,10 @@ fn draw_nodes(
     let preempts = !quiet(trouble) && rng.chance(400);
     (0..count)
         .map(|node| {
-            let interval = if trouble == Trouble::Mismatch && node == 0 {
-                Nanos(interval.0 / 2 * rng.pick(&[3, 4]))
-            } else {
-                interval
+            let interval = match trouble {
+                Trouble::Mismatch if node == 0 => Nanos(interval.0 / 2 * rng.pick(&[3, 4])),
+                Trouble::PowerCycle if node == 0 => Nanos::from_millis(50),
+                _ => interval,
             };
             let peers = (0..count)
                 .filter(|peer| *peer != node)

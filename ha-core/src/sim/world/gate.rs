@@ -74,6 +74,10 @@ impl World {
         match (machine.open_since[instance], open) {
             (None, true) => {
                 self.nodes[node].open_since[instance] = Some(self.now);
+                if self.nodes[node].stays[instance].is_none() {
+                    // Nobody elected it: that is for the judge.
+                    self.begin_stay(node, instance, Cause::Promoted);
+                }
                 self.say(|| format!("node{node} vr{instance} GATE OPEN"));
             }
             (Some(_), false) => self.shut(node, instance),

@@ -9,10 +9,19 @@ impl World {
     /// Appends the class, the pace and each node's configuration to `text`.
     pub(crate) fn introduce(&self, choices: Choices<'_>, text: &mut String) {
         use fmt::Write as _;
-        let Scenario { class, pace, .. } = &self.scenario;
+        let Scenario {
+            class,
+            trouble,
+            pace,
+            ..
+        } = &self.scenario;
+        let kind = match trouble {
+            Some(trouble) => format!("{trouble:?}"),
+            None => format!("{class:?}"),
+        };
         let _ = writeln!(
             text,
-            "{choices}: {class:?}; one way {} to {} ms; a step takes up to {} ms, {} of 1000 up to {} ms",
+            "{choices}: {kind}; one way {} to {} ms; a step takes up to {} ms, {} of 1000 up to {} ms",
             millis(pace.delay.0),
             millis(pace.delay.1),
             millis(pace.step_max),
