@@ -5,6 +5,7 @@ mod channels;
 mod driver;
 mod election;
 mod groups;
+mod leases;
 mod operations;
 mod random;
 mod table;

@@ -1,0 +1,404 @@
+//! Leases granted by a peer's kernel.
+
+use ha_common::{
+    MonoNs, Nanos,
+    lease::{Ask, Standing},
+};
+use ha_core::{
+    Action, Alone, Cause, Input, InstanceConfig, LeaseConfig, LeasePeer, LeaseView, LeaseViews,
+    PathConfig, PathId, State,
+};
+
+use crate::driver::*;
+
+const PATH: PathConfig = PathConfig {
+    id: PathId(0),
+    interval: Nanos::from_millis(3),
+    multiplier: 3,
+};
+const LEASE: Nanos = Nanos::from_millis(9);
+const PEER: u8 = 102;
+/// Far beyond any lease.
+const ADVERTS: Nanos = Nanos::from_secs(1);
+
+fn with_leases(alone: Alone) -> InstanceConfig {
+    InstanceConfig {
+        lease: Some(LeaseConfig {
+            peers: vec![LeasePeer {
+                address: address(PEER),
+                paths: vec![PATH],
+            }],
+            alone,
+        }),
+        advert_interval: ADVERTS,
+        preempt: false,
+        sole_peer: true,
+        ..instance(0)
+    }
+}
+
+/// An engine, and what its kernel holds about its only peer.
+struct Node {
+    driver: Driver,
+    view: LeaseView,
+    /// Whether the peer is there and grants what is asked.
+    grants: bool,
+    done: Vec<Action>,
+}
+
+impl Node {
+    fn backup(alone: Alone) -> Self {
+        let mut node = Self {
+            driver: Driver::backup(with_leases(alone)),
+            view: LeaseView::default(),
+            grants: false,
+            done: Vec::new(),
+        };
+        node.input(Input::PathHeard {
+            path: PATH.id,
+            heard_at: node.driver.now,
+            round_trip: Some(Nanos::from_micros(50)),
+        });
+        node
+    }
+
+    /// A Backup whose peer has just asked for the last time.
+    fn bereaved() -> Self {
+        let mut node = Self::backup(Alone::Serve);
+        node.driver.hear(PEER, 200);
+        node.asked();
+        node
+    }
+
+    fn active() -> Self {
+        let mut node = Self::bereaved();
+        node.grants = true;
+        node.silence();
+        node.run_for(Nanos::ZERO);
+        assert_eq!(node.driver.state(), State::Active);
+        node.done.clear();
+        node
+    }
+
+    fn now(&self) -> MonoNs {
+        self.driver.now
+    }
+
+    /// The peer asks to hold the instance, and is granted it.
+    fn asked(&mut self) {
+        let now = self.now();
+        self.view.heard_at = now;
+        self.view.asked_at = now;
+        self.view.promised_until = now.after(LEASE).after(Nanos::from_micros(1_800));
+        self.input(Input::Asked {
+            instance: ID,
+            peer: 0,
+            ask: Ask::Hold,
+        });
+    }
+
+    /// The promise runs out, and the kernel says so.
+    fn silence(&mut self) {
+        self.driver.now = self.view.promised_until;
+        self.input(Input::LeaseSilence { instance: ID });
+    }
+
+    fn input(&mut self, input: Input) {
+        self.read();
+        self.driver.input(input);
+        self.carry_out();
+    }
+
+    fn read(&mut self) {
+        let mut views = LeaseViews::default();
+        views[0] = self.view;
+        let now = self.now();
+        self.driver.engine.read_leases(ID, &views, now);
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.driver.engine.poll_action() {
+            self.done.push(action.clone());
+            let now = self.now();
+            let outcome = match action {
+                Action::Act { instance } => {
+                    let result = if self.view.promised_until > now {
+                        Err(self.view.promised_until)
+                    } else {
+                        self.view.promised_until = MonoNs::ZERO;
+                        Ok(())
+                    };
+                    Input::Acted { instance, result }
+                }
+                Action::SendEcho { path, round } => {
+                    if self.grants {
+                        self.view.heard_at = now;
+                        self.view.deadline = round.after(LEASE);
+                        self.view.self_renewed = false;
+                    }
+                    Input::EchoSent {
+                        path,
+                        round,
+                        result: Ok(()),
+                    }
+                }
+                Action::RenewAlone { lease, .. } => {
+                    self.view.deadline = lease.deadline();
+                    self.view.self_renewed = true;
+                    self.read();
+                    continue;
+                }
+                Action::SetEpoch { .. } => {
+                    self.view.deadline = MonoNs::ZERO;
+                    continue;
+                }
+                Action::SendAdvert {
+                    instance, round, ..
+                } => Input::AdvertSent {
+                    instance,
+                    round,
+                    result: Ok(()),
+                },
+                Action::AddVips { instance } => Input::VipsAdded {
+                    instance,
+                    result: Ok(()),
+                },
+                _ => continue,
+            };
+            self.read();
+            self.driver.input(outcome);
+        }
+    }
+
+    /// To the next timer, and serves it.
+    fn tick(&mut self) {
+        let (due, _) = self.driver.engine.poll_timeout().expect("a timer runs");
+        self.driver.now = self.driver.now.max(due);
+        let now = self.now();
+        self.read();
+        self.driver.engine.handle_timeout(now);
+        self.carry_out();
+    }
+
+    fn run_for(&mut self, span: Nanos) {
+        let end = self.now().after(span);
+        while self
+            .driver
+            .engine
+            .poll_timeout()
+            .is_some_and(|(due, _)| due <= end)
+        {
+            self.tick();
+        }
+        self.driver.now = end;
+    }
+
+    fn echoes(&self) -> usize {
+        let echo = |action: &&Action| matches!(action, Action::SendEcho { .. });
+        self.done.iter().filter(echo).count()
+    }
+
+    fn adverts(&self) -> usize {
+        let advert = |action: &&Action| matches!(action, Action::SendAdvert { .. });
+        self.done.iter().filter(advert).count()
+    }
+
+    fn cause(&self) -> Cause {
+        self.driver.status_of(ID).cause
+    }
+}
+
+#[test]
+fn a_promise_that_runs_out_is_silence_long_before_three_adverts_are_missing() {
+    let mut node = Node::bereaved();
+    node.grants = true;
+    node.done.clear();
+    node.silence();
+    node.run_for(Nanos::ZERO);
+    assert_eq!(
+        node.driver.state(),
+        State::Active,
+        "one announcement was granted"
+    );
+    assert_eq!(node.echoes(), 1);
+    assert_eq!(node.now(), node.driver.status_of(ID).since);
+}
+
+#[test]
+fn a_candidate_that_hears_nothing_opens_after_three_announcements_and_a_round_trip() {
+    let mut node = Node::bereaved();
+    node.done.clear();
+    node.silence();
+    let began = node.now();
+    assert_eq!(node.driver.state(), State::Promoting);
+    while node.driver.state() == State::Promoting {
+        assert_eq!(node.adverts(), 0, "no advert before it has won");
+        node.tick();
+    }
+    assert_eq!(node.driver.state(), State::Active);
+    assert!(node.echoes() >= 3);
+    let took = node.now().since(began);
+    assert!(took >= Nanos(2 * PATH.interval.0 / 8), "{took}");
+    assert!(took < PATH.interval, "{took}");
+    assert!(node.view.self_renewed);
+    assert!(node.view.deadline <= node.now().after(LEASE));
+}
+
+#[test]
+fn a_candidate_that_is_refused_gives_up_without_a_word_on_the_lan() {
+    let mut node = Node::bereaved();
+    node.done.clear();
+    node.silence();
+    for _ in 0..200 {
+        if node.driver.state() != State::Promoting {
+            break;
+        }
+        // A refusal is heard.
+        node.view.heard_at = node.now();
+        node.tick();
+    }
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.cause(), Cause::NotGranted { by: address(PEER) });
+    assert_eq!(node.adverts(), 0);
+    let stands: Vec<Standing> = node
+        .done
+        .iter()
+        .filter_map(|action| match action {
+            Action::Stand { standing, .. } => Some(*standing),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stands, [Standing::Candidate, Standing::Bystander]);
+    assert!(node.done.contains(&Action::LetGo { instance: ID }));
+}
+
+#[test]
+fn a_peer_that_advertises_and_no_longer_asks_is_not_dead() {
+    let mut node = Node::bereaved();
+    node.driver.now = node.view.promised_until.before(Nanos(1));
+    node.driver.hear(PEER, 200);
+    node.done.clear();
+    node.silence();
+    assert_eq!(node.driver.state(), State::Backup);
+    assert!(!node.done.contains(&Action::Act { instance: ID }));
+}
+
+#[test]
+fn silence_of_adverts_never_beats_a_promise() {
+    let mut node = Node::bereaved();
+    for _ in 0..2_000 {
+        node.driver.now = node.driver.now.after(PATH.interval);
+        node.asked();
+        node.run_for(Nanos::ZERO);
+        assert_eq!(node.driver.state(), State::Backup);
+    }
+}
+
+#[test]
+fn a_node_alone_renews_to_what_its_last_echo_would_give() {
+    let mut node = Node::active();
+    node.run_for(Nanos::from_millis(30));
+    assert!(!node.view.self_renewed);
+    node.grants = false;
+    let dead = node.now();
+    for _ in 0..40 {
+        node.tick();
+        assert_eq!(node.driver.state(), State::Active);
+        let last = node.done.iter().rev().find_map(|action| match action {
+            Action::SendEcho { round, .. } => Some(*round),
+            _ => None,
+        });
+        assert!(node.view.deadline <= last.expect("it echoes").after(LEASE));
+    }
+    assert!(node.view.self_renewed && node.now().since(dead) > LEASE);
+}
+
+#[test]
+fn a_node_that_is_to_stop_alone_stops() {
+    let mut node = Node::backup(Alone::Stop);
+    node.driver.hear(PEER, 200);
+    node.asked();
+    node.grants = true;
+    node.silence();
+    node.run_for(Nanos::ZERO);
+    assert_eq!(node.driver.state(), State::Active);
+    node.grants = false;
+    node.run_for(Nanos::from_millis(20));
+    assert_eq!(node.driver.state(), State::Backup);
+    let without = address(PEER);
+    assert_eq!(node.cause(), Cause::Alone { without });
+}
+
+#[test]
+fn a_node_that_is_heard_and_not_granted_falls_silent() {
+    let mut node = Node::active();
+    node.grants = false;
+    for _ in 0..40 {
+        if node.driver.state() != State::Active {
+            break;
+        }
+        node.view.heard_at = node.now();
+        node.tick();
+    }
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.cause(), Cause::NotGranted { by: address(PEER) });
+    assert!(!node.view.self_renewed);
+}
+
+#[test]
+fn a_node_whose_kernel_yielded_lets_go() {
+    let mut node = Node::active();
+    node.input(Input::Yielded {
+        instance: ID,
+        peer: 0,
+    });
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.cause(), Cause::Yielded { to: address(PEER) });
+}
+
+#[test]
+fn a_hand_over_closes_before_it_releases_and_acts_no_more() {
+    let mut node = Node::active();
+    node.input(Input::Switchover(ha_core::Target::Instance(ID)));
+    let place = |wanted: fn(&Action) -> bool| node.done.iter().position(wanted);
+    let closed = place(|action| matches!(action, Action::SetEpoch { .. }));
+    let released = place(|action| matches!(action, Action::SendRelease { .. }));
+    let let_go = place(|action| matches!(action, Action::LetGo { .. }));
+    assert!(closed.is_some() && closed < released && released < let_go);
+}
+
+#[test]
+fn a_release_is_followed_at_once() {
+    let mut node = Node::bereaved();
+    node.grants = true;
+    node.view.promised_until = node.now();
+    let received_at = node.now();
+    node.input(Input::Released {
+        instance: ID,
+        peer: 0,
+        received_at,
+    });
+    node.run_for(Nanos::ZERO);
+    assert_eq!(node.driver.state(), State::Active);
+    assert_eq!(node.now(), received_at);
+}
+
+#[test]
+fn a_candidate_that_was_held_up_announces_itself_anew() {
+    let mut node = Node::bereaved();
+    node.silence();
+    node.tick();
+    node.tick();
+    node.driver.now = node.now().after(LEASE.times(2));
+    node.done.clear();
+    node.tick();
+    assert_eq!(
+        node.driver.state(),
+        State::Promoting,
+        "one echo is not enough"
+    );
+    while node.driver.state() == State::Promoting {
+        node.tick();
+    }
+    assert!(node.echoes() >= 3);
+}
