@@ -33,6 +33,9 @@ use crate::{
 const HEAD: usize = udp::HEADER_LEN;
 const ENTRIES: usize = HEAD + HEAD_LEN;
 
+/// Where the source station is in a frame.
+const STATION: usize = 6;
+
 /// The one TTL or hop limit that proves a sender on the same link.
 const TTL: u8 = 255;
 
@@ -98,6 +101,12 @@ impl Echo {
         let [low, high, ..] = self.0.to_le_bytes();
         u16::from_le_bytes([low, high])
     }
+
+    /// From the UDP header on.
+    #[inline(always)]
+    fn datagram(self, frame: Span) -> Span {
+        frame.after_unknown(self.start(), self.len().into())
+    }
 }
 
 /// Judges a datagram for the port of echoes: `Ok` means that it is to be served ([`Frame::echo`]), unless the
@@ -122,42 +131,33 @@ pub(crate) fn judge(frame: &Frame, datagram: &Datagram) -> Result<Reason, Reason
 }
 
 /// Checks a packet, takes what it says, and makes the answer of it, if it is an echo.
+///
+/// The parts are functions of their own for the stack: a program has 512 bytes with all that it calls, and a
+/// function's are free when it returns. They get the frame anew instead of what this one would keep for them,
+/// and numbers, since the kernel's BTF has no words for other types.
 #[inline(always)]
 pub(crate) fn serve(data: usize, data_end: usize, echo: Echo) -> Reason {
-    let frame = Span::new(data, data_end);
-    let unknown = echo.len().into();
-    let (start, end) = frame.after_unknown(echo.start(), unknown).bounds();
-    let (Some(path), Some(source)) = (Path::get(echo.path()), frame.bytes::<6>(6)) else {
-        return Reason::EchoFormat;
-    };
-    let station = mac_word(*source);
-    match check(start, end, path.index, echo.len()) {
+    match check(data, data_end, echo.0) {
         Reason::EchoAnswer => {}
         reason => return reason,
     }
-    let now = gate::now();
-    // SAFETY: field addresses within a map value.
-    let (heard, mac) = unsafe { (&raw mut (*path.state).heard_ns, &raw mut (*path.state).mac) };
-    maps::exchange(heard, now.0);
-    if maps::load(mac) != station {
-        maps::store(mac, station);
-    }
-    let known = match take(start, end, path.index, now.0) {
+    let now = gate::now().0;
+    let known = match take(data, data_end, echo.0, now) {
         Reason::EchoAnswered => 1,
         Reason::EchoStranger => 0,
         reason => return reason,
     };
-    turn_back(frame, echo, path.config);
-    answer(start, end, path.index, now.0, known)
+    answer(data, data_end, echo.0, now, known)
 }
 
 /// Stations and IP addresses change places. The addresses come last in either IP header.
 #[inline(always)]
 fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
-    if let Some(stations) = frame.bytes::<12>(0) {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *stations;
-        let turned = [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5];
-        frame.overwrite(&turned);
+    // The destination and two bytes of the source; two bytes of the destination and the source.
+    if let (Some([first]), Some([second])) = (frame.words(0), frame.words(4)) {
+        let (first, second) = (u64::from_le(first), u64::from_le(second));
+        frame.set_words(0, [(second >> 16 | first << 48).to_le()]);
+        frame.set_words(4, [(second >> 48 | first << 16).to_le()]);
     }
     let unknown = echo.len().into();
     if config.local.is_v4() {
@@ -174,13 +174,12 @@ fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
 }
 
 /// Everything that a packet must fulfil before it means anything; `EchoAnswer` if it does.
-///
-/// A function of its own, as are the other parts, for the stack: a program has 512 bytes, and a function's
-/// are free when it returns. They take numbers, since the kernel's BTF has no words for other types.
 #[inline(never)]
-fn check(start: usize, end: usize, path: u32, len: u16) -> Reason {
-    let datagram = Span::new(start, end);
-    let Some(path) = Path::get(path) else {
+fn check(data: usize, data_end: usize, echo: u64) -> Reason {
+    let echo = Echo(echo);
+    let len = echo.len();
+    let datagram = echo.datagram(Span::new(data, data_end));
+    let Some(path) = Path::get(echo.path()) else {
         return Reason::EchoFormat;
     };
     let (Some([udp]), Some(words)) = (datagram.words(0), datagram.words::<HEAD_WORDS>(HEAD)) else {
@@ -217,7 +216,8 @@ fn check(start: usize, end: usize, path: u32, len: u16) -> Reason {
         return Reason::EchoChecksum;
     }
     let expected = if path.config.keyed != 0 {
-        hash(start, end, path.index, len, 1)
+        let (start, end) = datagram.bounds();
+        hash(start, end, echo.0, 1)
     } else {
         0
     };
@@ -231,9 +231,11 @@ fn check(start: usize, end: usize, path: u32, len: u16) -> Reason {
 
 /// The tag that a packet must have, from the peer or (0) to it.
 #[inline(never)]
-fn hash(start: usize, end: usize, path: u32, len: u16, from_peer: u64) -> u64 {
+fn hash(start: usize, end: usize, echo: u64, from_peer: u64) -> u64 {
+    let echo = Echo(echo);
     let datagram = Span::new(start, end);
-    let (Some(path), Some(words)) = (Path::get(path), datagram.words::<HEAD_WORDS>(HEAD)) else {
+    let words = datagram.words::<HEAD_WORDS>(HEAD);
+    let (Some(path), Some(words)) = (Path::get(echo.path()), words) else {
         return 0;
     };
     let (local, peer) = (path.config.local.words(), path.config.peer.words());
@@ -248,7 +250,7 @@ fn hash(start: usize, end: usize, path: u32, len: u16, from_peer: u64) -> u64 {
         if index >= count {
             break;
         }
-        let Some(words) = entry(datagram, index, len).words::<2>(0) else {
+        let Some(words) = entry(datagram, index, echo.len()).words::<2>(0) else {
             return 0;
         };
         hash = hash.words(&words);
@@ -275,11 +277,14 @@ fn pseudo_header(config: &PathConfig, len: u16) -> Sum {
 
 /// What is whole, from the peer and rightly tagged. `EchoAnswered` and `EchoStranger`: it is yet to be answered.
 #[inline(never)]
-fn take(start: usize, end: usize, path: u32, now: u64) -> Reason {
-    let datagram = Span::new(start, end);
-    let now = MonoNs(now);
-    let head = datagram.words(HEAD).and_then(|words| Head::parse(&words));
-    let (Some(path), Some(head)) = (Path::get(path), head) else {
+fn take(data: usize, data_end: usize, echo: u64, now: u64) -> Reason {
+    let (frame, echo, now) = (Span::new(data, data_end), Echo(echo), MonoNs(now));
+    let (Some(path), Some(station)) = (Path::get(echo.path()), frame.words(STATION)) else {
+        return Reason::EchoFormat;
+    };
+    stamp(&path, station, now);
+    let datagram = echo.datagram(frame);
+    let Some(head) = datagram.words(HEAD).and_then(|words| Head::parse(&words)) else {
         return Reason::EchoFormat;
     };
     match head.kind {
@@ -290,7 +295,7 @@ fn take(start: usize, end: usize, path: u32, now: u64) -> Reason {
         },
         _ if head.boot != path.config.boot || head.sent > now => Reason::EchoForeign,
         Kind::Answer => {
-            answered(datagram, &path, &head, now);
+            answered(datagram, echo.len(), &path, &head, now);
             Reason::EchoAnswer
         }
         Kind::Stranger => {
@@ -302,10 +307,16 @@ fn take(start: usize, end: usize, path: u32, now: u64) -> Reason {
     }
 }
 
+/// Notes when the peer was heard, and which station it is: the first six bytes of the word.
 #[inline(always)]
-fn mac_word(mac: [u8; 6]) -> u64 {
-    let [a, b, c, d, e, f] = mac;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+fn stamp(path: &Path, [station]: [u64; 1], now: MonoNs) {
+    // SAFETY: field addresses within a map value.
+    let (heard, mac) = unsafe { (&raw mut (*path.state).heard_ns, &raw mut (*path.state).mac) };
+    maps::exchange(heard, now.0);
+    let station = u64::from_be(station) >> 16;
+    if maps::load(mac) != station {
+        maps::store(mac, station);
+    }
 }
 
 /// Whether an echo is of the boot that is known, and the latest.
@@ -363,11 +374,13 @@ fn drawn() -> u64 {
 
 /// Turns an echo into its answer, entry by entry; a stranger gets the challenge, and nothing else.
 #[inline(never)]
-fn answer(start: usize, end: usize, path: u32, now: u64, known: u64) -> Reason {
-    let datagram = Span::new(start, end);
-    let (Some(path), Some(len)) = (Path::get(path), udp_len(datagram)) else {
+fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reason {
+    let (frame, echo) = (Span::new(data, data_end), Echo(echo));
+    let Some(path) = Path::get(echo.path()) else {
         return Reason::EchoFormat;
     };
+    turn_back(frame, echo, path.config);
+    let (datagram, len) = (echo.datagram(frame), echo.len());
     let known = known != 0;
     // SAFETY: a field's address within a map value.
     let challenge = maps::load(unsafe { &raw const (*path.state).challenge });
@@ -408,7 +421,8 @@ fn answer(start: usize, end: usize, path: u32, now: u64, known: u64) -> Reason {
         index += 1;
     }
     if path.config.keyed != 0 {
-        let tag = [hash(start, end, path.index, len, 0).to_be()];
+        let (start, end) = datagram.bounds();
+        let tag = [hash(start, end, echo.0, 0).to_be()];
         sum = echo::summed(sum, &tag);
         datagram.set_words(HEAD + 8 * echo::TAG_WORD, tag);
     }
@@ -429,11 +443,6 @@ fn answer(start: usize, end: usize, path: u32, now: u64, known: u64) -> Reason {
     }
 }
 
-#[inline(always)]
-fn udp_len(datagram: Span) -> Option<u16> {
-    datagram.bytes(4).map(|len| u16::from_be_bytes(*len))
-}
-
 /// A UDP header with the checksum, given the sum over everything else.
 #[inline(always)]
 fn udp_head(sum: Sum, len: u16) -> u64 {
@@ -449,10 +458,7 @@ fn udp_head(sum: Sum, len: u16) -> u64 {
 
 /// An answer came home: what was granted extends this node's leases.
 #[inline(always)]
-fn answered(datagram: Span, path: &Path, head: &Head, now: MonoNs) {
-    let Some(len) = udp_len(datagram) else {
-        return;
-    };
+fn answered(datagram: Span, len: u16, path: &Path, head: &Head, now: MonoNs) {
     // SAFETY: field addresses within a map value.
     let (answers, rtt_ns, rtt_high_ns, rtts) = unsafe {
         (
