@@ -7,7 +7,7 @@ use ha_common::{MonoNs, Nanos, Priority};
 use crate::{
     config::{ChannelConfig, GroupConfig},
     event::InterfaceCondition,
-    instance::{Claim, Instance},
+    instance::{Claim, Instance, lease::Phase},
     status::{Cause, InstanceStatus, Span, State},
     timer::Timer,
 };
@@ -164,6 +164,7 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
                 "Takes over if nothing is heard from it for {}.",
                 Span(instance.down_interval())
             ));
+            lines.extend(leases(instance));
             lines.extend(channels(instance, advert.sender, now));
             lines.extend(preemption(instance, advert.priority, now));
         }
@@ -203,6 +204,20 @@ fn wait(instance: &Instance, now: MonoNs) -> Span {
             .get(Timer::ActiveDown)
             .map_or(Nanos::ZERO, |due| due.since(now)),
     )
+}
+
+/// What its promises mean for the router that it hears.
+fn leases(instance: &Instance) -> Option<String> {
+    let leases = instance.leases.as_ref()?;
+    Some(match leases.asker() {
+        Some(peer) => format!(
+            "It does not wait that long if {} stops asking for its lease as well: its promise runs out before.",
+            peer.address
+        ),
+        None => String::from(
+            "That router was not heard asking for a lease, so its adverts alone count.",
+        ),
+    })
 }
 
 /// What its channels say of the router that it hears.
@@ -260,10 +275,23 @@ fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
                 .map_or(Span(Nanos::ZERO), |due| left(due, now))
         ));
     }
+    let phase = instance.leases.as_ref().map(|leases| leases.phase);
+    match phase {
+        Some(Phase::Promised) => lines.push(format!(
+            "Another node has its promise for another {}.",
+            left(instance.promised_until(), now)
+        )),
+        Some(Phase::Announcing) => lines.push(String::from(
+            "It has announced itself, and waits until every other node has granted a lease or proved silent.",
+        )),
+        Some(Phase::Won) | None => {}
+    }
     match (&instance.send_error, instance.sent) {
         (Some(why), _) => lines.push(format!("Its adverts cannot be sent: {why}.")),
-        (None, None) => lines.push(String::from("It waits until its first advert is sent.")),
-        (None, Some(_)) => {}
+        (None, None) if matches!(phase, None | Some(Phase::Won)) => {
+            lines.push(String::from("It waits until its first advert is sent."));
+        }
+        (None, _) => {}
     }
     lines
 }
@@ -275,7 +303,20 @@ fn active(instance: &Instance, now: MonoNs) -> Vec<String> {
         Some(cause) => lines.push(format!("{since}: {cause}.")),
         None => lines.push(format!("{since}.")),
     }
-    if let Some(gate) = instance.gate {
+    if let Some(leases) = &instance.leases {
+        lines.extend(leases.peers.iter().map(|peer| {
+            let how = if peer.view.self_renewed {
+                "is not heard: this node renews its lease alone, which ends"
+            } else {
+                "has granted a lease, which ends"
+            };
+            format!(
+                "{} {how} in {} unless it is renewed.",
+                peer.address,
+                left(peer.view.deadline, now)
+            )
+        }));
+    } else if let Some(gate) = instance.gate {
         lines.push(format!(
             "Its lease ends in {} unless another advert is sent; one is due every {}.",
             left(gate, now),

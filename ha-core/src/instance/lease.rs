@@ -161,6 +161,11 @@ impl Leases {
             .unwrap_or_default()
     }
 
+    /// The peer that was heard holding the instance last.
+    pub(crate) fn asker(&self) -> Option<&Peer> {
+        self.peers.get(self.asker?)
+    }
+
     /// When the last promise ends.
     pub(crate) fn promised_until(&self) -> MonoNs {
         self.peers
@@ -303,7 +308,7 @@ impl Instance {
             return Verdict::Stay;
         }
         leases.nobody_asks = true;
-        let Some(asker) = leases.asker.and_then(|asker| leases.peers.get(asker)) else {
+        let Some(asker) = leases.asker() else {
             return Verdict::Stay;
         };
         let goes_on = asker.view.asked_at.after(asker.fastest().times(2));

@@ -402,3 +402,24 @@ fn a_candidate_that_was_held_up_announces_itself_anew() {
     }
     assert!(node.echoes() >= 3);
 }
+
+#[test]
+fn every_state_says_what_its_leases_are_about() {
+    let says = |node: &Node, words: &str| {
+        let explanation = node.driver.status_of(ID).explanation.join(" ");
+        assert!(explanation.contains(words), "{explanation}");
+    };
+    let mut node = Node::backup(Alone::Serve);
+    node.driver.hear(PEER, 200);
+    says(&node, "its adverts alone count");
+    node.asked();
+    says(&node, "stops asking for its lease");
+    node.silence();
+    says(&node, "proved silent");
+    node.grants = true;
+    node.tick();
+    says(&node, "192.168.33.102 has granted a lease");
+    node.grants = false;
+    node.run_for(Nanos::from_millis(30));
+    says(&node, "renews its lease alone");
+}
