@@ -25,6 +25,8 @@ pub struct Engine {
     instances: Vec<Instance>,
     groups: Vec<GroupConfig>,
     paths: Paths,
+    /// By instance: how fast its echoes were to follow each other when that was looked at last.
+    paces: Vec<Pace>,
     start_at: MonoNs,
     finished: bool,
     out: Outbox,
@@ -47,6 +49,7 @@ impl Engine {
             instances,
             groups: config.groups,
             paths,
+            paces: Vec::new(),
             start_at,
             finished: false,
             out,
@@ -148,16 +151,28 @@ impl Engine {
         }
     }
 
-    /// Adjusts the paths to what the instances ask for by now.
+    /// Adjusts the paths to what the instances ask for, if that is something else than before.
     fn keep_pace(&mut self, now: MonoNs) {
         let Self {
-            instances, paths, ..
+            instances,
+            paths,
+            paces,
+            ..
         } = self;
-        let wanted = |path| {
-            let paces = instances.iter().map(|instance| instance.pace(path));
-            paces.max().unwrap_or(Pace::Hello)
-        };
-        paths.set_paces(now, wanted);
+        let same = paces.len() == instances.len()
+            && instances
+                .iter()
+                .zip(&*paces)
+                .all(|(instance, pace)| instance.pace() == *pace);
+        if same {
+            return;
+        }
+        paces.clear();
+        paces.extend(instances.iter().map(Instance::pace));
+        paths.set_paces(now, |path| {
+            let users = instances.iter().filter(|instance| instance.uses(path));
+            users.map(Instance::pace).max().unwrap_or(Pace::Hello)
+        });
     }
 
     /// The next thing to do.
@@ -429,6 +444,7 @@ impl Engine {
     fn reconfigure(&mut self, config: EngineConfig, now: MonoNs) {
         let epochs = self.remove_missing(&config.instances, now);
         self.paths.configure(leases(&config.instances), now);
+        self.paces.clear();
         let mut before = core::mem::take(&mut self.instances);
         let mut verdicts = Vec::new();
         self.groups = config.groups;

@@ -240,21 +240,25 @@ impl Leases {
 }
 
 impl Instance {
-    /// How fast a path's echoes are to follow each other because of this instance.
-    pub(crate) fn pace(&self, path: PathId) -> Pace {
-        let Some(leases) = &self.leases else {
-            return Pace::Hello;
-        };
-        let uses = leases
-            .peers
-            .iter()
-            .any(|peer| peer.ways.iter().any(|way| way.id == path));
-        match (self.state, leases.phase) {
-            _ if !uses => Pace::Hello,
-            (State::Promoting, Phase::Announcing) => Pace::Announce,
-            (State::Promoting, Phase::Won) | (State::Active, _) => Pace::Hold,
+    /// How fast the echoes on its paths are to follow each other because of this instance.
+    pub(crate) fn pace(&self) -> Pace {
+        match (&self.leases, self.state) {
+            (Some(leases), State::Promoting) => match leases.phase {
+                Phase::Promised => Pace::Hello,
+                Phase::Announcing => Pace::Announce,
+                Phase::Won => Pace::Hold,
+            },
+            (Some(_), State::Active) => Pace::Hold,
             _ => Pace::Hello,
         }
+    }
+
+    /// Whether its leases are asked for on a path.
+    pub(crate) fn uses(&self, path: PathId) -> bool {
+        self.leases.as_ref().is_some_and(|leases| {
+            let mut ways = leases.peers.iter().flat_map(|peer| &peer.ways);
+            ways.any(|way| way.id == path)
+        })
     }
 
     /// The words were read again. To be called before anything is judged by the gate's deadline.
