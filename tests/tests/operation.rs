@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{
-    Daemon, Kind, Lab, Node, eventually,
+    Daemon, Kind, Lab, Node, Prober, Probes, eventually,
     lab::VIP,
     node::PATIENCE,
     now, scenario,
@@ -130,7 +130,11 @@ fn a_vip_that_someone_deletes_is_put_back() {
 
 /// The client goes on asking the old node's Ethernet address while announcements are lost.
 fn repaired_by(lab: &Lab, announce: &str) -> Result<()> {
-    let scene = Scene::new(lab, |router| router.had_lines(announce))?;
+    let mut scene = Scene::new(lab, |router| router.had_lines(announce))?;
+    // Without questions of its own: the client would believe the answers one second (`locktime`) after
+    // it learned the old address.
+    scene.prober = Prober::start(&scene.client, VIP, Probes::Echo)?;
+    scene.wait_served_by(0)?;
     lab.lose_announcements(VIP)?;
     scene.nodes[0].power_off()?;
     scene.nodes[1].wait_for(WEB, "active")?;
