@@ -20,6 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use ha_tests::clock::span;
 
 /// Measures `had` beside keepalived.
 #[derive(Parser)]
@@ -49,14 +50,23 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// What a Backup costs that hears adverts each 10 ms
+    /// What a Backup costs that hears adverts each 10 ms, or with --load who takes over without a reason
     Steady {
-        /// How long to measure
-        #[arg(long, default_value_t = 60)]
-        seconds: u32,
-        /// Which daemons
-        #[arg(long, value_delimiter = ',', default_values = ["had", "keepalived"])]
-        systems: Vec<pair::System>,
+        /// How long to measure [default: 60, with --load 600]
+        #[arg(long)]
+        seconds: Option<u32>,
+        /// Which daemons [default: had,keepalived, with --load keepalived-no-rt as well]
+        #[arg(long, value_delimiter = ',')]
+        systems: Option<Vec<pair::System>>,
+        /// Count take-overs on a machine that stress-ng keeps busy
+        #[arg(long)]
+        load: bool,
+        /// Between two adverts: a multiple of 10ms
+        #[arg(long, requires = "load", default_value = "10ms")]
+        interval: humantime::Duration,
+        /// Between two heartbeats of had, of which three may be missed, such as 3ms
+        #[arg(long, requires = "load")]
+        heartbeat: Option<humantime::Duration>,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
@@ -127,9 +137,31 @@ fn main() -> Result<()> {
         Command::Steady {
             seconds,
             systems,
+            load: true,
+            interval,
+            heartbeat,
             json,
             check,
-        } => steady::run(seconds, &systems, json, check),
+        } => {
+            let seconds = seconds.unwrap_or(steady::LOAD_SECONDS);
+            let systems = systems.unwrap_or_else(|| steady::LOAD_SYSTEMS.to_vec());
+            let timing = pair::Timing {
+                interval: span(*interval),
+                heartbeat: heartbeat.map(|heartbeat| span(*heartbeat)),
+            };
+            steady::run_loaded(seconds, &systems, timing, json, check)
+        }
+        Command::Steady {
+            seconds,
+            systems,
+            json,
+            check,
+            ..
+        } => {
+            let seconds = seconds.unwrap_or(steady::SECONDS);
+            let systems = systems.unwrap_or_else(|| steady::SYSTEMS.to_vec());
+            steady::run(seconds, &systems, json, check)
+        }
         Command::Scale {
             seconds,
             trials,

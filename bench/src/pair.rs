@@ -30,6 +30,9 @@ pub(crate) const SKEW: Nanos = Nanos((256 - PRIORITY as u64) * INTERVAL.0 / 256)
 /// RFC 9568 section 6.1: `3 × Active_Adver_Interval + Skew_Time`.
 pub(crate) const ACTIVE_DOWN: Nanos = Nanos(3 * INTERVAL.0 + SKEW.0);
 
+/// Heartbeats that a node may miss before it counts as silent.
+const HEARTBEATS: u64 = 3;
+
 /// How long everything must have been quiet before a fault.
 const QUIET: Nanos = Nanos::from_millis(150);
 
@@ -44,6 +47,8 @@ pub(crate) enum System {
     HadDual,
     /// Debian's keepalived
     Keepalived,
+    /// The same without real-time priority
+    KeepalivedNoRt,
 }
 
 impl System {
@@ -51,6 +56,7 @@ impl System {
         match self {
             Self::HadV6 => "had-v6",
             Self::HadDual => "had-dual",
+            Self::KeepalivedNoRt => "keepalived-no-rt",
             Self::Had | Self::Keepalived => self.kind().name(),
         }
     }
@@ -58,7 +64,7 @@ impl System {
     pub(crate) const fn kind(self) -> Kind {
         match self {
             Self::Had | Self::HadV6 | Self::HadDual => Kind::Had,
-            Self::Keepalived => Kind::Keepalived,
+            Self::Keepalived | Self::KeepalivedNoRt => Kind::Keepalived,
         }
     }
 
@@ -74,16 +80,23 @@ impl System {
     /// What the client asks for.
     fn vips(self) -> Vec<IpAddr> {
         match self {
-            Self::Had | Self::Keepalived => vec![VIP.into()],
+            Self::Had | Self::Keepalived | Self::KeepalivedNoRt => vec![VIP.into()],
             Self::HadV6 => vec![VIP_V6.into()],
             Self::HadDual => vec![VIP.into(), VIP_V6.into()],
         }
     }
 
-    fn router(self, node: &Node, peer: &Node) -> VirtualRouter {
-        let router = node.router().priority(PRIORITY).interval_ms(10);
+    /// Sets what its next configuration on a node needs.
+    pub(crate) fn prepare(self, node: &mut Node) {
+        if self == Self::KeepalivedNoRt {
+            node.spare_keepalived_realtime();
+        }
+    }
+
+    fn router(self, node: &Node, peer: &Node, timing: Timing) -> VirtualRouter {
+        let router = timing.apply(node.router().priority(PRIORITY), self);
         match self {
-            Self::Had | Self::Keepalived => router.peers(&[peer.address()]),
+            Self::Had | Self::Keepalived | Self::KeepalivedNoRt => router.peers(&[peer.address()]),
             Self::HadDual => router.peers(&[peer.address()]).vips_v6(&[VIP_V6]),
             Self::HadV6 => router
                 .only_v6(node.link_local())
@@ -93,9 +106,53 @@ impl System {
     }
 }
 
+/// How often the nodes of a pair are heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Timing {
+    /// Between two adverts: whole hundredths of a second.
+    pub(crate) interval: Nanos,
+    /// Between two heartbeats of `had`, where there are any.
+    pub(crate) heartbeat: Option<Nanos>,
+}
+
+impl Timing {
+    /// Adverts each 10 ms, without heartbeats.
+    pub(crate) const ADVERTS: Self = Self {
+        interval: INTERVAL,
+        heartbeat: None,
+    };
+
+    /// How long a node must have been silent before a Backup takes over.
+    pub(crate) fn detection(self, system: System) -> Nanos {
+        let skew = Nanos(u64::from(256 - u16::from(PRIORITY)) * self.interval.0 / 256);
+        match self.heartbeat_of(system) {
+            Some(heartbeat) => heartbeat.times(HEARTBEATS),
+            None => self.interval.times(3).plus(skew),
+        }
+    }
+
+    /// Between two heartbeats of a daemon that has them.
+    pub(crate) fn heartbeat_of(self, system: System) -> Option<Nanos> {
+        self.heartbeat.filter(|_| system.is_had())
+    }
+
+    fn apply(self, router: VirtualRouter, system: System) -> VirtualRouter {
+        let millis = self.interval.0 / 1_000_000;
+        let router = router.interval_ms(u32::try_from(millis).unwrap_or(u32::MAX));
+        match self.heartbeat_of(system) {
+            Some(heartbeat) => router.had_lines(&format!(
+                "heartbeat = {{ interval = \"{}\", multiplier = {HEARTBEATS} }}",
+                humantime::format_duration(Duration::from_nanos(heartbeat.0))
+            )),
+            None => router,
+        }
+    }
+}
+
 /// A running pair.
 pub(crate) struct Pair {
     pub(crate) system: System,
+    timing: Timing,
     pub(crate) nodes: [Node; 2],
     pub(crate) sniffers: [Sniffer; 2],
     pub(crate) client: Client,
@@ -109,6 +166,15 @@ pub(crate) struct Pair {
 impl Pair {
     /// Builds the lab and starts both daemons, the first node's first.
     pub(crate) fn start(system: System) -> Result<Self> {
+        Self::start_with(system, Timing::ADVERTS, "")
+    }
+
+    /// As [`Self::start`], with another timing and further lines for keepalived.
+    pub(crate) fn start_with(
+        system: System,
+        timing: Timing,
+        keepalived_lines: &str,
+    ) -> Result<Self> {
         let lab = Lab::new()?;
         let mut nodes = [lab.node("n1")?, lab.node("n2")?];
         let client = lab.client("c1")?;
@@ -124,10 +190,12 @@ impl Pair {
         let other = vips.get(1).copied();
         let other = other.map(|vip| Prober::start(&client, vip, Probes::Echo));
         let routers = [
-            system.router(&nodes[0], &nodes[1]),
-            system.router(&nodes[1], &nodes[0]),
+            system.router(&nodes[0], &nodes[1], timing),
+            system.router(&nodes[1], &nodes[0], timing),
         ];
-        for (index, (node, router)) in nodes.iter_mut().zip(routers).enumerate() {
+        for (index, (node, mut router)) in nodes.iter_mut().zip(routers).enumerate() {
+            system.prepare(node);
+            router.keepalived_lines.push_str(keepalived_lines);
             node.start(system.kind(), &[router])?;
             if index == 0 {
                 let sniffer = &sniffers[0];
@@ -139,6 +207,7 @@ impl Pair {
         }
         Ok(Self {
             system,
+            timing,
             nodes,
             sniffers,
             client,
@@ -187,7 +256,7 @@ impl Pair {
 
     /// The Active node, if the other one is Backup and the client is served.
     fn active(&mut self) -> Result<Option<usize>> {
-        let lately = now().before(INTERVAL.times(3));
+        let lately = now().before(self.timing.interval.times(3));
         let speaks = |sniffer: &Sniffer| {
             sniffer
                 .last_live_advert(VRID)

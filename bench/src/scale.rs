@@ -153,6 +153,7 @@ impl Cluster {
         let addresses = [cluster.nodes[0].address(), cluster.nodes[1].address()];
         for index in 0..2 {
             let node = &mut cluster.nodes[index];
+            system.prepare(node);
             let peer = addresses[1 - index];
             let routers: Vec<VirtualRouter> = (1..=routers)
                 .map(|vrid| {

@@ -87,6 +87,7 @@ fn run(command: Command) -> Result<()> {
             } else {
                 setup::Mode::Install
             })?;
+            setup::mention_load_needs();
         }
         Command::Demo { args } => {
             setup::meet_needs(setup::Mode::Install)?;
@@ -104,6 +105,9 @@ fn run(command: Command) -> Result<()> {
         Command::Bench { args } => {
             setup::meet_needs(setup::Mode::Install)?;
             setup::require_root("the measurements make network namespaces", "bench")?;
+            if args.iter().any(|arg| arg == "--load") {
+                setup::meet_load_needs()?;
+            }
             cargo::bench(&args)?;
         }
         Command::Sim { args } => cargo::sim(&args)?,

@@ -30,6 +30,9 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("tshark", "tshark"),
 ];
 
+/// What only `bench steady --load` uses.
+const LOAD_PACKAGES: &[(&str, &str)] = &[("stress-ng", "stress-ng")];
+
 /// Those of them that bring a service, which is nobody's but the tests' to run, and its unit.
 const SERVICES: &[(&str, &str)] = &[("frr", "frr.service"), ("bird2", "bird.service")];
 
@@ -54,12 +57,34 @@ pub(crate) fn meet_needs(mode: Mode) -> Result<()> {
     };
     let toolchain = installer.ebpf_compiler()?;
     installer.bpf_linker()?;
-    installer.test_packages()?;
+    installer.packages(TEST_PACKAGES, "the tests")?;
     match installer.installed.as_slice() {
         [] => println!("setup: everything is here (eBPF compiler: {toolchain})"),
         installed => println!("setup: installed {}", installed.join(", ")),
     }
     Ok(())
+}
+
+/// Says what `bench steady --load` needs besides, if it is missing: nothing else does.
+pub(crate) fn mention_load_needs() {
+    let missing = missing(LOAD_PACKAGES);
+    if !missing.is_empty() {
+        println!(
+            "setup: only `cargo xtask bench steady --load` also needs {}: apt-get install {}",
+            missing.join(", "),
+            missing.join(" ")
+        );
+    }
+}
+
+/// Meets what `bench steady --load` needs besides.
+pub(crate) fn meet_load_needs() -> Result<()> {
+    let mut installer = Installer {
+        mode: Mode::Install,
+        apt_updated: false,
+        installed: Vec::new(),
+    };
+    installer.packages(LOAD_PACKAGES, "measurements under load")
 }
 
 /// An error that says how to become root, unless we are.
@@ -179,24 +204,18 @@ impl Installer {
         Ok(())
     }
 
-    fn test_packages(&mut self) -> Result<()> {
-        let missing: Vec<&str> = TEST_PACKAGES
-            .iter()
-            .filter(|(_, program)| !on_path(program))
-            .map(|&(package, _)| package)
-            .collect();
+    fn packages(&mut self, packages: &[(&str, &str)], user: &str) -> Result<()> {
+        let missing = missing(packages);
         if missing.is_empty() {
             return Ok(());
         }
+        let names = missing.join(", ");
         let by_hand = format!("apt-get install {}", missing.join(" "));
         if self.mode == Mode::DryRun {
-            bail!("the tests need {}: {by_hand}", missing.join(", "));
+            bail!("{user} need {names}: {by_hand}");
         }
         self.apt_install(&missing).with_context(|| {
-            format!(
-                "the tests need {}; run `{by_hand}` or what your distribution calls these",
-                missing.join(", ")
-            )
+            format!("{user} need {names}; run `{by_hand}` or what your distribution calls these")
         })
     }
 
@@ -268,6 +287,15 @@ impl Drop for Policy {
             let _ = fs::remove_file(POLICY);
         }
     }
+}
+
+/// The packages whose program is not there.
+fn missing<'a>(packages: &[(&'a str, &str)]) -> Vec<&'a str> {
+    packages
+        .iter()
+        .filter(|(_, program)| !on_path(program))
+        .map(|&(package, _)| package)
+        .collect()
 }
 
 /// Whether a program is on PATH or where Debian keeps those for root.

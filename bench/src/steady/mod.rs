@@ -1,4 +1,10 @@
-//! `bench steady`: what a Backup costs while it hears adverts all the time.
+//! `bench steady`: what a Backup costs while it hears adverts all the time; with `--load`, who takes over
+//! without a reason.
+
+mod alarms;
+mod load;
+mod reference;
+mod stress;
 
 use anyhow::{Result, ensure};
 use ha_common::Nanos;
@@ -10,6 +16,15 @@ use crate::{
     pair::{ACTIVE_DOWN, Pair, System},
     usage::{Thread, difference, threads},
 };
+
+pub(crate) use self::load::run as run_loaded;
+
+/// What is measured unless something else is asked for, without load and with it.
+pub(crate) const SECONDS: u32 = 60;
+pub(crate) const SYSTEMS: [System; 2] = [System::Had, System::Keepalived];
+pub(crate) const LOAD_SECONDS: u32 = 600;
+pub(crate) const LOAD_SYSTEMS: [System; 3] =
+    [System::Had, System::Keepalived, System::KeepalivedNoRt];
 
 const TICK: Nanos = Nanos::from_secs(10);
 
