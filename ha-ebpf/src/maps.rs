@@ -139,14 +139,32 @@ pub(crate) fn count(reason: Reason) {
 pub(crate) fn report(event: Event) {
     match EVENTS.reserve(0) {
         Some(mut entry) => {
-            entry.write(event);
+            write(entry.as_mut_ptr(), &event);
             entry.submit(0);
         }
         None => count(Reason::EventRingFull),
     }
 }
 
-/// The same for a BFD session.
+/// Writes an event, its address by two stores: where that is all zeroes, LLVM would call `memset`, which goes byte
+/// by byte and has a stack of its own.
+#[inline(always)]
+fn write(place: *mut Event, event: &Event) {
+    let [high, low] = event.sender.words();
+    // SAFETY: field addresses within an entry of the ring buffer; an address is two words.
+    unsafe {
+        (&raw mut (*place).kind).write(event.kind);
+        (&raw mut (*place).instance).write(event.instance);
+        (&raw mut (*place).stamp_ns).write(event.stamp_ns);
+        (&raw mut (*place).word).write(event.word);
+        (&raw mut (*place).made_ns).write(event.made_ns);
+        let sender = (&raw mut (*place).sender).cast::<u64>();
+        store(sender, high);
+        store(sender.add(1), low);
+    }
+}
+
+/// [`report`] for a BFD session.
 #[inline(always)]
 pub(crate) fn report_bfd(event: bfd::Event) {
     match BFD_EVENTS.reserve(0) {
@@ -183,7 +201,7 @@ pub(crate) fn load(word: *const u64) -> u64 {
 /// Writes a word that user space or another CPU may read.
 #[inline(always)]
 pub(crate) fn store(word: *mut u64, value: u64) {
-    // SAFETY: as in `load`.
+    // SAFETY: as in `load`, or of an entry of a ring buffer that is not submitted yet.
     unsafe { word.write_volatile(value) };
 }
 

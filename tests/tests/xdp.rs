@@ -29,6 +29,8 @@ mod program;
 mod random;
 #[path = "xdp/reports.rs"]
 mod reports;
+#[path = "xdp/stack.rs"]
+mod stack;
 #[path = "xdp/tags.rs"]
 mod tags;
 #[path = "xdp/taken.rs"]

@@ -8,7 +8,13 @@ use aya::{
 };
 use ha_common::abi::VlanKey;
 
-use super::{Dataplane, DataplaneError, offload};
+use super::{Dataplane, DataplaneError, loader, offload};
+
+/// The object with the dataplane's programs.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    loader::OBJECT
+}
 
 /// The object with a program named `pass` that passes everything.
 pub const PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));

@@ -12,7 +12,8 @@ use super::{
     pins::PINNED_MAPS, pins::Pins, sessions::Sessions, words::Words,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-dataplane"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-dataplane"));
 
 /// Bytes of the shortest frame that `BPF_PROG_TEST_RUN` takes.
 const FRAME_LEN: usize = 64;
