@@ -1,5 +1,6 @@
 //! `bench xdp`: nanoseconds per packet on each path through the ingress program.
 
+mod leases;
 mod paths;
 mod runner;
 
@@ -60,11 +61,18 @@ pub(crate) fn run(json_file: Option<&File>, check: bool) -> Result<()> {
         clock: runner.clock(&[0; 64])?,
     };
     let mut rows = Vec::new();
+    dataplane.set_session(0, &paths::session())?;
+    // While a session is not watched each of its packets is reported.
+    dataplane.watch_session(0, Nanos::from_secs(3_600).0)?;
     for (number, path) in (1..).zip(paths::all()?) {
         set_up(&mut dataplane, Epoch(number), path.open)?;
-        expect(&mut dataplane, &path)?;
-        let nanos = runner.cost(dataplane.ingress()?, &path.frame, path.rewrites)?;
-        rows.push(Row { path, nanos });
+        rows.push(measure(&mut dataplane, &mut runner, path)?);
+    }
+    let path = leases::echo(&mut dataplane)?;
+    rows.push(measure(&mut dataplane, &mut runner, path)?);
+    for keyed in [false, true] {
+        let path = leases::answer(&mut dataplane, keyed)?;
+        rows.push(measure(&mut dataplane, &mut runner, path)?);
     }
     let sizes = sizes(&mut dataplane)?;
     print!("{}", table(base, &rows, &sizes));
@@ -86,10 +94,32 @@ pub(crate) fn run(json_file: Option<&File>, check: bool) -> Result<()> {
     Ok(())
 }
 
+fn measure(dataplane: &mut Dataplane, runner: &mut Runner, path: Path) -> Result<Row> {
+    expect(dataplane, &path)?;
+    runner.set_steps(path.steps)?;
+    let nanos = runner.cost(dataplane.ingress()?, &path.frame, path.rewrites)?;
+    if path.steps.is_some() {
+        let old = dataplane.counters()?;
+        let old = old.iter().find(|(reason, _)| *reason == Reason::EchoOld);
+        // The one of `expect`.
+        ensure!(
+            old.is_some_and(|(_, count)| *count <= 1),
+            "{}: the frames are not new",
+            path.name
+        );
+    }
+    Ok(Row { path, nanos })
+}
+
 /// The instance as if it were new, with its gate open or closed.
 fn set_up(dataplane: &mut Dataplane, epoch: Epoch, open: bool) -> Result<()> {
     dataplane.clear_instance(ID)?;
-    dataplane.set_instance(ID, &paths::instance(), &[paths::VIP.into()], &[])?;
+    dataplane.set_instance(
+        ID,
+        &paths::instance(),
+        &[paths::VIP.into(), paths::VIP_V6.into()],
+        &[],
+    )?;
     dataplane.set_epoch(ID, epoch);
     if open {
         let until = now().after(Nanos::from_secs(3_600));
@@ -100,7 +130,9 @@ fn set_up(dataplane: &mut Dataplane, epoch: Epoch, open: bool) -> Result<()> {
 
 /// Checks that the frame takes its path, twice: what is measured is the second and later ones.
 fn expect(dataplane: &mut Dataplane, path: &Path) -> Result<()> {
-    for _ in 0..2 {
+    // A frame that must be a new one is taken once.
+    let times = if path.steps.is_some() { 1 } else { 2 };
+    for _ in 0..times {
         let before: BTreeMap<Reason, u64> = dataplane.counters()?.into_iter().collect();
         dataplane.run_ingress(&path.frame)?;
         let after = dataplane.counters()?;

@@ -15,6 +15,14 @@ const TRIES: u32 = 5;
 /// Bytes of the map `FRAME`, in words.
 const WORDS: usize = 32;
 
+/// Where two words of a frame begin, in network order, of which one rises by one with each run, and the other
+/// one falls, so that the checksum holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Steps {
+    pub(super) up: u64,
+    pub(super) down: u64,
+}
+
 /// The empty program, and the one that puts frames back.
 pub(super) struct Runner {
     pass: Ebpf,
@@ -39,6 +47,14 @@ impl Runner {
     /// Nanoseconds that a program takes that only reads the clock.
     pub(super) fn clock(&mut self, frame: &[u8]) -> Result<u32> {
         measure(program(&mut self.restore, "clock")?, frame)
+    }
+
+    /// From now on a word of a frame that is put back rises from run to run, and another one falls.
+    pub(super) fn set_steps(&mut self, steps: Option<Steps>) -> Result<()> {
+        let Steps { up, down } = steps.unwrap_or_default();
+        let map = self.restore.map_mut("STEPS").context("no map STEPS")?;
+        Array::<&mut MapData, [u64; 3]>::try_from(map)?.set(0, [up, down, 0], 0)?;
+        Ok(())
     }
 
     /// Nanoseconds that `tested` takes for a frame. Where it rewrites the frame, that is put back before each
