@@ -88,6 +88,20 @@ fn a_switchover_that_nobody_follows_comes_back_at_once() {
 }
 
 #[test]
+fn a_switchover_succeeds_right_after_a_carrier_returned() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, |router| router)?;
+        scene.nodes[0].power_off()?;
+        scene.nodes[1].wait_for(WEB, "active")?;
+        scene.nodes[0].power_on()?;
+        scene.nodes[0].wait_for(WEB, "backup")?;
+        scene.nodes[0].wait_for_active_peer(WEB, scene.nodes[1].address())?;
+        scene.nodes[1].hand_over(WEB)?;
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
 fn routers_that_do_not_understand_each_other_are_reported() {
     scenario(|lab| {
         let scene = Scene::new(lab, |router| router)?;

@@ -467,7 +467,10 @@ impl Instance {
                 return Verdict::Leave(Departure {
                     to: State::Fault,
                     cause,
-                    farewell: true,
+                    // Nobody would hear it, and it would make the kernel ask in vain for the peer's Ethernet
+                    // address: packets that follow the carrier's return wait until it asks again, a second
+                    // later.
+                    farewell: condition != InterfaceCondition::NoCarrier,
                 });
             }
         }

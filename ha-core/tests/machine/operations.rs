@@ -106,7 +106,7 @@ fn a_lost_interface_closes_and_comes_back_as_backup() {
         condition: InterfaceCondition::NoCarrier,
     });
     let actions = driver.take();
-    assert_eq!(kinds(&actions), ["epoch", "send", "remove", "report"]);
+    assert_eq!(kinds(&actions), ["epoch", "remove", "report"]);
     assert_eq!(driver.state(), State::Fault);
     assert_eq!(driver.engine.poll_timeout(), None);
     driver.ready(ID);
