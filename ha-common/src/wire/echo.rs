@@ -310,8 +310,7 @@ pub const fn summed<const N: usize>(sum: Sum, words: &[u64; N]) -> Sum {
     let mut sum = sum;
     let mut at = 0;
     while at < N {
-        let [a, b, c, d, e, f, g, h] = words[at].to_ne_bytes();
-        sum = sum.word([a, b, c, d]).word([e, f, g, h]);
+        sum = sum.long(words[at]);
         at += 1;
     }
     sum
