@@ -94,6 +94,25 @@ fn silence_is_believed_long_before_adverts_are_missed() {
 }
 
 #[test]
+fn the_last_advert_of_a_dead_node_with_a_higher_priority_is_no_objection() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let first = nodes[0].address();
+        let scene = Scene::of(lab, nodes, |router| {
+            let priority = if router.source == first { 200 } else { 100 };
+            // So often that the Backup has not read the stamp of the last one when the silence is proven.
+            with_leases(router.priority(priority)).interval_ms(100)
+        })?;
+        scene.nodes[0].power_off()?;
+        scene.wait_served_by(1)?;
+        let events = scene.nodes[1].events("transition")?;
+        let elected = events.iter().filter(|event| event.contains("is promoting"));
+        ensure!(elected.count() == 1, "{events:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_cut_of_the_direct_cable_moves_nothing() {
     scenario(|lab| {
         let scene = with_direct_cable(lab)?;

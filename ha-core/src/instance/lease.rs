@@ -631,17 +631,16 @@ impl Instance {
     pub(super) fn late_by_leases(&self, deadline: MonoNs, now: MonoNs) -> Option<Cause> {
         let leases = self.leases.as_ref()?;
         let peer = leases.peers.iter().min_by_key(|peer| peer.view.deadline)?;
-        if peer.alone_until().is_none_or(|until| until <= now) {
-            return Some(Cause::Late {
-                by: now.since(deadline),
-            });
-        }
-        Some(if peer.is_silent(now) {
-            Cause::Alone {
+        let echoed = peer.alone_until().is_some_and(|until| until > now);
+        Some(match leases.alone {
+            _ if echoed && !peer.is_silent(now) => Cause::NotGranted { by: peer.address },
+            Alone::Stop if echoed => Cause::Alone {
                 without: peer.address,
-            }
-        } else {
-            Cause::NotGranted { by: peer.address }
+            },
+            // Else it would have gone on alone in time.
+            _ => Cause::Late {
+                by: now.since(deadline),
+            },
         })
     }
 

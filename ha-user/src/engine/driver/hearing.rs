@@ -36,11 +36,6 @@ impl Driver {
             return;
         };
         self.drain_ring();
-        while let Some(event) = self.adverts.pop_front() {
-            for input in self.note_advert(&event) {
-                self.engine.handle(input, clock::now());
-            }
-        }
         if self.shell.dataplane.is_none() {
             for name in self.names() {
                 for input in self.packets(&name) {
@@ -48,10 +43,7 @@ impl Driver {
                 }
             }
         }
-        let seat = self.shell.index(*instance);
-        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
-            self.engine.handle(input, clock::now());
-        }
+        self.hear_of(*instance);
         while let Some(input) = self.next_grant() {
             self.engine.handle(input, clock::now());
         }
@@ -76,12 +68,29 @@ impl Driver {
                     received_at: event.stamp(),
                 },
                 EventKind::Yielded => Input::Yielded { instance, peer },
-                EventKind::LeaseSilence => Input::LeaseSilence { instance },
+                EventKind::LeaseSilence => {
+                    self.hear_of(instance);
+                    Input::LeaseSilence { instance }
+                }
                 // It only wakes: the leases were read.
                 _ => continue,
             });
         }
         None
+    }
+
+    /// Hands in the adverts that wait, and an instance's stamp: read after it was elected, the last advert of a
+    /// dead router with a greater address would outrank it.
+    fn hear_of(&mut self, instance: InstanceId) {
+        while let Some(event) = self.adverts.pop_front() {
+            for input in self.note_advert(&event) {
+                self.engine.handle(input, clock::now());
+            }
+        }
+        let seat = self.shell.index(instance);
+        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
+            self.engine.handle(input, clock::now());
+        }
     }
 
     /// Hands in what the maps hold about every instance's leases.
