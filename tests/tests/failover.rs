@@ -55,6 +55,27 @@ fn carrier_loss_on_the_node_moves_the_vip_and_it_returns_as_backup() {
 }
 
 #[test]
+fn a_backup_that_was_away_is_reached_at_once_when_it_returns() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let [active, backup] = &scene.nodes;
+        backup.set_link("eth0", false)?;
+        backup.wait_for(WEB, "fault")?;
+        // The kernel of the Active node has just begun to ask for the MAC address of a node that is away, and
+        // asks again after a second: far more than the Active_Down_Interval.
+        active.ns().ip(&["neighbour", "flush", "dev", "eth0"])?;
+        eventually(PATIENCE, "an advert waits for the Backup's address", || {
+            let table = active
+                .ns()
+                .ip(&["neighbour", "show", "nud", "incomplete"])?;
+            Ok(table.contains(&backup.address().to_string()))
+        })?;
+        backup.set_link("eth0", true)?;
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
 fn sigterm_hands_over_and_leaves_nothing_behind() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, |router| router)?;

@@ -210,6 +210,27 @@ fn a_killed_daemon_is_silent_and_the_next_one_removes_what_it_left() {
 }
 
 #[test]
+fn a_backup_that_was_away_is_reached_at_once_when_it_returns() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, unicast)?;
+        let [active, backup] = &scene.nodes;
+        backup.power_off()?;
+        backup.wait_for(WEB, "fault")?;
+        // As with IPv4: the kernel asks again after a second only.
+        active
+            .ns()
+            .ip(&["-6", "neighbour", "flush", "dev", "eth0"])?;
+        eventually(PATIENCE, "an advert waits for the Backup's address", || {
+            let incomplete = ["-6", "neighbour", "show", "nud", "incomplete"];
+            let table = active.ns().ip(&incomplete)?;
+            Ok(table.contains(&backup.address_v6().to_string()))
+        })?;
+        backup.power_on()?;
+        scene.stays(0)
+    });
+}
+
+#[test]
 fn sigterm_hands_over_and_leaves_nothing_behind() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, unicast)?;

@@ -90,12 +90,18 @@ impl Arp {
 /// section 2.3; RFC 9568 section 8.1.2).
 #[must_use]
 pub fn announcement(vip: [u8; 4], mac: [u8; 6]) -> [u8; FRAME_LEN] {
+    request(vip, mac, vip)
+}
+
+/// The frame by which `sender` at `mac` asks everybody for `target`.
+#[must_use]
+pub fn request(sender: [u8; 4], mac: [u8; 6], target: [u8; 4]) -> [u8; FRAME_LEN] {
     let arp = Arp {
         operation: REQUEST,
         sender_mac: mac,
-        sender_ip: vip,
+        sender_ip: sender,
         target_mac: [0; 6],
-        target_ip: vip,
+        target_ip: target,
     };
     let mut frame = [0; FRAME_LEN];
     frame[..ethernet::HEADER_LEN].copy_from_slice(&ethernet::build(
@@ -164,6 +170,14 @@ mod tests {
         assert_eq!(arp.operation, REQUEST);
         assert_eq!(arp.sender_ip, arp.target_ip);
         assert_eq!(arp.target_mac, [0; 6]);
+    }
+
+    #[test]
+    fn a_request_asks_everybody() {
+        let frame = request(ARP.sender_ip, ARP.sender_mac, ARP.target_ip);
+        assert_eq!(frame[..6], ethernet::BROADCAST);
+        assert_eq!(frame[6..12], ARP.sender_mac);
+        assert_eq!(frame[14..], BYTES);
     }
 
     proptest! {

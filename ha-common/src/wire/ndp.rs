@@ -143,28 +143,47 @@ const fn sum(source: Address, destination: Address, message: Message) -> Sum {
 
 /// A neighbour advertisement of `target`, sent from it, with the target link-layer address option.
 const fn advertisement(target: Address, destination: Address, mac: [u8; 6], flags: u8) -> Packet {
+    let head = [ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0];
+    packet(
+        target,
+        destination,
+        head,
+        target,
+        TARGET_LINK_LAYER_ADDRESS,
+        mac,
+    )
+}
+
+/// A packet with a message about `target`; `head` are the message's first bytes without its checksum.
+const fn packet(
+    source: Address,
+    destination: Address,
+    head: [u8; 8],
+    target: Address,
+    option: u8,
+    mac: [u8; 6],
+) -> Packet {
     let [t0, t1] = target.words();
     let [m0, m1, m2, m3, m4, m5] = mac;
     // The option's length is in units of eight bytes.
-    let option = u64::from_ne_bytes([TARGET_LINK_LAYER_ADDRESS, 1, m0, m1, m2, m3, m4, m5]);
-    let blank = head(flags, 0);
-    let checksum = sum(target, destination, [blank, t0, t1, option]).checksum();
+    let option = u64::from_ne_bytes([option, 1, m0, m1, m2, m3, m4, m5]);
+    let blank = u64::from_ne_bytes(head);
+    let [high, low] = sum(source, destination, [blank, t0, t1, option])
+        .checksum()
+        .to_be_bytes();
+    let [kind, code, _, _, rest @ ..] = head;
+    let [f0, f1, f2, f3] = rest;
+    let first = u64::from_ne_bytes([kind, code, high, low, f0, f1, f2, f3]);
     let header = Header {
         flow_label: 0,
         payload_len: MESSAGE_LEN_16,
         next_header: ICMPV6,
         hop_limit: ipv6::MAX_HOP_LIMIT,
-        source: target,
+        source,
         destination,
     };
     let [h0, h1, h2, h3, h4] = header.to_words();
-    [h0, h1, h2, h3, h4, head(flags, checksum), t0, t1, option]
-}
-
-/// The first bytes of an advertisement.
-const fn head(flags: u8, checksum: u16) -> u64 {
-    let [high, low] = checksum.to_be_bytes();
-    u64::from_ne_bytes([ADVERTISEMENT, 0, high, low, flags, 0, 0, 0])
+    [h0, h1, h2, h3, h4, first, t0, t1, option]
 }
 
 /// The frame that announces `vip` at `mac`: an unsolicited neighbour advertisement to all nodes with the
@@ -173,10 +192,23 @@ const fn head(flags: u8, checksum: u16) -> u64 {
 pub fn announcement(vip: Address, mac: [u8; 6], router: bool) -> [u8; FRAME_LEN] {
     let all = ipv6::ALL_NODES;
     let packet = advertisement(vip, all, mac, OVERRIDE | router_flag(router));
+    to_group(all, mac, packet)
+}
+
+/// The frame by which `source` at `mac` asks for `target` (RFC 4861 section 7.2.2).
+#[must_use]
+pub fn solicitation(source: Address, mac: [u8; 6], target: Address) -> [u8; FRAME_LEN] {
+    let group = ipv6::solicited_node(target);
+    let head = [SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    let option = SOURCE_LINK_LAYER_ADDRESS;
+    to_group(group, mac, packet(source, group, head, target, option, mac))
+}
+
+fn to_group(group: Address, mac: [u8; 6], packet: Packet) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let (header, rest) = frame.split_at_mut(ethernet::HEADER_LEN);
     header.copy_from_slice(&ethernet::build(
-        ipv6::multicast_mac(all),
+        ipv6::multicast_mac(group),
         mac,
         ethernet::IPV6,
     ));

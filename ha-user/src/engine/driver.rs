@@ -36,6 +36,7 @@ use super::{
     plan::Plan,
     seat::{Seat, in_words},
     shell::Shell,
+    solicit::Solicitations,
     status::Vitals,
     wake_fd,
     warnings::Warnings,
@@ -223,6 +224,7 @@ impl Driver {
             chores: Chores::default(),
             work_until: None,
             debts: Debts::default(),
+            solicitations: Solicitations::default(),
             unused: BTreeSet::new(),
             out,
             retry_at: None,
@@ -397,6 +399,7 @@ impl Driver {
             self.vitals.engine.timeouts += 1;
             self.tell_of_channels();
         }
+        self.shell.solicit();
         if self.shell.retry_at.is_some_and(|due| due <= clock::now()) {
             let mut inputs = Vec::new();
             self.shell.update_links();
@@ -434,6 +437,7 @@ impl Driver {
             self.engine.poll_timeout().map(|(due, _)| due),
             self.shell.retry_at,
             self.shell.channels.next_due(),
+            self.shell.solicitations.next_due(),
             (!self.shell.chores.is_empty()).then_some(MonoNs::ZERO),
         ]
         .into_iter()

@@ -25,6 +25,7 @@ mod paths;
 mod plan;
 mod seat;
 mod shell;
+mod solicit;
 mod status;
 mod warnings;
 

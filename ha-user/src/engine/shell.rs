@@ -25,6 +25,7 @@ use super::{
     paths::{Paths, Surroundings},
     plan::Plan,
     seat::Seat,
+    solicit::Solicitations,
 };
 use crate::{
     config::LeaseChannel,
@@ -83,6 +84,8 @@ pub(super) struct Shell {
     pub(super) work_until: Option<MonoNs>,
     /// Addresses that could not be taken off.
     pub(super) debts: Debts,
+    /// Peers whose MAC addresses are asked for.
+    pub(super) solicitations: Solicitations,
     /// Interfaces, by index, that are to be let go of.
     pub(super) unused: BTreeSet<u32>,
     /// When to try again what failed.
@@ -659,7 +662,12 @@ impl Shell {
                 self.configure(id);
             }
             let seat = &self.seats[index];
-            if !matches!(condition, InterfaceCondition::Ready { .. }) {
+            if matches!(condition, InterfaceCondition::Ready { .. }) {
+                if !seat.config.peers.is_empty() {
+                    self.solicitations.begin(id);
+                }
+            } else {
+                self.solicitations.end(id);
                 let sentence = format!("waits for {}: {condition}", seat.config.interface);
                 self.out
                     .event(clock::now(), &seat.name, Kind::Note, sentence);

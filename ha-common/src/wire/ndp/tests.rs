@@ -150,6 +150,16 @@ fn an_announcement_tells_all_nodes() {
     assert_eq!(announcement(vip(), MAC, true)[14 + 44], 0xa0);
 }
 
+#[test]
+fn a_solicitation_asks_the_group_of_its_target() {
+    let asker = Address::v6(*ASKED[8..].first_chunk().unwrap());
+    let frame = solicitation(asker, ASKER, vip());
+    assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x00, 0x01, 0x00]);
+    assert_eq!(frame[6..12], ASKER);
+    assert_eq!(frame[12..14], [0x86, 0xdd]);
+    assert_eq!(frame[14..], ASKED);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), PACKET_LEN)) {
