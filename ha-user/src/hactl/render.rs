@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use crate::control::report::{
-    ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, ReloadReport,
-    StatusReport, SwitchoverReport,
+    ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, LeaseReport, PathReport,
+    ReloadReport, StatusReport, SwitchoverReport,
 };
 
 /// How to print.
@@ -82,6 +82,10 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         text.push_str(&channels(&report.channels, style));
         let _ = writeln!(text);
     }
+    if !report.paths.is_empty() {
+        text.push_str(&paths(&report.paths, style));
+        let _ = writeln!(text);
+    }
     let mut table = Table::new(&[
         "INSTANCE",
         "INTERFACE",
@@ -101,6 +105,10 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         (_, 3) => style.state(cell),
         _ => cell.to_owned(),
     }));
+    if report.instances.iter().any(|one| !one.leases.is_empty()) {
+        let _ = writeln!(text);
+        text.push_str(&leases(report, style));
+    }
     text
 }
 
@@ -117,7 +125,6 @@ fn channels(channels: &[ChannelReport], style: Style) -> String {
         "SINCE",
         "CAUSE",
     ]);
-    let millis = |us: u64| format!("{} ms", us as f64 / 1_000.0);
     for channel in channels {
         table.row(vec![
             channel.name.clone(),
@@ -141,6 +148,86 @@ fn channels(channels: &[ChannelReport], style: Style) -> String {
         (_, 4) => style.paint("1;33", cell),
         _ => cell.to_owned(),
     })
+}
+
+fn paths(paths: &[PathReport], style: Style) -> String {
+    let mut table = Table::new(&[
+        "PATH",
+        "INTERFACE",
+        "PEER",
+        "STATE",
+        "INTERVAL",
+        "LEASE",
+        "ROUND TRIP",
+        "P99",
+        "SINCE",
+        "ERROR",
+    ]);
+    let round_trip = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), millis);
+    for path in paths {
+        let lease_us = path.interval_us * u64::from(path.multiplier);
+        table.row(vec![
+            path.name.clone(),
+            path.interface.clone(),
+            path.peer.to_string(),
+            match path.up {
+                Some(true) => "up",
+                Some(false) => "down",
+                None => "unknown",
+            }
+            .to_owned(),
+            millis(path.interval_us),
+            millis(lease_us),
+            round_trip(path.rtt_median_us),
+            round_trip(path.rtt_p99_us),
+            path.since.clone(),
+            path.error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table.render(|row, column, cell| match (row, column) {
+        (0, _) => style.paint("2", cell),
+        (_, 3) if cell == "up" => style.paint("1;32", cell),
+        (_, 3) => style.paint("1;33", cell),
+        _ => cell.to_owned(),
+    })
+}
+
+fn leases(report: &StatusReport, style: Style) -> String {
+    let mut table = Table::new(&["INSTANCE", "PEER", "LEASE", "PROMISED", "HEARD"]);
+    for instance in &report.instances {
+        for lease in &instance.leases {
+            let promised = lease.promised_until_ns > report.now_ns;
+            table.row(vec![
+                instance.name.clone(),
+                lease.peer.to_string(),
+                lease_in_words(lease, report.now_ns).to_owned(),
+                if promised { "yes" } else { "no" }.to_owned(),
+                match lease.last_heard_us {
+                    Some(us) => format!("{} ago", millis(us)),
+                    None => "never".to_owned(),
+                },
+            ]);
+        }
+    }
+    table.render(|row, column, cell| match (row, column) {
+        (0, _) => style.paint("2", cell),
+        (_, 2) if cell == "granted" => style.paint("1;32", cell),
+        (_, 2) if cell == "self-renewed" => style.paint("1;33", cell),
+        _ => cell.to_owned(),
+    })
+}
+
+fn lease_in_words(lease: &LeaseReport, now_ns: u64) -> &'static str {
+    match (lease.deadline_ns, lease.self_renewed) {
+        (0, _) => "none",
+        (deadline_ns, _) if deadline_ns <= now_ns => "run out",
+        (_, true) => "self-renewed",
+        (_, false) => "granted",
+    }
+}
+
+fn millis(us: u64) -> String {
+    format!("{} ms", us as f64 / 1_000.0)
 }
 
 fn mode_in_words(mode: &str) -> &str {
@@ -295,6 +382,61 @@ mod tests {
             flaps: 1,
             error: None,
         }
+    }
+
+    fn path(name: &str, up: Option<bool>) -> PathReport {
+        PathReport {
+            name: name.to_owned(),
+            interface: "eth0".to_owned(),
+            local: Some([192, 168, 33, 101].into()),
+            peer: [192, 168, 33, 102].into(),
+            interval_us: 1_000,
+            multiplier: 3,
+            keyed: false,
+            up,
+            since: "2026-11-21T00:59:40.000000Z".to_owned(),
+            echoes_sent: 50,
+            echoes_answered: 40,
+            answers: 30,
+            strangers: 1,
+            bad_tags: 0,
+            rtt_last_us: Some(60),
+            rtt_median_us: up.map(|_| 56),
+            rtt_p99_us: up.map(|_| 112),
+            error: None,
+        }
+    }
+
+    fn lease(
+        peer: u8,
+        deadline_ns: u64,
+        self_renewed: bool,
+        promised_until_ns: u64,
+    ) -> LeaseReport {
+        LeaseReport {
+            peer: [192, 168, 33, peer].into(),
+            deadline_ns,
+            self_renewed,
+            promised_until_ns,
+            last_heard_us: (deadline_ns > 0).then_some(2_700),
+        }
+    }
+
+    #[test]
+    fn status_with_leases() {
+        let mut report = report();
+        report.channels.clear();
+        report.paths = vec![
+            path("eth0", Some(true)),
+            path("direct", Some(false)),
+            PathReport {
+                error: Some("it has no address".to_owned()),
+                ..path("spare", None)
+            },
+        ];
+        report.instances[0].leases = vec![lease(102, 3, false, 0), lease(103, 3, true, 0)];
+        report.instances[1].leases = vec![lease(102, 0, false, 3), lease(103, 2, false, 2)];
+        insta::assert_snapshot!(status(&report, Style { colour: false }));
     }
 
     fn report() -> StatusReport {
