@@ -26,8 +26,10 @@ pub enum Kind {
     VipsRemoved,
     /// The first gratuitous ARP of a take-over was sent.
     Announced,
-    /// The kernel's timer found silence.
+    /// The kernel's timer found silence: no adverts, or nobody who asks for leases.
     Silence,
+    /// This node asks its peers for leases, to take over.
+    Candidate,
     /// A channel's session changed its state; the event names the channel instead of an instance.
     Channel,
 }
@@ -45,6 +47,7 @@ impl Kind {
             Self::VipsRemoved => "vips_removed",
             Self::Announced => "announced",
             Self::Silence => "silence",
+            Self::Candidate => "candidate",
             Self::Channel => "channel",
         }
     }

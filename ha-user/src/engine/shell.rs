@@ -245,9 +245,18 @@ impl Shell {
         let length = dataplane.lease_length(id);
         dataplane.set_candidate_until(id, clock::now().after(length));
         dataplane.set_standing(id, standing);
-        if standing == Standing::Active {
-            let lease = dataplane.first_lease(id);
-            self.note_open(index, lease);
+        match standing {
+            Standing::Active => {
+                let lease = dataplane.first_lease(id);
+                self.note_open(index, lease);
+            }
+            Standing::Candidate => {
+                let sentence = "this node asks its peers for leases".to_owned();
+                let name = &self.seats[index].name;
+                self.out
+                    .event(clock::now(), name, Kind::Candidate, sentence);
+            }
+            Standing::Bystander => {}
         }
     }
 

@@ -70,6 +70,7 @@ impl Driver {
                 EventKind::Yielded => Input::Yielded { instance, peer },
                 EventKind::LeaseSilence => {
                     self.hear_of(instance);
+                    self.note_lease_silence(&event);
                     Input::LeaseSilence { instance }
                 }
                 // It only wakes: the leases were read.
@@ -91,6 +92,19 @@ impl Driver {
         if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
             self.engine.handle(input, clock::now());
         }
+    }
+
+    fn note_lease_silence(&mut self, event: &Event) {
+        let Some(index) = self.shell.index(InstanceId(event.instance)) else {
+            return;
+        };
+        let made = MonoNs(event.made_ns);
+        let sentence = format!(
+            "silence: nobody asks for leases any more; the last promise ended {} earlier",
+            made.since(event.stamp())
+        );
+        let name = &self.shell.seats[index].name;
+        self.shell.out.event(made, name, Kind::Silence, sentence);
     }
 
     /// Hands in what the maps hold about every instance's leases.
