@@ -11,6 +11,7 @@ use crate::{
     figures::{Figures, millis},
     hang::{self, End, Spoken},
     pair::{ACTIVE_DOWN, INSTANCE, INTERVAL, PRIORITY, Pair, SKEW, System, VRID, silence_proven},
+    parts::{self, Parts},
     plot,
 };
 
@@ -27,11 +28,25 @@ const HAND_OVER_BOUND: Nanos = Nanos::from_millis(3);
 /// `had`'s median silence after a power-off, relative to keepalived's.
 const POWER_OFF_RATIO: f64 = 1.05;
 
-/// What happens to the Active node.
+/// With leases: client silence after a power-off of the Active node, median.
+const LEASE_MEDIAN_BOUND: Nanos = Nanos::from_millis(6);
+
+/// The same, 99th percentile.
+const LEASE_P99_BOUND: Nanos = Nanos::from_millis(12);
+
+/// The same, median relative to keepalived's.
+const LEASE_RATIO: f64 = 0.2;
+
+/// With leases: client silence at the Active node while the Backup loses its power, median.
+const BACKUP_LOST_BOUND: Nanos = Nanos::from_millis(1);
+
+/// What happens to the Active node, or to the Backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Fault {
     /// The switch loses its port
     PowerOff,
+    /// The switch loses the Backup's port
+    BackupPowerOff,
     /// Its daemon is stopped for a second
     Sigstop,
     /// Its daemon is killed, and started again a second later
@@ -46,6 +61,7 @@ impl Fault {
     const fn name(self) -> &'static str {
         match self {
             Self::PowerOff => "power-off",
+            Self::BackupPowerOff => "backup-off",
             Self::Sigstop => "SIGSTOP",
             Self::Sigkill => "SIGKILL",
             Self::Sigterm => "SIGTERM",
@@ -56,6 +72,12 @@ impl Fault {
     /// Whether the node stays on the wire without a daemon that works, and must be silent by itself.
     const fn leaves_the_node(self) -> bool {
         matches!(self, Self::Sigstop | Self::Sigkill)
+    }
+
+    /// Whether it is measured with a system: how a node ends without its daemon is measured by its last advert,
+    /// which does not bound the gate of one with leases.
+    fn is_for(self, system: System) -> bool {
+        !(self.leaves_the_node() && system.has_leases())
     }
 }
 
@@ -73,6 +95,8 @@ struct Trial {
     silence: Nanos,
     /// From proven silence to the new node's first answer; `had`, power-off.
     after_detection: Option<Nanos>,
+    /// The parts of a take-over by leases.
+    parts: Option<Parts>,
     /// What the node said whose daemon was stopped or killed.
     spoken: Option<Spoken>,
 }
@@ -98,7 +122,7 @@ pub(crate) fn run(
             // By turns, so that whatever the machine does meets both alike.
             for pair in &mut pairs {
                 // The stray process that goes on sending from the VIP knows only IPv4.
-                if fault.leaves_the_node() && pair.system.has_v6() {
+                if fault.leaves_the_node() && pair.system.has_v6() || !fault.is_for(pair.system) {
                     continue;
                 }
                 let trial = trial(pair, *fault, round).with_context(|| {
@@ -135,7 +159,7 @@ pub(crate) fn run(
     for miss in &misses {
         println!("missed: {miss}");
     }
-    if misses.is_empty() && systems.contains(&System::Had) {
+    if misses.is_empty() && systems.iter().any(|system| system.is_had()) {
         println!("had keeps every bound");
     }
     ensure!(
@@ -153,11 +177,13 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
     // Golden-ratio steps spread the faults evenly over the phase of the adverts, for both alike.
     let phase = Nanos(u64::from(round) * 6_180_340 % INTERVAL.0);
     sleep_until(at_phase(pair, old, phase)?);
+    let mut cut = now();
     let mut trial = Trial {
         fault,
         system: pair.system,
         silence: Nanos::ZERO,
         after_detection: None,
+        parts: None,
         spoken: None,
     };
     if fault.leaves_the_node() {
@@ -167,9 +193,13 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
             End::Kill
         };
         trial.spoken = Some(hang::end_daemon(pair, end, old)?);
+    } else if fault == Fault::BackupPowerOff {
+        pair.power_off(new)?;
+        sleep_until(now().after(ACTIVE_DOWN.times(2)));
+        pair.wait_served_by(old)?;
     } else {
         match fault {
-            Fault::PowerOff => pair.nodes[old].power_off()?,
+            Fault::PowerOff => cut = pair.power_off(old)?,
             Fault::Sigterm => pair.nodes[old].daemon()?.terminate()?,
             _ => pair.nodes[old].hand_over(INSTANCE)?,
         }
@@ -186,6 +216,9 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
         if pair.system.is_had() {
             let proven = silence_proven(&pair.nodes[new], from)?;
             trial.after_detection = Some(gap.after.at.since(proven));
+        }
+        if pair.system.has_leases() {
+            trial.parts = Some(Parts::of(pair, new, cut, gap.after.at)?);
         }
     }
     pair.check_observers()?;
@@ -209,15 +242,19 @@ fn at_phase(pair: &Pair, active: usize, phase: Nanos) -> Result<MonoNs> {
 /// Undoes the fault.
 fn restore(pair: &mut Pair, fault: Fault, old: usize) -> Result<()> {
     let kind = pair.system.kind();
+    match fault {
+        Fault::PowerOff => return pair.power_on(old),
+        Fault::BackupPowerOff => return pair.power_on(1 - old),
+        _ => {}
+    }
     let node = &mut pair.nodes[old];
     match fault {
-        Fault::PowerOff => node.power_on(),
         Fault::Sigterm => {
             node.daemon()?.wait(PATIENCE)?;
             node.restart(kind)
         }
         Fault::Switchover => node.take_part(),
-        Fault::Sigstop | Fault::Sigkill => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -227,6 +264,7 @@ struct Row {
     system: System,
     silence: Figures,
     after_detection: Option<Figures>,
+    parts: Vec<Parts>,
     spoken: Option<Spoken>,
 }
 
@@ -251,6 +289,7 @@ fn rows(trials: &[Trial], systems: &[System], faults: &[Fault]) -> Vec<Row> {
                     system: *system,
                     silence,
                     after_detection: Figures::of(&detected),
+                    parts: mine.iter().filter_map(|trial| trial.parts).collect(),
                     spoken,
                 });
             }
@@ -273,8 +312,8 @@ fn ratio(rows: &[Row], fault: Fault, of: System) -> Option<f64> {
 fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "client silence in ms; adverts each {INTERVAL}, priority {PRIORITY}, Active_Down_Interval {ACTIVE_DOWN}\n\
-         {:<11} {:<10} {:>6} {:>8} {:>8} {:>8} {:>6}  frames for the VIP from a node without its daemon\n",
-        "fault", "daemon", "trials", "median", "p95", "max", "ratio"
+         {:<11} {:<10} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6}  frames for the VIP from a node without its daemon\n",
+        "fault", "daemon", "trials", "median", "p95", "p99", "max", "ratio"
     );
     for row in rows {
         let ratio = ratio(rows, row.fault, row.system).map(|ratio| format!("{ratio:.3}"));
@@ -286,12 +325,13 @@ fn table(rows: &[Row]) -> String {
         });
         text.push_str(
             format!(
-                "{:<11} {:<10} {:>6} {:>8.3} {:>8.3} {:>8.3} {:>6}  {}",
+                "{:<11} {:<10} {:>6} {:>8.3} {:>8.3} {:>8.3} {:>8.3} {:>6}  {}",
                 row.fault,
                 row.system.name(),
                 row.silence.count,
                 millis(row.silence.median),
                 millis(row.silence.p95),
+                millis(row.silence.p99),
                 millis(row.silence.max),
                 ratio.unwrap_or_default(),
                 spoken.unwrap_or_default(),
@@ -311,6 +351,7 @@ fn table(rows: &[Row]) -> String {
                 figures.max
             ));
         }
+        text.push_str(&parts::table(&row.parts));
     }
     text
 }
@@ -339,6 +380,7 @@ fn report(rows: &[Row], trials: &[Trial]) -> Value {
                 "system": trial.system.name(),
                 "client_silence_ms": millis(trial.silence),
                 "after_detection_ms": trial.after_detection.map(millis),
+                "parts_ms": trial.parts.map(Parts::to_json),
                 "frames_after_gate_deadline": trial.spoken.map(|spoken| spoken.stopped),
             })
         })
@@ -372,6 +414,34 @@ fn panels(trials: &[Trial], systems: &[System], faults: &[Fault]) -> Vec<plot::P
         .collect()
 }
 
+/// The same of a row with leases.
+fn lease_misses(row: &Row, ratio: Option<f64>) -> Vec<String> {
+    let mut misses = Vec::new();
+    let mut miss = |what: &str, value: Nanos, bound: Nanos| {
+        if value > bound {
+            let (fault, system) = (row.fault, row.system.name());
+            misses.push(format!(
+                "{fault}, {system}: the {what} client silence is {value}, more than {bound}"
+            ));
+        }
+    };
+    match row.fault {
+        Fault::PowerOff => {
+            miss("median", row.silence.median, LEASE_MEDIAN_BOUND);
+            miss("99th percentile of", row.silence.p99, LEASE_P99_BOUND);
+            if let Some(ratio) = ratio.filter(|ratio| *ratio > LEASE_RATIO) {
+                misses.push(format!(
+                    "power-off, {}: the median silence is {ratio:.3} of keepalived's, more than {LEASE_RATIO}",
+                    row.system.name()
+                ));
+            }
+        }
+        Fault::BackupPowerOff => miss("median", row.silence.median, BACKUP_LOST_BOUND),
+        _ => {}
+    }
+    misses
+}
+
 /// A sentence for each bound that does not hold.
 fn misses(rows: &[Row], trials: &[Trial]) -> Vec<String> {
     let mut misses = Vec::new();
@@ -383,7 +453,9 @@ fn misses(rows: &[Row], trials: &[Trial]) -> Vec<String> {
                 row.fault, row.silence.median
             ));
         }
-        if let Some(figures) = row.after_detection
+        if row.system.has_leases() {
+            misses.extend(lease_misses(row, ratio(rows, row.fault, row.system)));
+        } else if let Some(figures) = row.after_detection
             && figures.median > AFTER_DETECTION_BOUND
         {
             misses.push(format!(

@@ -3,12 +3,13 @@
 use ha_common::Nanos;
 use serde_json::{Value, json};
 
-/// Median, 95th percentile and maximum.
+/// Median, 95th and 99th percentile and maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub(crate) count: usize,
     pub(crate) median: Nanos,
     pub(crate) p95: Nanos,
+    pub(crate) p99: Nanos,
     pub(crate) max: Nanos,
 }
 
@@ -21,6 +22,7 @@ impl Figures {
             count: sorted.len(),
             median: nearest_rank(&sorted, 50)?,
             p95: nearest_rank(&sorted, 95)?,
+            p99: nearest_rank(&sorted, 99)?,
             max: *sorted.last()?,
         })
     }
@@ -30,6 +32,7 @@ impl Figures {
             "count": self.count,
             "median_ms": millis(self.median),
             "p95_ms": millis(self.p95),
+            "p99_ms": millis(self.p99),
             "max_ms": millis(self.max),
         })
     }
@@ -64,6 +67,7 @@ mod tests {
                 count: 20,
                 median: Nanos(10),
                 p95: Nanos(19),
+                p99: Nanos(20),
                 max: Nanos(20)
             }
         );

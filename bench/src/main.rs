@@ -7,6 +7,7 @@ mod flood;
 mod guard;
 mod hang;
 mod pair;
+mod parts;
 mod plot;
 mod scale;
 mod steady;

@@ -1,6 +1,10 @@
 //! Two nodes with one daemon, a client that probes, and observers on both cables.
 
-use std::{iter, net::IpAddr, time::Duration};
+use std::{
+    iter,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::{MonoNs, Nanos};
@@ -30,6 +34,9 @@ pub(crate) const SKEW: Nanos = Nanos((256 - PRIORITY as u64) * INTERVAL.0 / 256)
 /// RFC 9568 section 6.1: `3 × Active_Adver_Interval + Skew_Time`.
 pub(crate) const ACTIVE_DOWN: Nanos = Nanos(3 * INTERVAL.0 + SKEW.0);
 
+/// Between two heartbeats where leases are as short as they can be.
+const LEAST_HEARTBEAT: Nanos = Nanos::from_millis(1);
+
 /// Heartbeats that a node may miss before it counts as silent.
 const HEARTBEATS: u64 = 3;
 
@@ -45,6 +52,8 @@ pub(crate) enum System {
     HadV6,
     /// Ours, with addresses of both families
     HadDual,
+    /// Ours, with leases on the LAN and on a cable of their own
+    HadLease,
     /// Debian's keepalived
     Keepalived,
     /// The same without real-time priority
@@ -56,6 +65,7 @@ impl System {
         match self {
             Self::HadV6 => "had-v6",
             Self::HadDual => "had-dual",
+            Self::HadLease => "had-lease",
             Self::KeepalivedNoRt => "keepalived-no-rt",
             Self::Had | Self::Keepalived => self.kind().name(),
         }
@@ -63,7 +73,7 @@ impl System {
 
     pub(crate) const fn kind(self) -> Kind {
         match self {
-            Self::Had | Self::HadV6 | Self::HadDual => Kind::Had,
+            Self::Had | Self::HadV6 | Self::HadDual | Self::HadLease => Kind::Had,
             Self::Keepalived | Self::KeepalivedNoRt => Kind::Keepalived,
         }
     }
@@ -77,10 +87,17 @@ impl System {
         matches!(self, Self::HadV6 | Self::HadDual)
     }
 
+    /// Whether the nodes grant each other leases.
+    pub(crate) const fn has_leases(self) -> bool {
+        matches!(self, Self::HadLease)
+    }
+
     /// What the client asks for.
     fn vips(self) -> Vec<IpAddr> {
         match self {
-            Self::Had | Self::Keepalived | Self::KeepalivedNoRt => vec![VIP.into()],
+            Self::Had | Self::HadLease | Self::Keepalived | Self::KeepalivedNoRt => {
+                vec![VIP.into()]
+            }
             Self::HadV6 => vec![VIP_V6.into()],
             Self::HadDual => vec![VIP.into(), VIP_V6.into()],
         }
@@ -97,6 +114,11 @@ impl System {
         let router = timing.apply(node.router().priority(PRIORITY), self);
         match self {
             Self::Had | Self::Keepalived | Self::KeepalivedNoRt => router.peers(&[peer.address()]),
+            Self::HadLease => router.peers(&[peer.address()]).had_lines(&direct_channel(
+                direct_address(node),
+                direct_address(peer),
+                timing.heartbeat_of(self).unwrap_or(LEAST_HEARTBEAT),
+            )),
             Self::HadDual => router.peers(&[peer.address()]).vips_v6(&[VIP_V6]),
             Self::HadV6 => router
                 .only_v6(node.link_local())
@@ -133,7 +155,10 @@ impl Timing {
 
     /// Between two heartbeats of a daemon that has them.
     pub(crate) fn heartbeat_of(self, system: System) -> Option<Nanos> {
-        self.heartbeat.filter(|_| system.is_had())
+        match system {
+            System::HadLease => self.heartbeat.or(Some(LEAST_HEARTBEAT)),
+            _ => self.heartbeat.filter(|_| system.is_had()),
+        }
     }
 
     fn apply(self, router: VirtualRouter, system: System) -> VirtualRouter {
@@ -147,6 +172,26 @@ impl Timing {
             None => router,
         }
     }
+}
+
+/// The interface of the further cable between the nodes.
+const DIRECT: &str = "eth1";
+
+/// A node's address on it.
+fn direct_address(node: &Node) -> Ipv4Addr {
+    let [.., number] = node.address().octets();
+    Ipv4Addr::new(10, 99, 0, number)
+}
+
+/// The further cable as a channel, with the LAN's heartbeat.
+fn direct_channel(local: Ipv4Addr, peer: Ipv4Addr, heartbeat: Nanos) -> String {
+    format!(
+        "channels = [\"direct\"]\n\n\
+         [[channel]]\nname = \"direct\"\nkind = \"lease\"\ninterface = \"{DIRECT}\"\n\
+         local = \"{local}\"\npeer = \"{peer}\"\n\
+         interval = \"{}\"\nmultiplier = {HEARTBEATS}",
+        humantime::format_duration(Duration::from_nanos(heartbeat.0))
+    )
 }
 
 /// A running pair.
@@ -182,6 +227,13 @@ impl Pair {
             client.enable_v6()?;
             for node in &nodes {
                 node.enable_v6()?;
+            }
+        }
+        if system.has_leases() {
+            for node in &nodes {
+                node.plug(DIRECT)?;
+                let address = format!("{}/24", direct_address(node));
+                node.ns().ip(&["addr", "add", &address, "dev", DIRECT])?;
             }
         }
         let vips = system.vips();
@@ -271,7 +323,8 @@ impl Pair {
         let served = self
             .probers()
             .all(|prober| prober.answered_within(INTERVAL.times(3)) == mac);
-        Ok((served && self.is_backup(1 - active)?).then_some(active))
+        let settled = served && self.is_backup(1 - active)? && self.has_leases(active)?;
+        Ok(settled.then_some(active))
     }
 
     /// Whether a node's daemon says that it is Backup.
@@ -297,6 +350,44 @@ impl Pair {
                 .all(|prober| prober.answered_within(INTERVAL) == Some(mac)))
         })
         .with_context(|| format!("{}\n{}", self.system.name(), self.lab.log_tails()))
+    }
+
+    /// A node loses its power: the switch loses each of its ports. The LAN's is the last, or else the node, which
+    /// sees that it has no carrier, would still let go on the other cable. Returns when that was.
+    pub(crate) fn power_off(&self, index: usize) -> Result<MonoNs> {
+        self.power_further_cable(index, false)?;
+        let cut = now();
+        self.nodes[index].power_off()?;
+        Ok(cut)
+    }
+
+    /// It has power again.
+    pub(crate) fn power_on(&self, index: usize) -> Result<()> {
+        self.nodes[index].power_on()?;
+        self.power_further_cable(index, true)
+    }
+
+    fn power_further_cable(&self, index: usize, on: bool) -> Result<()> {
+        if self.system.has_leases() {
+            self.nodes[index].set_port(DIRECT, on)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the Backup's leases, that the Active node needs, are there.
+    fn has_leases(&self, active: usize) -> Result<bool> {
+        if !self.system.has_leases() {
+            return Ok(true);
+        }
+        let mut all = true;
+        for (index, node) in self.nodes.iter().enumerate() {
+            let status = node.hactl(&["status"])?;
+            let paths = status["paths"].as_array().context("status has paths")?;
+            let up = paths.iter().filter(|path| path["up"] == true).count();
+            let lease = &status["instances"][0]["leases"][0];
+            all &= up == 2 && (index != active || lease["self_renewed"] == false);
+        }
+        Ok(all)
     }
 
     /// Fails when an observer missed frames, for then its counts are worth nothing.
@@ -350,10 +441,21 @@ pub(crate) fn events(node: &Node, from: MonoNs) -> Result<Vec<Event>> {
         .collect())
 }
 
+/// The same, once a take-over is among them: on a busy machine they are told a while after they happened.
+pub(crate) fn take_over(node: &Node, from: MonoNs) -> Result<Vec<Event>> {
+    let mut all = Vec::new();
+    let what = format!("{}: the events of a take-over", node.name());
+    eventually(PATIENCE, &what, || {
+        all = events(node, from)?;
+        Ok(all.iter().any(|event| event.kind == "announced"))
+    })?;
+    Ok(all)
+}
+
 /// When `had` proved the silence that made it take over: the first event of the take-over since `from`,
 /// which is the kernel timer's report or, without that, the change of state.
 pub(crate) fn silence_proven(node: &Node, from: MonoNs) -> Result<MonoNs> {
-    let events = events(node, from)?;
+    let events = take_over(node, from)?;
     let first = events
         .iter()
         .find(|event| event.kind == "silence" || event.kind == "transition");

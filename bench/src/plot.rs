@@ -20,7 +20,7 @@ const LEFT: f64 = 110.0;
 const RIGHT: f64 = 150.0;
 const TOP: f64 = 46.0;
 const BOTTOM: f64 = 34.0;
-const COLOURS: [&str; 2] = ["#0b6e4f", "#c0392b"];
+const COLOURS: [&str; 3] = ["#0b6e4f", "#c0392b", "#2457a6"];
 const TICKS: u32 = 5;
 
 /// Draws one panel below the other: which share of the trials was over after how many milliseconds.

@@ -241,6 +241,12 @@ impl Node {
         self.switch.set_port(&self.cable.port, true)
     }
 
+    /// The same of a port that a further interface of [`Self::plug`] has.
+    pub fn set_port(&self, interface: &str, up: bool) -> Result<()> {
+        self.switch
+            .set_port(&format!("{}-{interface}", self.name), up)
+    }
+
     /// Takes an interface of the node down or up, as `ifconfig down` does.
     pub fn set_link(&self, interface: &str, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
