@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use crate::{
     figures::{Figures, millis},
     hang::{self, End, Spoken},
-    pair::{ACTIVE_DOWN, INSTANCE, INTERVAL, PRIORITY, Pair, SKEW, System, VRID, silence_proven},
+    pair::{
+        ACTIVE_DOWN, Event, INSTANCE, INTERVAL, PRIORITY, Pair, SKEW, System, VRID, events,
+        silence_proven,
+    },
     parts::{self, Parts},
     plot,
 };
@@ -116,6 +119,7 @@ pub(crate) fn run(
         pairs.push(Pair::start(*system)?);
     }
     let mut done = Vec::new();
+    let mut void = 0;
     let started = now();
     for round in 0..trials {
         for fault in faults {
@@ -130,7 +134,8 @@ pub(crate) fn run(
                     format!("{name}, {fault}, round {}", round + 1)
                 });
                 match trial {
-                    Ok(trial) => done.push(trial),
+                    Ok(Some(trial)) => done.push(trial),
+                    Ok(None) => void += 1,
                     Err(error) => bail!("{error:#}\n{}", pair.log_tails()),
                 }
             }
@@ -145,6 +150,11 @@ pub(crate) fn run(
     let rows = rows(&done, systems, faults);
     let table = table(&rows);
     println!("{table}");
+    if void > 0 {
+        println!(
+            "void: {void} trials, for a node with leases was held up and let go before its fault"
+        );
+    }
     fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let json_path = out.join("failover.json");
     fs::write(&json_path, format!("{:#}\n", report(&rows, &done)))?;
@@ -170,7 +180,9 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
+/// `None` if the node was not Active any more when its fault came: a machine that holds it up for longer than
+/// a lease is a fault of its own.
+fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Option<Trial>> {
     let old = pair.settle()?;
     let new = 1 - old;
     let from = now();
@@ -206,6 +218,14 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
         pair.wait_served_by(new)?;
         sleep_until(now().after(INTERVAL.times(2)));
     }
+    if pair.system.has_leases() {
+        let closed = events(&pair.nodes[old], from)?;
+        let early = |event: &Event| event.kind == "gate_closed" && event.at < cut;
+        if closed.iter().any(early) {
+            restore(pair, fault, old)?;
+            return Ok(None);
+        }
+    }
     let gap = pair.longest_gap(from, now())?;
     trial.silence = gap.length();
     if fault == Fault::PowerOff {
@@ -223,7 +243,7 @@ fn trial(pair: &mut Pair, fault: Fault, round: u32) -> Result<Trial> {
     }
     pair.check_observers()?;
     restore(pair, fault, old)?;
-    Ok(trial)
+    Ok(Some(trial))
 }
 
 /// A time soon, `phase` after one of the Active node's adverts.

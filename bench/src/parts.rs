@@ -40,8 +40,8 @@ impl Parts {
             .context("no gate was opened")?
             .at;
         let at = |kind: &str| {
-            let before = events.iter().filter(|event| event.at <= gate);
-            let event = before.filter(|event| event.kind == kind).next_back();
+            let mut before = events.iter().filter(|event| event.at <= gate);
+            let event = before.rfind(|event| event.kind == kind);
             event.map(|event| event.at).with_context(|| {
                 let all: Vec<_> = events
                     .iter()
