@@ -149,6 +149,13 @@ impl Daemon {
 
     /// Kills all of its processes with SIGKILL, so that none can tidy up for another.
     pub fn kill(&mut self) -> Result<()> {
+        self.strike()?;
+        self.child.wait().context("waiting for a killed daemon")?;
+        Ok(())
+    }
+
+    /// As [`Self::kill`], but does not wait for the end.
+    pub fn strike(&self) -> Result<()> {
         let processes = self.processes();
         if let Some(parent) = processes.first()
             && processes.len() > 1
@@ -159,7 +166,6 @@ impl Daemon {
         for pid in processes.into_iter().rev() {
             signal(pid, Signal::KILL)?;
         }
-        self.child.wait().context("waiting for a killed daemon")?;
         Ok(())
     }
 

@@ -12,6 +12,14 @@ pub struct Mac(pub [u8; 6]);
 impl Mac {
     /// All stations.
     pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+        let bytes: Vec<u8> = bytes.collect::<Result<_, _>>().ok()?;
+        bytes.try_into().ok().map(Self)
+    }
 }
 
 impl fmt::Display for Mac {
@@ -302,8 +310,18 @@ pub fn echo_request_frame(
 /// A whole frame that asks everybody for `target`.
 #[must_use]
 pub fn arp_request_frame(from: (Mac, Ipv4Addr), target: Ipv4Addr) -> [u8; ETHERNET + 28] {
+    arp_request_frame_to(Mac::BROADCAST, from, target)
+}
+
+/// A whole frame that asks one station for `target` (RFC 1122 section 2.3.2.1).
+#[must_use]
+pub fn arp_request_frame_to(
+    station: Mac,
+    from: (Mac, Ipv4Addr),
+    target: Ipv4Addr,
+) -> [u8; ETHERNET + 28] {
     let mut frame = [0; ETHERNET + 28];
-    frame[..6].copy_from_slice(&Mac::BROADCAST.0);
+    frame[..6].copy_from_slice(&station.0);
     frame[6..12].copy_from_slice(&from.0.0);
     frame[12..14].copy_from_slice(&ETHERTYPE_ARP);
     frame[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
@@ -360,6 +378,19 @@ mod tests {
                 protocol: PROTOCOL_ICMP
             }
         );
+    }
+
+    #[test]
+    fn ethernet_addresses_are_read_as_they_are_written() {
+        assert_eq!(Mac::parse(&ME.0.to_string()), Some(ME.0));
+        for wrong in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "02:00:00:00:00:0g",
+        ] {
+            assert_eq!(Mac::parse(wrong), None);
+        }
     }
 
     #[test]

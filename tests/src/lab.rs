@@ -1,12 +1,13 @@
 //! A switch, and the nodes and clients that are plugged into it.
 
 use std::{
+    collections::HashMap,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, Once, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
@@ -14,11 +15,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf,
-    programs::{Xdp, XdpMode},
+    programs::{Xdp, XdpMode, xdp::XdpLink},
 };
 use ha_user::dataplane::PASS_OBJECT;
 
-use crate::{Mac, NetNs, Node, eventually, node, node::PATIENCE, stale, sys};
+use crate::{Mac, NetNs, Node, eventually, loss::LossyPort, node, node::PATIENCE, stale, sys};
 
 /// The address that the nodes contend for.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
@@ -71,8 +72,8 @@ pub(crate) enum Port {
 /// The bridge; it goes when the last of its nodes and clients and the lab itself are gone.
 pub(crate) struct Switch {
     pub(crate) ns: NetNs,
-    /// One per [`Port::Nic`]: dropped, the program leaves the port.
-    passes: Mutex<Vec<Ebpf>>,
+    /// By port, one per [`Port::Nic`]: dropped, the program leaves the port.
+    passes: Mutex<HashMap<String, XdpLink>>,
     dir: PathBuf,
 }
 
@@ -317,11 +318,18 @@ impl Switch {
 
     fn run_xdp(&self, port: &str) -> Result<()> {
         let pass = pass(&self.ns, port)?;
-        self.passes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pass);
+        self.passes().insert(port.to_owned(), pass);
         Ok(())
+    }
+
+    fn passes(&self) -> MutexGuard<'_, HashMap<String, XdpLink>> {
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a port lose frames to a station on command, until the result is dropped: it then has no XDP any more.
+    pub(crate) fn lossy(&self, port: &str, to: Mac) -> Result<LossyPort> {
+        let pass = self.passes().remove(port);
+        LossyPort::replace(pass.with_context(|| format!("{port} runs no XDP"))?, to)
     }
 
     pub(crate) fn set_port(&self, port: &str, up: bool) -> Result<()> {
@@ -378,19 +386,18 @@ impl Client {
     }
 }
 
-/// Attaches a program that passes everything to an interface's XDP.
-pub(crate) fn pass(ns: &NetNs, interface: &str) -> Result<Ebpf> {
+/// Attaches a program that passes everything to an interface's XDP, until the result is dropped.
+pub(crate) fn pass(ns: &NetNs, interface: &str) -> Result<XdpLink> {
     let mut pass = Ebpf::load(PASS_OBJECT).context("loading the XDP program that passes")?;
-    ns.enter(|| -> Result<()> {
+    ns.enter(|| -> Result<XdpLink> {
         let program: &mut Xdp = pass
             .program_mut("pass")
             .ok_or_else(|| anyhow!("the object has no program `pass`"))?
             .try_into()?;
         program.load()?;
-        program.attach(interface, XdpMode::Driver)?;
-        Ok(())
-    })??;
-    Ok(pass)
+        let link = program.attach(interface, XdpMode::Driver)?;
+        Ok(program.take_link(link)?)
+    })?
 }
 
 /// Runs a test in a lab of its own. When it fails, the ends of the nodes' logs are printed.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
+use aya::programs::xdp::XdpLink;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use crate::{
     daemon::program,
     eventually,
     lab::{self, Cable, Port, Switch},
+    loss::LossyPort,
     netns,
     virtual_router::{had_config, keepalived_config},
 };
@@ -85,7 +86,7 @@ impl Node {
     }
 
     /// Attaches a program of somebody else to eth0's XDP, until the result is dropped.
-    pub fn take_xdp(&self) -> Result<Ebpf> {
+    pub fn take_xdp(&self) -> Result<XdpLink> {
         lab::pass(&self.ns, "eth0")
     }
 
@@ -210,6 +211,14 @@ impl Node {
         Ok(())
     }
 
+    /// The Ethernet address of one of its interfaces.
+    fn mac_of(&self, interface: &str) -> Result<Mac> {
+        let text = self.ns.ip(&["-j", "link", "show", "dev", interface])?;
+        let links: Value = serde_json::from_str(&text)?;
+        let address = links[0]["address"].as_str().and_then(Mac::parse);
+        address.with_context(|| format!("{}: {interface} has no Ethernet address", self.name))
+    }
+
     /// Kills the daemon with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.daemon()?.kill()?;
@@ -258,6 +267,13 @@ impl Node {
         let port = format!("{}-{interface}", self.name);
         self.switch
             .plug(&self.ns, interface, (&port, Port::Nic), None)
+    }
+
+    /// Lets the switch's port of an interface lose on command what the node sends to the same interface of
+    /// another one, until the result is dropped: the port then has no XDP any more.
+    pub fn lossy(&self, interface: &str, to: &Self) -> Result<LossyPort> {
+        let port = format!("{}-{interface}", self.name);
+        self.switch.lossy(&port, to.mac_of(interface)?)
     }
 
     /// The VIPs and other addresses that an interface has.

@@ -19,6 +19,10 @@ pub fn object() -> &'static [u8] {
 /// The object with a program named `pass` that passes everything.
 pub const PASS_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-pass"));
 
+/// The object with a program named `lossy` that passes everything but frames to the station in its map
+/// `LOST_TO`, and counts heartbeats in its map `HEARTBEATS`.
+pub const LOSSY_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/had-lossy"));
+
 /// The object with a program named `restore` that puts the frame in its map `FRAME` back and jumps to the
 /// program in its map `TESTED`, and one named `clock` that only reads the clock.
 pub const RESTORE_OBJECT: &[u8] =

@@ -47,7 +47,7 @@ use ha_core::InstanceId;
 use tracing::info;
 
 #[cfg(feature = "lab")]
-pub use self::lab::{PASS_OBJECT, RESTORE_OBJECT, Verdict, keep_tags, object};
+pub use self::lab::{LOSSY_OBJECT, PASS_OBJECT, RESTORE_OBJECT, Verdict, keep_tags, object};
 use self::{
     attach::{Attached, Modes, Place},
     filter::Side,
