@@ -10,6 +10,7 @@ mod pair;
 mod parts;
 mod plot;
 mod scale;
+mod split;
 mod steady;
 mod usage;
 mod xdp;
@@ -48,6 +49,27 @@ enum Command {
         #[arg(long, default_value = "out")]
         out: PathBuf,
         /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
+    /// Faults after which two nodes might speak for the VIP, with a client that asks both all the time
+    Split {
+        /// Faults of each daemon, each kind by turns
+        #[arg(long, default_value_t = 200)]
+        rounds: u32,
+        /// Which daemons
+        #[arg(long, value_delimiter = ',', default_values = ["had-lease", "had", "keepalived"])]
+        systems: Vec<pair::System>,
+        /// Which faults
+        #[arg(long, value_delimiter = ',', default_values = ["sigstop", "sigkill", "one-way"])]
+        faults: Vec<split::Fault>,
+        /// Between two heartbeats of had-lease, of which three may be missed
+        #[arg(long, default_value = "3ms")]
+        heartbeat: humantime::Duration,
+        /// Directory for split.json, and for the logs of a round in which both nodes answered for too long
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+        /// Fail when both nodes answered for longer than their bound
         #[arg(long)]
         check: bool,
     },
@@ -135,6 +157,14 @@ fn main() -> Result<()> {
             out,
             check,
         } => failover::run(trials, &systems, &faults, &out, check),
+        Command::Split {
+            rounds,
+            systems,
+            faults,
+            heartbeat,
+            out,
+            check,
+        } => split::run(rounds, &systems, &faults, span(*heartbeat), &out, check),
         Command::Steady {
             seconds,
             systems,

@@ -175,7 +175,7 @@ impl Timing {
 }
 
 /// The interface of the further cable between the nodes.
-const DIRECT: &str = "eth1";
+pub(crate) const DIRECT: &str = "eth1";
 
 /// A node's address on it.
 fn direct_address(node: &Node) -> Ipv4Addr {
@@ -287,6 +287,11 @@ impl Pair {
         outcome.with_context(|| format!("{}\n{}", self.system.name(), self.lab.log_tails()))?;
         self.forget();
         active.context("the condition above")
+    }
+
+    /// Lets the client ask nothing until the pair is to settle again.
+    pub(crate) fn pause(&self) {
+        self.probers().for_each(Prober::pause);
     }
 
     /// What the client asks with.
