@@ -65,10 +65,12 @@ impl Engine {
         }
         match concerns(&input) {
             Some(id) => self.handle_one(id, input, now),
-            None => self.handle_all(input, now),
+            None => {
+                self.handle_all(input, now);
+                self.keep_pace(now);
+            }
         }
         self.out.release_announcements(now);
-        self.keep_pace(now);
     }
 
     /// Takes in what the maps hold about an instance's leases at present. Poll the actions and the timeout
@@ -80,12 +82,36 @@ impl Engine {
             return;
         };
         // The gate's deadline may have moved since it was read last.
-        self.instances[index].read_leases(views);
+        self.instances[index].read_leases(views, now);
         self.step_down_if_unit_late(index, now);
         let verdict = self.instances[index].consider_leases(now, &mut self.out);
         self.apply(index, verdict, now);
         self.out.release_announcements(now);
-        self.keep_pace(now);
+        self.keep_pace_of(index, now);
+    }
+
+    /// The instances whose leases are to be read before [`Self::handle_timeout`]: those that rely on leases, of
+    /// which a timer is due.
+    pub fn due(&self, now: MonoNs) -> impl Iterator<Item = InstanceId> {
+        let is_due = move |instance: &&Instance| {
+            let next = instance.leases.as_ref().and(instance.timers.next());
+            next.is_some_and(|(due, _)| due <= now)
+        };
+        self.instances.iter().filter(is_due).map(Instance::id)
+    }
+
+    /// Whether an echo is to be sent by now.
+    #[must_use]
+    pub fn is_echo_due(&self, now: MonoNs) -> bool {
+        self.paths.next().is_some_and(|due| due <= now)
+    }
+
+    /// The instances whose leases are asked for on a path.
+    pub fn users(&self, path: PathId) -> impl Iterator<Item = InstanceId> {
+        let users = self.instances.iter();
+        users
+            .filter(move |instance| instance.uses(path))
+            .map(Instance::id)
     }
 
     fn handle_all(&mut self, input: Input, now: MonoNs) {
@@ -119,11 +145,13 @@ impl Engine {
         self.step_down_if_unit_late(index, now);
         let verdict = self.instances[index].handle(input, now, &mut self.out);
         self.apply(index, verdict, now);
+        self.keep_pace_of(index, now);
     }
 
     /// Serves the timers that are due. Poll the actions and the timeout afterwards.
     ///
-    /// Each timer is served once in a call; one that is due again at once is served by the next call.
+    /// Each timer is served once in a call; one that is due again at once is served by the next call, and one
+    /// that became due after its instance's leases were read, once they were read again.
     pub fn handle_timeout(&mut self, now: MonoNs) {
         if self.finished {
             return;
@@ -132,7 +160,8 @@ impl Engine {
         for index in 0..self.instances.len() {
             for timer in Timer::ALL {
                 let instance = &mut self.instances[index];
-                if let Some(due) = instance.timers.take_expired(timer, now) {
+                let known = instance.known_until(now);
+                if let Some(due) = instance.timers.take_expired(timer, known) {
                     let verdict = instance.fire(timer, due, now, &mut self.out);
                     self.apply(index, verdict, now);
                 }
@@ -148,6 +177,18 @@ impl Engine {
             let instance = &mut self.instances[index];
             let verdict = instance.echo_sent(path, round, left, now, &mut self.out);
             self.apply(index, verdict, now);
+        }
+    }
+
+    /// Adjusts the paths if an instance, or one that moves with it, asks for something else than before.
+    fn keep_pace_of(&mut self, index: usize, now: MonoNs) {
+        let same = |at: &usize| self.paces.get(*at) == Some(&self.instances[*at].pace());
+        let kept = match self.instances[index].config.group {
+            None => same(&index),
+            Some(group) => self.members(group).iter().all(same),
+        };
+        if !kept {
+            self.keep_pace(now);
         }
     }
 

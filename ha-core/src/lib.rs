@@ -19,9 +19,11 @@
 //! promotion raises first, in the kernel.) After [`Input::Reconfigure`], report
 //! [`Input::Interface`] for every instance.
 //!
-//! Instances that rely on leases: wherever the above asks for stamps, and before [`Input::LeaseSilence`],
-//! [`Input::Acted`] and [`Input::EchoSent`], call [`Engine::read_leases`] for each, too, and hand in
-//! [`Input::PathHeard`] for each path before the call of `handle_timeout` in which its echo is due.
+//! Instances that rely on leases: call [`Engine::read_leases`] before `handle_timeout` for each that
+//! [`Engine::due`] names, before [`Input::EchoSent`] for each that [`Engine::users`] names, and for the one
+//! concerned before the outcomes named above, before [`Input::Acted`], and before what the kernel reports of
+//! leases. Hand in [`Input::PathHeard`] for each path before the call of `handle_timeout` in which an echo is
+//! due.
 
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]
 #![forbid(unsafe_code)]

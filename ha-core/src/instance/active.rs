@@ -23,6 +23,7 @@ impl Instance {
             return None;
         }
         let deadline = self.gate?;
+        let now = self.known_until(now);
         if now < deadline {
             return None;
         }

@@ -45,6 +45,8 @@ pub(crate) struct Leases {
     pub(crate) peers: Vec<Peer>,
     alone: Alone,
     pub(crate) phase: Phase,
+    /// When the words of the maps were read last.
+    read_at: MonoNs,
     /// Since when it stands as candidate.
     stood_at: MonoNs,
     /// Candidate: when every refusal that there is has come, once enough was announced.
@@ -145,6 +147,7 @@ impl Leases {
             peers: peers.collect(),
             alone: config.alone,
             phase: Phase::Promised,
+            read_at: MonoNs::ZERO,
             stood_at: MonoNs::ZERO,
             decide_at: None,
             asker: None,
@@ -262,10 +265,11 @@ impl Instance {
     }
 
     /// The words were read again. To be called before anything is judged by the gate's deadline.
-    pub(crate) fn read_leases(&mut self, views: &LeaseViews) {
+    pub(crate) fn read_leases(&mut self, views: &LeaseViews, now: MonoNs) {
         let Some(leases) = &mut self.leases else {
             return;
         };
+        leases.read_at = now;
         for (peer, view) in leases.peers.iter_mut().zip(views) {
             leases.nobody_asks &= view.asked_at <= peer.view.asked_at;
             peer.view = *view;
@@ -275,6 +279,12 @@ impl Instance {
             self.gate = Some(deadline);
             self.timers.set(Timer::Gate, deadline);
         }
+    }
+
+    /// Until when this node knows how its gate stands: the kernel may have extended it since.
+    pub(crate) fn known_until(&self, now: MonoNs) -> MonoNs {
+        let read_at = self.leases.as_ref().map(|leases| leases.read_at);
+        read_at.map_or(now, |read_at| read_at.min(now))
     }
 
     /// What follows from them, after a node that is late has stepped down.

@@ -350,12 +350,15 @@ impl Driver {
 
     fn act(&mut self) {
         while let Some(action) = self.engine.poll_action() {
-            let renews = matches!(action, Action::RenewAlone { .. });
+            let renewed = match action {
+                Action::RenewAlone { instance, .. } => Some(instance),
+                _ => None,
+            };
             if let Some(outcome) = self.shell.execute(action) {
                 self.hear_before(&outcome);
                 self.engine.handle(outcome, clock::now());
-            } else if renews {
-                self.read_leases();
+            } else if let Some(instance) = renewed {
+                self.read_leases(instance);
             }
         }
     }

@@ -7,11 +7,11 @@ use ha_common::{
     abi::{Event, EventKind},
     wire::vrrp,
 };
-use ha_core::{Input, InstanceId, State};
+use ha_core::{Input, InstanceId, LeaseViews, State};
 
 use super::Driver;
 use crate::{
-    engine::{advert, outbox::Level},
+    engine::{advert, outbox::Level, seat::Seat},
     events::Kind,
     sys::clock,
 };
@@ -23,31 +23,30 @@ impl Driver {
     /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
     /// promotion that another node's advert overtook must not be completed.
     pub(super) fn hear_before(&mut self, outcome: &Input) {
-        if matches!(outcome, Input::Acted { .. } | Input::EchoSent { .. }) {
-            self.drain_ring();
-            while let Some(input) = self.next_grant() {
-                self.engine.handle(input, clock::now());
-            }
-            self.read_leases();
-            return;
-        }
-        let (Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. }) = outcome
-        else {
-            return;
+        let concerned: Vec<InstanceId> = match outcome {
+            Input::AdvertSent { instance, .. }
+            | Input::VipsAdded { instance, .. }
+            | Input::Acted { instance, .. } => vec![*instance],
+            Input::EchoSent { path, .. } => self.engine.users(*path).collect(),
+            _ => return,
         };
         self.drain_ring();
-        if self.shell.dataplane.is_none() {
-            for name in self.names() {
-                for input in self.packets(&name) {
-                    self.engine.handle(input, clock::now());
+        if let Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. } = outcome {
+            if self.shell.dataplane.is_none() {
+                for name in self.names() {
+                    for input in self.packets(&name) {
+                        self.engine.handle(input, clock::now());
+                    }
                 }
             }
+            self.hear_of(*instance);
         }
-        self.hear_of(*instance);
         while let Some(input) = self.next_grant() {
             self.engine.handle(input, clock::now());
         }
-        self.read_leases();
+        for instance in concerned {
+            self.read_leases(instance);
+        }
     }
 
     /// What the ring buffer told of leases next.
@@ -55,7 +54,7 @@ impl Driver {
         while let Some(event) = self.grants.pop_front() {
             let instance = InstanceId(event.instance);
             let peer = event.ask().peer();
-            self.read_leases();
+            self.read_leases(instance);
             return Some(match EventKind::from_u32(event.kind)? {
                 EventKind::Asked => Input::Asked {
                     instance,
@@ -107,29 +106,35 @@ impl Driver {
         self.shell.out.event(made, name, Kind::Silence, sentence);
     }
 
-    /// Hands in what the maps hold about every instance's leases.
-    pub(super) fn read_leases(&mut self) {
-        let Some(dataplane) = &self.shell.dataplane else {
-            return;
-        };
-        let relies = self
+    /// Hands in what the maps hold about an instance's leases.
+    pub(super) fn read_leases(&mut self, id: InstanceId) {
+        let relies = |seat: &Seat| seat.config.heartbeat.is_some();
+        if !self
             .shell
-            .seats
-            .iter()
-            .filter(|seat| seat.config.heartbeat.is_some());
-        for seat in relies {
-            let views = dataplane.views(seat.id);
-            self.engine.read_leases(seat.id, &views, clock::now());
+            .index(id)
+            .is_some_and(|at| relies(&self.shell.seats[at]))
+        {
+            return;
         }
+        let dataplane = self.shell.dataplane.as_ref();
+        let views = dataplane.map_or_else(LeaseViews::default, |dataplane| dataplane.views(id));
+        self.engine.read_leases(id, &views, clock::now());
     }
 
-    /// The same, and what was heard on the paths; what follows is done at once.
+    /// The same of every instance of which a timer is due, and what was heard on the paths; what follows is done
+    /// at once.
     pub(super) fn feed_leases(&mut self) {
         while let Some(input) = self.next_grant() {
             self.handle(input);
         }
-        self.read_leases();
+        let due: Vec<InstanceId> = self.engine.due(clock::now()).collect();
+        for instance in due {
+            self.read_leases(instance);
+        }
         self.act();
+        if !self.engine.is_echo_due(clock::now()) {
+            return;
+        }
         let Some(dataplane) = &self.shell.dataplane else {
             return;
         };
