@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{
     Client, Frame, Kind, Lab, Mac, Node, Payload, VirtualRouter,
@@ -225,6 +225,60 @@ fn a_thousand_addresses_go_by_switchover_reload_and_after_a_kill() {
         pair.wait_for_none(1)?;
         pair.nodes[0].stop()?;
         ensure!(pair.held(0)? == 0, "SIGTERM takes everything off");
+        Ok(())
+    });
+}
+
+/// Virtual routers with leases on one interface.
+const ROUTERS: u8 = 100;
+
+/// One of them, with adverts too slow to move it within the test.
+fn leased(node: &Node, peer: Ipv4Addr, number: u8) -> VirtualRouter {
+    let mut router = node
+        .router()
+        .interval_ms(1_000)
+        .peers(&[peer])
+        .had_lines("heartbeat = { interval = \"30ms\", multiplier = 10 }");
+    router.name = format!("r{number}");
+    router.vrid = number;
+    router.vips = vec![Ipv4Addr::new(10, 89, 0, number)];
+    router.prefix_len = 32;
+    router
+}
+
+#[test]
+fn a_hundred_routers_with_leases_are_kept_and_move_together() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        let addresses = [nodes[0].address(), nodes[1].address()];
+        let all_are = |node: &Node, state: &str| -> Result<bool> {
+            let status = node.hactl(&["status"])?;
+            let instances = status["instances"].as_array().context("instances")?;
+            Ok(instances.len() == usize::from(ROUTERS)
+                && instances.iter().all(|one| one["state"] == state))
+        };
+        for (index, state) in ["active", "backup"].into_iter().enumerate() {
+            let routers: Vec<VirtualRouter> = (1..=ROUTERS)
+                .map(|number| leased(&nodes[index], addresses[1 - index], number))
+                .collect();
+            nodes[index].start(Kind::Had, &routers)?;
+            let node = &nodes[index];
+            eventually(PATIENCE, "every router has its role", || {
+                all_are(node, state)
+            })?;
+        }
+        nodes[1].wait_for_active_peer("r1", addresses[0])?;
+        throughout(Duration::from_secs(2), "nothing moves", || {
+            Ok(all_are(&nodes[0], "active")? && all_are(&nodes[1], "backup")?)
+        })?;
+        let from = now();
+        nodes[0].power_off()?;
+        eventually(PATIENCE, "all of them move", || {
+            all_are(&nodes[1], "active")
+        })?;
+        // By adverts alone it would take three seconds and more.
+        let took = now().since(from);
+        ensure!(took < Nanos::from_millis(2_500), "{took}");
         Ok(())
     });
 }
