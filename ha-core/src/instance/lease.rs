@@ -207,13 +207,18 @@ impl Leases {
         }
     }
 
-    /// How long a refusal can be on its way.
+    /// How long a refusal can be on its way. One that is longer on its way than a lease comes from a peer that
+    /// could not hold one either; and the longest round trip may be that of an echo during which a node was held
+    /// up, long ago at the pace of hellos.
     fn round_trip(&self) -> Nanos {
         self.peers
             .iter()
             .flat_map(|peer| &peer.ways)
             .map(|way| match way.round_trip {
-                Some(longest) => longest.times(2).max(Nanos(way.interval.0 / 8)),
+                Some(longest) => longest
+                    .times(2)
+                    .max(Nanos(way.interval.0 / 8))
+                    .min(way.lease),
                 None => way.lease,
             })
             .max()

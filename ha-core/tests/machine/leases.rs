@@ -245,6 +245,25 @@ fn a_candidate_that_hears_nothing_opens_after_three_announcements_and_a_round_tr
 }
 
 #[test]
+fn one_long_round_trip_delays_a_candidate_by_a_lease_at_most() {
+    let mut node = Node::bereaved();
+    node.input(Input::PathHeard {
+        path: PATH.id,
+        heard_at: node.now(),
+        round_trip: Some(LEASE.times(20)),
+    });
+    node.silence();
+    let began = node.now();
+    while node.driver.state() == State::Promoting {
+        node.tick();
+    }
+    assert_eq!(node.driver.state(), State::Active);
+    let took = node.now().since(began);
+    assert!(took >= LEASE, "{took}");
+    assert!(took < LEASE.plus(PATH.interval), "{took}");
+}
+
+#[test]
 fn a_candidate_that_is_refused_gives_up_without_a_word_on_the_lan() {
     let mut node = Node::bereaved();
     node.done.clear();
