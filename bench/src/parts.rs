@@ -55,16 +55,17 @@ impl Parts {
         let silence = at("silence")?;
         let sniffer = &pair.sniffers[new];
         let adverts = sniffer.adverts(VRID, from, answered);
-        let (advert, _) = adverts.first().context("the new node never advertised")?;
+        // Where the kernel has to ask the dead node for its MAC address first, none leaves: until the gate, then.
+        let granted = adverts.first().map_or(gate, |(advert, _)| *advert);
         let announced = sniffer
             .first_announcement(from)
             .context("the new node announced nothing")?;
         Ok(Self([
             silence.since(from),
             candidate.since(silence),
-            advert.since(candidate),
+            granted.since(candidate),
             added.since(candidate),
-            gate.since(added.max(*advert)),
+            gate.since(added.max(granted)),
             announced.since(gate),
             answered.since(announced),
         ]))
