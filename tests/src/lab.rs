@@ -244,6 +244,14 @@ impl Lab {
         ))
     }
 
+    /// From now on nothing passes to or from a node's interface, which keeps its carrier.
+    pub fn cut_off(&self, node: &Node, interface: &str) -> Result<()> {
+        for side in ["iifname", "oifname"] {
+            self.forbid(&format!("{side} \"{}-{interface}\" drop", node.name()))?;
+        }
+        Ok(())
+    }
+
     /// From now on gratuitous ARPs for `vip` are lost.
     pub fn lose_announcements(&self, vip: Ipv4Addr) -> Result<()> {
         self.forbid(&format!("arp saddr ip {vip} arp daddr ip {vip} drop"))

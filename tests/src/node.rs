@@ -27,6 +27,9 @@ use crate::{
 /// How long any single thing that a daemon is asked for may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
+/// More than the daemon keeps.
+const EVERY_EVENT: &str = "1000000";
+
 /// The lab's cables stand for NICs, so XDP is native, which `auto` is not on a veth.
 const NATIVE: &str = "mode = \"native\"";
 
@@ -264,9 +267,21 @@ impl Node {
 
     /// Plugs in a further interface, without an address.
     pub fn plug(&self, interface: &str) -> Result<()> {
-        let port = format!("{}-{interface}", self.name);
-        self.switch
-            .plug(&self.ns, interface, (&port, Port::Nic), None)
+        self.switch.plug(
+            &self.ns,
+            interface,
+            (&self.port(interface), Port::Nic),
+            None,
+        )
+    }
+
+    /// Pulls an interface's cable, which then has no carrier, or puts it back.
+    pub fn set_cable(&self, interface: &str, plugged: bool) -> Result<()> {
+        self.switch.set_port(&self.port(interface), plugged)
+    }
+
+    fn port(&self, interface: &str) -> String {
+        format!("{}-{interface}", self.name)
     }
 
     /// Lets the switch's port of an interface lose on command what the node sends to the same interface of
@@ -327,9 +342,32 @@ impl Node {
             .with_context(|| format!("{}: status has no instance {name}: {status}", self.name))
     }
 
+    /// What `hactl status` says of one path for leases.
+    pub fn path(&self, name: &str) -> Result<Value> {
+        let status = self.hactl(&["status"])?;
+        status["paths"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|path| path["name"] == name)
+            .cloned()
+            .with_context(|| format!("{}: status has no path {name}: {status}", self.name))
+    }
+
+    /// Waits until a path for leases works, or no longer does.
+    pub fn wait_for_path(&self, name: &str, up: bool) -> Result<()> {
+        let what = format!("{}: path {name}, up: {up}", self.name);
+        let mut last = Value::Null;
+        eventually(PATIENCE, &what, || {
+            last = self.path(name)?;
+            Ok(last["up"] == up)
+        })
+        .with_context(|| last.to_string())
+    }
+
     /// The sentences of `hactl events` of one kind.
     pub fn events(&self, kind: &str) -> Result<Vec<String>> {
-        let events = self.hactl(&["events"])?;
+        let events = self.hactl(&["events", "-n", EVERY_EVENT])?;
         let events = events.as_array().context("hactl events prints a list")?;
         Ok(events
             .iter()

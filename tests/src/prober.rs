@@ -1,6 +1,7 @@
 //! A client that asks the VIP for an answer all the time, and knows who answered when.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -202,6 +203,17 @@ impl Prober {
         self.answers(now.before(ago), MonoNs(u64::MAX))
             .last()
             .map(|answer| answer.by)
+    }
+
+    /// How many of the probes sent from `from` to `to` have not been answered.
+    #[must_use]
+    pub fn unanswered(&self, from: MonoNs, to: MonoNs) -> usize {
+        let answers = self.answers(from, MonoNs(u64::MAX));
+        let answered: BTreeSet<u64> = answers.iter().map(|answer| answer.probe).collect();
+        (0..)
+            .zip(lock(&self.shared.sent).iter())
+            .filter(|(probe, at)| (from..to).contains(*at) && !answered.contains(probe))
+            .count()
     }
 
     /// The longest gap between two consecutive answers that ended between `from` and `to`. It may have

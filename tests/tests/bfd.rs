@@ -136,7 +136,7 @@ fn frr_comes_up_changes_its_parameters_and_goes_down_by_silence() {
         })?;
         ensure!(status(&had)?["flaps"] == 0);
 
-        // Up, repetitions wake nobody.
+        // Up, repetitions wake nobody. A rate is counted, so that this sleep is the measurement, and no wait.
         let before = wakeups(&had)?;
         std::thread::sleep(Duration::from_secs(1));
         let woken = wakeups(&had)? - before;

@@ -252,6 +252,42 @@ fn sigterm_hands_over_and_leaves_nothing_behind() {
     });
 }
 
+/// Adverts each second, so that nothing within a second can be by their absence.
+fn with_leases(node: &Node, peer: &Node) -> VirtualRouter {
+    unicast(node, peer)
+        .interval_ms(1_000)
+        .had_lines("heartbeat = { interval = \"20ms\", multiplier = 10 }")
+}
+
+#[test]
+fn leases_prove_a_silence_long_before_adverts_are_missed() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, with_leases)?;
+        scene.nodes[0].wait_for_path("eth0", true)?;
+        scene.stays(0)?;
+        let soon = Nanos::from_millis(1_500);
+        let from = now();
+        scene.nodes[0].power_off()?;
+        scene.wait_served_by(1)?;
+        let gap = scene.prober.longest_gap(from, now())?.length();
+        ensure!(gap < soon, "{gap}");
+        scene.nodes[0].power_on()?;
+        scene.stays(1)?;
+        let from = now();
+        scene.nodes[1].kill()?;
+        scene.wait_served_by(0)?;
+        let gap = scene.prober.longest_gap(from, now())?.length();
+        ensure!(gap < soon, "{gap}");
+        let first = scene.sniffers[0].spoken(from, now());
+        let last = scene.sniffers[1].spoken(from, now());
+        let (Some((first, _)), last) = (first.first(), last.last()) else {
+            anyhow::bail!("nobody speaks");
+        };
+        ensure!(last.is_none_or(|(last, _)| last < first), "both spoke");
+        Ok(())
+    });
+}
+
 /// Without XDP adverts come from sockets.
 #[test]
 fn sockets_alone() {

@@ -1,18 +1,17 @@
-//! Leases between two `had` nodes: take-over by proven silence, further paths, hand-over.
+//! Leases between two `had` nodes: take-over by proven silence, hand-over.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use ha_common::Nanos;
+use anyhow::ensure;
+use ha_common::{MonoNs, Nanos};
 use ha_tests::{
-    Kind, Lab, Node, VirtualRouter, eventually,
+    Kind, Prober, Probes, Sniffer, VirtualRouter, eventually,
     lab::VIP,
     node::PATIENCE,
     now, scenario,
     scene::{Scene, WEB},
     wait::throughout,
 };
-use serde_json::Value;
 
 /// Adverts so slow that no take-over within a second can be by their absence.
 const SLOW_ADVERTS_MS: u32 = 1_000;
@@ -23,54 +22,15 @@ const TIMES: &str = "interval = \"20ms\", multiplier = 10";
 /// Far below the Active_Down_Interval of those adverts.
 const SOON: Nanos = Nanos::from_millis(1_500);
 
+/// How recent an answer must be to count as "is served".
+const RECENTLY: Nanos = Nanos::from_millis(50);
+
 const A_WHILE: Duration = Duration::from_secs(1);
 
 fn with_leases(router: VirtualRouter) -> VirtualRouter {
     router
         .interval_ms(SLOW_ADVERTS_MS)
         .had_lines(&format!("heartbeat = {{ {TIMES} }}"))
-}
-
-/// Two nodes with a second cable of their own between them, on which leases go, too.
-fn with_direct_cable(lab: &Lab) -> Result<Scene> {
-    let nodes = [lab.node("n1")?, lab.node("n2")?];
-    for (number, node) in (1..).zip(&nodes) {
-        node.plug("eth1")?;
-        let address = format!("10.99.0.{number}/24");
-        node.ns().ip(&["addr", "add", &address, "dev", "eth1"])?;
-    }
-    let first = nodes[0].address();
-    Scene::of(lab, nodes, |router| {
-        let (local, peer) = if router.source == first {
-            (1, 2)
-        } else {
-            (2, 1)
-        };
-        with_leases(router).had_lines(&format!(
-            "channels = [\"direct\"]\n\n[[channel]]\nname = \"direct\"\nkind = \"lease\"\ninterface = \"eth1\"\n\
-             local = \"10.99.0.{local}\"\npeer = \"10.99.0.{peer}\"\ninterval = \"20ms\"\nmultiplier = 10"
-        ))
-    })
-}
-
-/// What `hactl status` says of a path.
-fn path(node: &Node, name: &str) -> Result<Value> {
-    let status = node.hactl(&["status"])?;
-    let paths = status["paths"].as_array().cloned().unwrap_or_default();
-    Ok(paths
-        .into_iter()
-        .find(|path| path["name"] == name)
-        .unwrap_or_default())
-}
-
-fn wait_for_path(node: &Node, name: &str, up: bool) -> Result<()> {
-    let what = format!("{}: path {name}, up: {up}", node.name());
-    let mut last = Value::Null;
-    eventually(PATIENCE, &what, || {
-        last = path(node, name)?;
-        Ok(last["up"] == up)
-    })
-    .with_context(|| last.to_string())
 }
 
 #[test]
@@ -82,7 +42,7 @@ fn silence_is_believed_long_before_adverts_are_missed() {
             lease["self_renewed"] == false && lease["deadline_ns"].as_u64() > Some(now().0),
             "{lease}"
         );
-        let path = path(&scene.nodes[0], "eth0")?;
+        let path = scene.nodes[0].path("eth0")?;
         ensure!(path["rtt_median_us"].as_u64() > Some(0), "{path}");
         let from = now();
         scene.nodes[0].power_off()?;
@@ -108,37 +68,6 @@ fn the_last_advert_of_a_dead_node_with_a_higher_priority_is_no_objection() {
         let events = scene.nodes[1].events("transition")?;
         let elected = events.iter().filter(|event| event.contains("is promoting"));
         ensure!(elected.count() == 1, "{events:?}");
-        Ok(())
-    });
-}
-
-#[test]
-fn a_cut_of_the_direct_cable_moves_nothing() {
-    scenario(|lab| {
-        let scene = with_direct_cable(lab)?;
-        let from = now();
-        for _ in 0..3 {
-            for name in ["eth0", "direct"] {
-                wait_for_path(&scene.nodes[0], name, true)?;
-            }
-            scene.nodes[1].set_link("eth1", false)?;
-            wait_for_path(&scene.nodes[0], "direct", false)?;
-            throughout(
-                Duration::from_millis(400),
-                "the first node stays Active",
-                || Ok(scene.nodes[0].state(WEB)? == "active"),
-            )?;
-            scene.nodes[1].set_link("eth1", true)?;
-        }
-        wait_for_path(&scene.nodes[0], "direct", true)?;
-        scene.stays(0, A_WHILE)?;
-        let gap = scene.prober.longest_gap(from, now())?;
-        ensure!(gap.length() < Nanos::from_millis(200), "{}", gap.length());
-        let events = scene.nodes[0].events("channel")?;
-        ensure!(
-            events.iter().any(|event| event.contains("was heard")),
-            "{events:?}"
-        );
         Ok(())
     });
 }
@@ -182,5 +111,110 @@ fn a_killed_daemon_s_promises_and_programs_are_adopted() {
         scene.nodes[0].restart(Kind::Had)?;
         scene.nodes[0].wait_for_vip(VIP, false)?;
         scene.stays(1, A_WHILE)
+    });
+}
+
+#[test]
+fn at_tc() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        for node in &mut nodes {
+            node.set_dataplane("mode = \"tc\"");
+        }
+        let mut scene = Scene::of(lab, nodes, with_leases)?;
+        let status = scene.nodes[0].hactl(&["status"])?;
+        ensure!(status["dataplane"]["mode"] == "tc", "{status}");
+        scene.nodes[0].wait_for_path("eth0", true)?;
+        scene.stays(0, A_WHILE)?;
+        let from = now();
+        scene.nodes[0].daemon()?.freeze()?;
+        scene.wait_served_by(1)?;
+        let gap = scene.prober.longest_gap(from, now())?;
+        ensure!(gap.length() < SOON, "{}", gap.length());
+        scene.one_after_the_other(from)?;
+        scene.nodes[0].daemon()?.thaw()?;
+        scene.stays(1, A_WHILE)?;
+        let from = now();
+        scene.nodes[1].power_off()?;
+        scene.wait_served_by(0)?;
+        let gap = scene.prober.longest_gap(from, now())?;
+        ensure!(gap.length() < SOON, "{}", gap.length());
+        Ok(())
+    });
+}
+
+/// Which nodes spoke for the VIP since `from`.
+fn speakers(sniffers: &[Sniffer], from: MonoNs) -> Vec<usize> {
+    let spoke = |sniffer: &&Sniffer| !sniffer.spoken(from, now()).is_empty();
+    (0..)
+        .zip(sniffers)
+        .filter(|(_, sniffer)| spoke(sniffer))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+#[test]
+fn of_three_nodes_one_takes_over() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?, lab.node("n3")?];
+        let addresses = [0, 1, 2].map(|index: usize| nodes[index].address());
+        let client = lab.client("c1")?;
+        let sniffers = [
+            nodes[0].sniff(VIP)?,
+            nodes[1].sniff(VIP)?,
+            nodes[2].sniff(VIP)?,
+        ];
+        let prober = Prober::start(&client, VIP, Probes::EchoAndArp)?;
+        for (index, state) in ["active", "backup", "backup"].into_iter().enumerate() {
+            let others: Vec<_> = (0..3)
+                .filter(|other| *other != index)
+                .map(|other| addresses[other])
+                .collect();
+            let router = with_leases(nodes[index].router().peers(&others));
+            nodes[index].start(Kind::Had, &[router])?;
+            nodes[index].wait_for(WEB, state)?;
+        }
+        for node in &nodes[1..] {
+            node.wait_for_active_peer(WEB, addresses[0])?;
+        }
+        let served_by = |index: usize| prober.answered_within(RECENTLY) == Some(nodes[index].mac());
+        eventually(PATIENCE, "the first node serves", || Ok(served_by(0)))?;
+
+        let from = now();
+        nodes[0].power_off()?;
+        let mut heir = 0;
+        eventually(PATIENCE, "another node serves", || {
+            heir = usize::from(served_by(1)) + 2 * usize::from(served_by(2));
+            Ok(heir != 0)
+        })?;
+        let gap = prober.longest_gap(from, now())?.length();
+        ensure!(gap < SOON, "{gap}");
+        let last = 3 - heir;
+        nodes[last].wait_for(WEB, "backup")?;
+        nodes[0].power_on()?;
+        nodes[0].wait_for(WEB, "backup")?;
+        let returned = now();
+        throughout(A_WHILE, "the heir stays Active", || {
+            Ok(nodes[heir].state(WEB)? == "active")
+        })?;
+        ensure!(speakers(&sniffers, returned) == [heir]);
+        ensure!(speakers(&sniffers[1..], from) == [heir - 1]);
+
+        // A Backup that dies is missed by nobody.
+        let from = now();
+        nodes[last].power_off()?;
+        let gone = addresses[last].to_string();
+        eventually(PATIENCE, "its path is silent", || {
+            let status = nodes[heir].hactl(&["status"])?;
+            let mut paths = status["paths"].as_array().into_iter().flatten();
+            Ok(paths.any(|path| path["peer"] == *gone && path["up"] == false))
+        })?;
+        throughout(A_WHILE, "the heir stays Active", || {
+            Ok(nodes[heir].state(WEB)? == "active")
+        })?;
+        let gap = prober.longest_gap(from, now())?.length();
+        ensure!(gap < RECENTLY.times(4), "{gap}");
+        ensure!(speakers(&sniffers, from) == [heir]);
+        Ok(())
     });
 }

@@ -14,7 +14,7 @@ use ha_common::{
     },
 };
 use ha_core::InstanceId;
-use ha_tests::{eventually, now};
+use ha_tests::{eventually, now, wait::throughout};
 use ha_user::dataplane::{Dataplane, Grantor, Grantors, PathSettings};
 
 use crate::fixture::{LOOPBACK, unpinned};
@@ -652,12 +652,11 @@ fn silence_is_reported_when_the_promise_has_run_out() {
     let (mut a, mut b) = Node::pair(None);
     a.hold(&mut b);
     b.events();
-    let deadline = now().after(Nanos(D.0 * 2));
     // As long as somebody asks there is nothing to report.
-    while now() < deadline {
-        assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    throughout(Duration::from_nanos(D.0 * 2), "asks are granted", || {
+        Ok(a.ask(&mut b, Ask::Hold) == Verdict::Granted)
+    })
+    .unwrap();
     let promised = b.promise();
     let mut reported = None;
     eventually(Duration::from_secs(5), "silence is reported", || {
