@@ -1,12 +1,12 @@
 //! Leases between two `had` nodes: take-over by proven silence, hand-over.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use ha_common::{MonoNs, Nanos};
 use ha_tests::{
-    Kind, Prober, Probes, Sniffer, VirtualRouter, eventually,
-    lab::VIP,
+    Kind, Node, Prober, Probes, Sniffer, VirtualRouter, eventually,
+    lab::{VIP, VIP_2},
     node::PATIENCE,
     now, scenario,
     scene::{Scene, WEB},
@@ -24,6 +24,9 @@ const SOON: Nanos = Nanos::from_millis(1_500);
 
 /// How recent an answer must be to count as "is served".
 const RECENTLY: Nanos = Nanos::from_millis(50);
+
+/// A third virtual address.
+const VIP_3: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 102);
 
 const A_WHILE: Duration = Duration::from_secs(1);
 
@@ -84,6 +87,57 @@ fn sigterm_hands_over_at_once() {
         scene.one_after_the_other(from)?;
         scene.nodes[0].restart(Kind::Had)?;
         scene.stays(1, A_WHILE)
+    });
+}
+
+/// Three virtual routers in a group, with leases so long that who waits for their end is found out.
+fn group_of_three(node: &Node, peer: Ipv4Addr) -> [VirtualRouter; 3] {
+    let web = node
+        .router()
+        .peers(&[peer])
+        .interval_ms(SLOW_ADVERTS_MS)
+        .group("all")
+        .had_lines("heartbeat = { interval = \"150ms\", multiplier = 10 }");
+    let mail = web.clone().sibling("mail", 52, VIP_2);
+    let news = web.clone().sibling("news", 53, VIP_3);
+    [web, mail, news]
+}
+
+#[test]
+fn a_group_is_handed_over_at_once() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        let client = lab.client("c1")?;
+        let addresses = [nodes[0].address(), nodes[1].address()];
+        for (index, state) in ["active", "backup"].into_iter().enumerate() {
+            let routers = group_of_three(&nodes[index], addresses[1 - index]);
+            nodes[index].start(Kind::Had, &routers)?;
+            nodes[index].wait_for(WEB, state)?;
+        }
+        for router in [WEB, "mail", "news"] {
+            nodes[0].wait_for(router, "active")?;
+            nodes[1].wait_for_active_peer(router, addresses[0])?;
+        }
+        let probers =
+            [VIP, VIP_2, VIP_3].map(|vip| Prober::start(&client, vip, Probes::EchoAndArp));
+        let probers = probers.into_iter().collect::<Result<Vec<_>>>()?;
+        let served_by = |node: &Node| {
+            eventually(PATIENCE, "every address is served", || {
+                let mut servers = probers
+                    .iter()
+                    .map(|prober| prober.answered_within(RECENTLY));
+                Ok(servers.all(|server| server == Some(node.mac())))
+            })
+        };
+        served_by(&nodes[0])?;
+        let from = now();
+        nodes[0].stop()?;
+        served_by(&nodes[1])?;
+        for prober in &probers {
+            let gap = prober.longest_gap(from, now())?;
+            ensure!(gap.length() < SOON, "{}", gap.length());
+        }
+        Ok(())
     });
 }
 

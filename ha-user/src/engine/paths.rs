@@ -66,13 +66,21 @@ struct Line {
     error: Option<String>,
 }
 
+/// What every packet has of its own, on whichever path it leaves.
+#[derive(Default)]
+struct Packets {
+    count: u64,
+    /// The send time of the last one.
+    sent: MonoNs,
+}
+
 /// Every path.
 pub(super) struct Paths {
     lines: Vec<Line>,
     /// This node and its boot, as in packets.
     node: u64,
     boot: u64,
-    sequence: u64,
+    packets: Packets,
     /// So that the kernel answers no echo of an unknown path with an ICMP error.
     guards: Vec<Socket>,
     frame: Box<[u8; 2048]>,
@@ -85,7 +93,7 @@ impl Paths {
             lines: Vec::new(),
             node: 0,
             boot: 0,
-            sequence: 0,
+            packets: Packets::default(),
             guards: Vec::new(),
             frame: Box::new([0; 2048]),
         }
@@ -375,12 +383,13 @@ impl Paths {
         let Some(line) = self.lines.iter_mut().find(|line| line.id == path) else {
             return Err("there is no such path".to_owned());
         };
-        let (node, boot, sequence) = (self.node, self.boot, &mut self.sequence);
+        let Self { node, boot, .. } = *self;
+        let packets = &mut self.packets;
         let result = line.send(
             round,
             entries,
             world,
-            (node, boot, sequence),
+            (node, boot, packets),
             &mut self.frame,
         );
         if let Err(error) = &result
@@ -494,15 +503,24 @@ impl Surroundings<'_> {
     }
 }
 
+impl Packets {
+    /// The next one's number and send time: that of its round, unless one has left with it already. A peer takes
+    /// none on a path that is not later than the one before, and orders requests and releases of all paths by it.
+    fn next(&mut self, round: MonoNs) -> (u64, MonoNs) {
+        self.count += 1;
+        self.sent = round.max(self.sent.after(Nanos(1)));
+        (self.count, self.sent)
+    }
+}
+
 impl Line {
-    /// More entries than a packet may have go in several, each a nanosecond later than the one before: the
-    /// peer takes none that is not later.
+    /// More entries than a packet may have go in several.
     fn send(
         &mut self,
         round: MonoNs,
         entries: &[Entry],
         world: &Surroundings<'_>,
-        (node, boot, sequence): (u64, u64, &mut u64),
+        (node, boot, packets): (u64, u64, &mut Packets),
         frame: &mut [u8; 2048],
     ) -> Result<(), String> {
         let (Some((_, local)), Some(port)) = (
@@ -525,16 +543,16 @@ impl Line {
         let chunks = entries
             .chunks(MAX_ENTRIES)
             .chain(entries.is_empty().then_some(empty));
-        for (index, chunk) in (0..).zip(chunks) {
-            *sequence += 1;
+        for chunk in chunks {
+            let (sequence, sent) = packets.next(round);
             let head = Head {
                 kind: Sort::Echo,
                 count: 0,
                 node,
                 boot,
                 challenge: world.dataplane.their_challenge(self.id.0),
-                sequence: *sequence,
-                sent: round.after(Nanos(index)),
+                sequence,
+                sent,
                 lease: times.interval.times(times.multiplier.into()),
             };
             let mut payload = [0; MAX_LEN];
@@ -698,4 +716,18 @@ fn percentile(rtts: &[u64], permille: u64) -> Option<Nanos> {
         .then_some(bucket)
         .flatten()
         .map(ha_common::abi::lease::rtt_bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_packet_is_sent_later_than_the_one_before() {
+        let mut packets = Packets::default();
+        let mut sent = |round| packets.next(MonoNs(round)).1.0;
+        assert_eq!([sent(100), sent(100), sent(100)], [100, 101, 102]);
+        assert_eq!(sent(90), 103, "of a round that began before");
+        assert_eq!(sent(200), 200);
+    }
 }
