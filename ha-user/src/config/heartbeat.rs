@@ -1,8 +1,11 @@
 //! `heartbeat`, and `[[channel]]` of kind `lease`: leases that the peers' kernels grant.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+};
 
-use ha_common::{Nanos, gate::MAX_LEASES};
+use ha_common::{Nanos, abi::lease::MAX_PATHS, gate::MAX_LEASES};
 use ha_core::Alone;
 
 use super::{
@@ -76,6 +79,53 @@ pub(super) fn key(secret: &[u8]) -> Option<[u64; 2]> {
     Some([half(text.get(..16)?)?, half(text.get(16..)?)?])
 }
 
+/// What goes between an interface and a peer's address: to the kernel that is one path, whoever wants it.
+struct Way {
+    times: Heartbeat,
+    /// This node's address, where it is written.
+    local: Option<IpAddr>,
+    keyed: bool,
+    whose: String,
+}
+
+impl Way {
+    /// Why an instance's own one cannot be the same path, and the fix.
+    fn differs(&self, other: &Self, interface: &str, peer: IpAddr) -> Option<(String, String)> {
+        let whose = &other.whose;
+        let one = "there is one path between an interface and an address";
+        if self.times != other.times {
+            return Some((
+                format!("{peer} is reached over {interface} in other times by {whose}: {one}"),
+                "write the same interval and multiplier there".to_owned(),
+            ));
+        }
+        if other.keyed {
+            return Some((
+                format!("{peer} is reached over {interface} with a key by {whose}: {one}"),
+                "remove the channel's key_file, or let it lead over another interface".to_owned(),
+            ));
+        }
+        if self.local == other.local {
+            return None;
+        }
+        let written = |local: Option<IpAddr>| match local {
+            Some(local) => local.to_string(),
+            None => "the interface's own address".to_owned(),
+        };
+        Some((
+            format!(
+                "{peer} is reached over {interface} from {} here, and from {} by {whose}: {one}",
+                written(self.local),
+                written(other.local)
+            ),
+            format!(
+                "write one address wherever {peer} is a peer on {interface}: as an instance's `source`, as a \
+                 channel's `local`"
+            ),
+        ))
+    }
+}
+
 /// What is only wrong in combination.
 pub(super) fn check(
     reader: &Reader<'_>,
@@ -83,13 +133,27 @@ pub(super) fn check(
     instances: &[Instance],
     channels: &[LeaseChannel],
 ) {
-    let mut ways: BTreeMap<(&str, IpAddr), (Heartbeat, String)> = channels
+    let most = usize::try_from(MAX_PATHS).unwrap_or(usize::MAX);
+    let mut ways: BTreeMap<(&str, IpAddr), Way> = channels
         .iter()
         .map(|channel| {
-            let way = (channel.interface.as_str(), channel.peer);
-            (way, (channel.times, format!("channel {}", channel.name)))
+            let way = Way {
+                times: channel.times,
+                local: Some(channel.local),
+                keyed: channel.key.is_some(),
+                whose: format!("channel {}", channel.name),
+            };
+            ((channel.interface.as_str(), channel.peer), way)
         })
         .collect();
+    if ways.len() > most {
+        reader.fail(
+            0,
+            "channel",
+            format!("there are more than {most} of kind \"lease\""),
+            "remove some",
+        );
+    }
     let mut routers: BTreeMap<(&str, u8, u8), &str> = BTreeMap::new();
     for instance in instances {
         let Some(drafted) = draft.instances.iter().find(|drafted| {
@@ -149,20 +213,33 @@ pub(super) fn check(
             );
         }
         for peer in &instance.peers {
-            let way = (instance.interface.as_str(), *peer);
-            if let Some((other, whose)) = ways.get(&way)
-                && *other != heartbeat
-            {
-                fail(
-                    format!(
-                        "{peer} is reached over {} in other times by {whose}: there is one path between two \
-                         addresses",
-                        instance.interface
-                    ),
-                    "write the same interval and multiplier there",
-                );
+            let way = Way {
+                times: heartbeat,
+                local: instance.source,
+                keyed: false,
+                whose: instance.name.clone(),
+            };
+            match ways.entry((instance.interface.as_str(), *peer)) {
+                Entry::Occupied(other) => {
+                    if let Some((message, fix)) =
+                        way.differs(other.get(), &instance.interface, *peer)
+                    {
+                        fail(message, &fix);
+                    }
+                }
+                Entry::Vacant(free) => {
+                    free.insert(way);
+                    if ways.len() == most + 1 {
+                        fail(
+                            format!(
+                                "with its peers there are more than {most} paths: one for each peer on an \
+                                 interface, and one for each channel"
+                            ),
+                            "remove `heartbeat` here, or let instances on one interface have the same peers",
+                        );
+                    }
+                }
             }
-            ways.insert(way, (heartbeat, instance.name.clone()));
         }
     }
 }

@@ -732,6 +732,70 @@ fn leases_that_cannot_be() {
     insta::assert_snapshot!(shown.join("\n"));
 }
 
+/// A second instance with leases on the same interface.
+fn second(lines: &str) -> String {
+    format!(
+        "[[instance]]\nname = \"mail\"\ninterface = \"eth0\"\nvrid = 52\n\
+         vips = [\"192.168.33.110/32\"]\nheartbeat = {{}}\n{lines}"
+    )
+}
+
+#[test]
+fn one_peer_on_one_interface_is_one_path() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let first = format!("{GOOD}peers = [\"192.168.33.102\"]\nheartbeat = {{}}\n");
+    let peers = "peers = [\"192.168.33.102\"]\n";
+    let source = "source = \"192.168.33.101\"\n";
+    parse(&format!("{first}{}", second(&format!("{peers}{source}"))));
+    let sourceless = first.replace(source, "").replace("/24", "/32");
+    parse(&format!("{sourceless}{}", second(peers)));
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("channel.key");
+    fs::write(&path, "000102030405060708090a0b0c0d0e0f\n").expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let over_lan = lease_channel("heartbeat = {}\n", "")
+        .replace("eth3", "eth0")
+        .replace("10.0.3.2", "192.168.33.102");
+    let texts = [
+        format!("{first}{}", second(peers)),
+        format!(
+            "{first}{}",
+            second(&format!("{peers}source = \"192.168.33.103\"\n"))
+        ),
+        over_lan.replace("10.0.3.1", "192.168.33.103"),
+        format!(
+            "{}key_file = \"{}\"\n",
+            over_lan.replace("10.0.3.1", "192.168.33.101"),
+            path.display()
+        ),
+    ];
+    let shown: Vec<String> = texts.iter().map(|text| errors(text)).collect();
+    insta::assert_snapshot!(shown.join("\n"));
+    parse(&over_lan.replace("10.0.3.1", "192.168.33.101"));
+}
+
+#[test]
+fn more_paths_than_there_can_be_are_named() {
+    let instance = |number: u32| {
+        let peers: Vec<String> = (1..=8)
+            .map(|peer| format!("\"10.{number}.0.{peer}\""))
+            .collect();
+        format!(
+            "[[instance]]\nname = \"i{number}\"\ninterface = \"eth{number}\"\nvrid = 51\n\
+             vips = [\"10.{number}.0.100/32\"]\nheartbeat = {{}}\npeers = [{}]\n",
+            peers.join(", ")
+        )
+    };
+    let most: String = (0..8).map(instance).collect();
+    parse(&most);
+    let shown = errors(&format!("{most}{}", instance(8)));
+    assert!(
+        shown.contains("[[instance]] \"i8\", heartbeat") && shown.contains("more than 64 paths"),
+        "{shown}"
+    );
+}
+
 #[test]
 fn channels_that_cannot_be() {
     let text = format!(

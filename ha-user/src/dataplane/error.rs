@@ -1,6 +1,6 @@
 //! Why the dataplane could not be used.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, net::IpAddr, path::PathBuf};
 
 use aya::{
     EbpfError,
@@ -91,6 +91,14 @@ pub enum DataplaneError {
         slot: u32,
         /// How many there are.
         slots: u32,
+    },
+    /// Packets on two paths could not be told apart.
+    #[error("path {other} leads to {peer} on the same interface: one of the two has to go")]
+    PathTaken {
+        /// The peer.
+        peer: IpAddr,
+        /// The number of the path that leads there.
+        other: u32,
     },
     /// The programs that were built in are not what this code expects.
     #[error("the built-in eBPF object has no {what}; the build is broken, build again")]

@@ -120,7 +120,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// The kernel refuses a write.
+    /// Its interface and peer are those of another path that is set; the kernel refuses a write.
     pub fn set_path(&mut self, path: u32, settings: &PathSettings) -> Result<(), DataplaneError> {
         let loaded = &mut self.loaded;
         let config = PathConfig {
@@ -140,6 +140,14 @@ impl Dataplane {
         let found = maps::find(&map.paths, "PATHS", &key)?;
         if before == config && found == Some(path) && self.paths.contains_key(&path) {
             return Ok(());
+        }
+        if let Some(other) = found.filter(|other| *other != path)
+            && self.paths.contains_key(&other)
+        {
+            return Err(DataplaneError::PathTaken {
+                peer: settings.peer,
+                other,
+            });
         }
         map.disconnect(path)?;
         if before != config || found != Some(path) {

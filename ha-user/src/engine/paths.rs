@@ -31,7 +31,7 @@ use super::{
     shell::Interface,
 };
 use crate::{
-    config::{Heartbeat, Instance},
+    config::{Heartbeat, Instance, LeaseChannel},
     control::report::PathReport,
     dataplane::{Dataplane, Grantor, Grantors, PathSettings},
     events::Kind,
@@ -140,16 +140,7 @@ impl Paths {
             }
         }
         for channel in &plan.lease_channels {
-            want(
-                &channel.name,
-                Way {
-                    interface: channel.interface.clone(),
-                    local: Some(channel.local),
-                    peer: channel.peer,
-                    times: channel.times,
-                    key: channel.key,
-                },
-            );
+            want(&channel.name, channel_way(channel));
         }
         let is_kept = |line: &Line| wanted.iter().any(|(_, way)| *way == line.way);
         for line in self.lines.extract_if(.., |line| !is_kept(line)) {
@@ -198,41 +189,20 @@ impl Paths {
             return false;
         };
         let mut failed = false;
-        for line in &mut self.lines {
-            let ifindex = interfaces
-                .get(&line.way.interface)
-                .filter(|interface| interface.port.is_some())
-                .map_or(0, |interface| interface.ifindex);
-            let local = line.way.local.or_else(|| {
-                let shares = |seat: &&Seat| {
-                    lan_ways(&seat.config).any(|way| way == line.way) && seat.source.is_some()
-                };
-                seats.iter().find(shares).and_then(|seat| seat.source)
-            });
-            let place = local.filter(|_| ifindex != 0).map(|local| (ifindex, local));
-            if place == line.place {
-                continue;
+        let places: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| line.place_on(interfaces, seats))
+            .collect();
+        // What another path may get goes first.
+        for (line, place) in self.lines.iter_mut().zip(&places) {
+            if line.place.is_some() && line.place != *place {
+                failed |= !line.move_to(None, dataplane, (self.node, self.boot), out);
             }
-            let result = match place {
-                Some((ifindex, local)) => dataplane.set_path(
-                    line.id.0,
-                    &PathSettings {
-                        ifindex,
-                        local,
-                        peer: line.way.peer,
-                        key: line.way.key,
-                        node: self.node,
-                        boot: self.boot,
-                    },
-                ),
-                None => dataplane.clear_path(line.id.0),
-            };
-            match result {
-                Ok(()) => line.place = place,
-                Err(error) => {
-                    failed = true;
-                    out.log(Level::Error, format!("path {}: {error}", line.name));
-                }
+        }
+        for (line, place) in self.lines.iter_mut().zip(places) {
+            if line.place != place {
+                failed |= !line.move_to(place, dataplane, (self.node, self.boot), out);
             }
         }
         failed
@@ -246,7 +216,7 @@ impl Paths {
     fn to_peers<'a>(
         &'a self,
         instance: &'a Instance,
-        plan_channels: &'a [crate::config::LeaseChannel],
+        plan_channels: &'a [LeaseChannel],
     ) -> impl Iterator<Item = (IpAddr, Vec<&'a Line>)> {
         let lan: Vec<Way> = lan_ways(instance).collect();
         instance
@@ -255,19 +225,15 @@ impl Paths {
             .take(MAX_LEASES)
             .zip(lan)
             .map(move |(peer, way)| {
+                let own = self.line(&way);
                 let channels = plan_channels.iter().filter(|channel| {
                     instance.channels.contains(&channel.name)
                         && channel.leads_to(instance) == Some(*peer)
                 });
-                let further = channels.filter_map(|channel| {
-                    self.lines.iter().find(|line| {
-                        line.way.interface == channel.interface
-                            && line.way.peer == channel.peer
-                            && line.way.local == Some(channel.local)
-                            && line.way.times == channel.times
-                    })
-                });
-                (*peer, self.line(&way).into_iter().chain(further).collect())
+                let further = channels.filter_map(|channel| self.line(&channel_way(channel)));
+                // A channel over the LAN is no further path.
+                let further = further.filter(|line| own.is_none_or(|own| own.id != line.id));
+                (*peer, own.into_iter().chain(further).collect())
             })
     }
 
@@ -275,7 +241,7 @@ impl Paths {
     pub(super) fn lease_config(
         &self,
         instance: &Instance,
-        channels: &[crate::config::LeaseChannel],
+        channels: &[LeaseChannel],
     ) -> Option<LeaseConfig> {
         instance.heartbeat?;
         let peers = self
@@ -305,7 +271,7 @@ impl Paths {
         &self,
         instance: &Instance,
         source: Option<IpAddr>,
-        channels: &[crate::config::LeaseChannel],
+        channels: &[LeaseChannel],
     ) -> Option<Grantors> {
         instance.heartbeat?;
         let mut lease = Nanos::ZERO;
@@ -514,6 +480,60 @@ impl Packets {
 }
 
 impl Line {
+    /// Where it is to be set up; `None` while its interface is not ready, or has no address for it.
+    fn place_on(
+        &self,
+        interfaces: &BTreeMap<String, Interface>,
+        seats: &[Seat],
+    ) -> Option<(u32, IpAddr)> {
+        let ifindex = interfaces
+            .get(&self.way.interface)
+            .filter(|interface| interface.port.is_some())
+            .map(|interface| interface.ifindex)?;
+        let shares = |seat: &&Seat| {
+            seat.source.is_some() && lan_ways(&seat.config).any(|way| way == self.way)
+        };
+        let local = self
+            .way
+            .local
+            .or_else(|| seats.iter().find(shares)?.source)?;
+        (ifindex != 0).then_some((ifindex, local))
+    }
+
+    /// Sets it up, or takes it off. Whether that was done.
+    fn move_to(
+        &mut self,
+        place: Option<(u32, IpAddr)>,
+        dataplane: &mut Dataplane,
+        (node, boot): (u64, u64),
+        out: &mut Outbox,
+    ) -> bool {
+        let result = match place {
+            Some((ifindex, local)) => dataplane.set_path(
+                self.id.0,
+                &PathSettings {
+                    ifindex,
+                    local,
+                    peer: self.way.peer,
+                    key: self.way.key,
+                    node,
+                    boot,
+                },
+            ),
+            None => dataplane.clear_path(self.id.0),
+        };
+        match result {
+            Ok(()) => {
+                self.place = place;
+                true
+            }
+            Err(error) => {
+                out.log(Level::Error, format!("path {}: {error}", self.name));
+                false
+            }
+        }
+    }
+
     /// More entries than a packet may have go in several.
     fn send(
         &mut self,
@@ -593,6 +613,16 @@ fn lan_ways(instance: &Instance) -> impl Iterator<Item = Way> {
             key: None,
         })
     })
+}
+
+fn channel_way(channel: &LeaseChannel) -> Way {
+    Way {
+        interface: channel.interface.clone(),
+        local: Some(channel.local),
+        peer: channel.peer,
+        times: channel.times,
+        key: channel.key,
+    }
 }
 
 /// Puts an IP packet behind where the Ethernet header goes; how long it is.

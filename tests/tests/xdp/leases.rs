@@ -85,15 +85,7 @@ impl Node {
         self.dataplane
             .set_instance(ID, &config, &[vip], &[self.peer.into()])
             .unwrap();
-        let path = PathSettings {
-            ifindex: LOOPBACK,
-            local: self.address.into(),
-            peer: self.peer.into(),
-            key: self.key,
-            node: self.ids.0,
-            boot: self.ids.1,
-        };
-        self.dataplane.set_path(PATH, &path).unwrap();
+        self.dataplane.set_path(PATH, &self.path()).unwrap();
         self.dataplane
             .set_grantors(
                 ID,
@@ -102,6 +94,17 @@ impl Node {
             )
             .unwrap();
         self.dataplane.set_lease_rank(ID, rank(100));
+    }
+
+    fn path(&self) -> PathSettings {
+        PathSettings {
+            ifindex: LOOPBACK,
+            local: self.address.into(),
+            peer: self.peer.into(),
+            key: self.key,
+            node: self.ids.0,
+            boot: self.ids.1,
+        }
     }
 
     fn head(&mut self, sent: MonoNs) -> Head {
@@ -645,6 +648,24 @@ fn promises_of_before_are_kept() {
         a.promise().ends(),
         start.after(longest).after(margin(longest))
     );
+}
+
+#[test]
+fn a_second_path_to_a_peer_on_an_interface_is_refused() {
+    let (mut a, mut b) = Node::pair(None);
+    let second = PathSettings {
+        local: [192, 168, 0, 9].into(),
+        ..a.path()
+    };
+    let error = a.dataplane.set_path(PATH + 1, &second).unwrap_err();
+    assert!(error.to_string().contains("path 3 leads"), "{error}");
+    assert_eq!(
+        b.ask(&mut a, Ask::Nothing),
+        Verdict::None,
+        "the first stays"
+    );
+    a.dataplane.clear_path(PATH).unwrap();
+    a.dataplane.set_path(PATH + 1, &second).unwrap();
 }
 
 #[test]
