@@ -323,6 +323,13 @@ fn a_wrong_key_is_no_path() {
             );
         }
         scene.stays(0, A_WHILE)?;
+        for node in &scene.nodes {
+            let what = format!("{} warns", node.name());
+            eventually(Duration::from_secs(60), &what, || {
+                let warned = node.hactl(&["status"])?["warnings"].to_string();
+                Ok(warned.contains("key_file") && node.log().contains("echo_tag"))
+            })?;
+        }
         // So that, the LAN cut, nothing is left that holds the other node back.
         lab.cut(&scene.nodes[0], &scene.nodes[1])?;
         scene.nodes[1].wait_for(WEB, "active")

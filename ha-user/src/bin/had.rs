@@ -48,6 +48,7 @@ fn check(arguments: &cli::Had) -> anyhow::Result<()> {
     for advice in [
         daemon::machine::offline(&config),
         daemon::machine::throttled(&config),
+        daemon::machine::slewed(&config),
     ]
     .into_iter()
     .flatten()

@@ -1,11 +1,12 @@
-//! What of this machine is at odds with a configuration: processors that it does not have, and a kernel that
-//! may withhold the processor from the engine thread for longer than a gate stays open.
+//! What of this machine is at odds with a configuration: processors that it does not have, a kernel that may
+//! withhold the processor from the engine thread for longer than a gate stays open, and a clock too fast or slow for
+//! leases.
 
 use std::{fs, path::Path};
 
 use ha_common::Nanos;
 
-use crate::config::Config;
+use crate::{config::Config, sys::slew};
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 const RT_RUNTIME: &str = "/proc/sys/kernel/sched_rt_runtime_us";
@@ -71,6 +72,16 @@ fn throttled_by(config: &Config, runtime_us: i64, period_us: i64) -> Option<Stri
     Some(format!(
         "where real-time threads use up a CPU, the kernel withholds it from all of them, had's included, for {pause} at a time (kernel.sched_rt_runtime_us = {runtime_us} of {period_us}), and a gate closes after {shortest}: where other programs have such threads, set it to -1, or give the engine thread a CPU of its own (dataplane.cpu_affinity)"
     ))
+}
+
+/// What to say of the clock's rate, if anything.
+#[must_use]
+pub fn slewed(config: &Config) -> Option<String> {
+    let relies = config
+        .instances
+        .iter()
+        .any(|instance| instance.heartbeat.is_some());
+    relies.then(slew::advice).flatten()
 }
 
 /// Whether a list such as "0-3,6" has a processor.

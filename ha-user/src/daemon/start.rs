@@ -61,6 +61,9 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     if let Some(advice) = machine::throttled(&config) {
         info!("{advice}");
     }
+    if let Some(advice) = machine::slewed(&config) {
+        warn!("{advice}");
+    }
 
     let memory_locked = match realtime::lock_memory() {
         Ok(()) => true,

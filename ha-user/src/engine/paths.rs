@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -80,6 +80,8 @@ pub(super) struct Paths {
     /// This node and its boot, as in packets.
     node: u64,
     boot: u64,
+    /// The kernel's name for it.
+    boot_id: Option<String>,
     packets: Packets,
     /// So that the kernel answers no echo of an unknown path with an ICMP error.
     guards: Vec<Socket>,
@@ -93,6 +95,7 @@ impl Paths {
             lines: Vec::new(),
             node: 0,
             boot: 0,
+            boot_id: None,
             packets: Packets::default(),
             guards: Vec::new(),
             frame: Box::new([0; 2048]),
@@ -120,7 +123,7 @@ impl Paths {
         mut dataplane: Option<&mut Dataplane>,
         out: &mut Outbox,
     ) {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = self.boot_id.get_or_insert_with(|| boot_id(out));
         let (node, boot) = (hash(&plan.node), hash(&format!("{}\n{boot}", plan.node)));
         if (self.node, self.boot) != (node, boot) {
             (self.node, self.boot) = (node, boot);
@@ -715,6 +718,18 @@ fn guards(out: &mut Outbox) -> Vec<Socket> {
             }
         })
         .collect()
+}
+
+/// The kernel's name for this boot.
+fn boot_id(out: &mut Outbox) -> String {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    fs::read_to_string(FILE).unwrap_or_else(|error| {
+        let text = format!(
+            "{FILE} cannot be read ({error}): to the peers of its leases this daemon's start is one of the machine"
+        );
+        out.log(Level::Warn, text);
+        fastrand::u64(..).to_string()
+    })
 }
 
 /// A name as a number.

@@ -10,7 +10,7 @@ use crate::{
         StatusReport,
     },
     dataplane::Dataplane,
-    sys::clock,
+    sys::{clock, slew},
 };
 
 /// What does not change while the daemon runs, and what is counted.
@@ -110,8 +110,14 @@ fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
                 "frames of VLANs on {name} count as its own, since XDP does not see their tags: set dataplane.mode = \"tc\""
             )
         });
+    let relies = shell
+        .seats
+        .iter()
+        .any(|seat| seat.config.heartbeat.is_some());
+    let slewed = relies.then(slew::advice).flatten();
     owed.chain(fragile)
         .chain(hidden)
+        .chain(slewed)
         .chain(vitals.warnings.sentences())
         .collect()
 }

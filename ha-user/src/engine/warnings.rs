@@ -120,6 +120,22 @@ const fn advice(reason: Reason) -> Option<&'static str> {
         Reason::PassArpFromVip | Reason::PassNdpFromVip => {
             "another station claims a virtual address that this node serves: is another virtual router, with another `vrid`, or a host configured with it?"
         }
+        Reason::PassEchoUnknown => {
+            "a node asks for leases that is no peer here: put its address into `peers` of an instance with `heartbeat` on that interface, or into a [[channel]]"
+        }
+        Reason::EchoTag => {
+            "an echo with another tag was refused: give the channel the same `key_file` on both nodes, or none"
+        }
+        Reason::EchoOwn => {
+            "an echo of a node with this node's name was refused: give each node its own `node.name`; if they have, the network sends frames back"
+        }
+        Reason::EchoTtl => {
+            "an echo with a TTL other than 255 was refused: it came through a router, or is forged"
+        }
+        Reason::EchoFormat => {
+            "an echo of another version of had, or a broken one, was refused: run the same version on all nodes"
+        }
+        Reason::EchoChecksum => "a broken echo was refused",
         _ => return None,
     })
 }

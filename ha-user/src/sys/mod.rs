@@ -4,6 +4,7 @@ pub mod clock;
 pub mod packet;
 pub mod realtime;
 pub mod signals;
+pub mod slew;
 pub mod stamp;
 
 /// Whether this node forwards IPv6 packets that come in by an interface: a router, to its neighbours.
