@@ -257,6 +257,11 @@ impl Lab {
         self.forbid(&format!("arp saddr ip {vip} arp daddr ip {vip} drop"))
     }
 
+    /// From now on frames to a station are lost: no NIC has that address any more.
+    pub fn lose_frames_to(&self, station: Mac) -> Result<()> {
+        self.forbid(&format!("ether daddr {station} drop"))
+    }
+
     fn forbid(&self, rule: &str) -> Result<()> {
         let rule = format!("add rule bridge lab wire {rule}");
         self.switch.ns.run("nft", &[&rule]).map(drop)

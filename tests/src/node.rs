@@ -215,7 +215,7 @@ impl Node {
     }
 
     /// The Ethernet address of one of its interfaces.
-    fn mac_of(&self, interface: &str) -> Result<Mac> {
+    pub fn mac_of(&self, interface: &str) -> Result<Mac> {
         let text = self.ns.ip(&["-j", "link", "show", "dev", interface])?;
         let links: Value = serde_json::from_str(&text)?;
         let address = links[0]["address"].as_str().and_then(Mac::parse);

@@ -265,6 +265,28 @@ fn nodes_that_stop_when_alone_serve_nobody_and_one_again_within_a_second() {
     });
 }
 
+#[test]
+fn a_path_works_again_after_both_ends_got_other_ethernet_addresses() {
+    scenario(|lab| {
+        let scene = scene(lab, ["", ""])?;
+        for node in &scene.nodes {
+            node.wait_for_path("direct", true)?;
+            lab.lose_frames_to(node.mac_of("eth1")?)?;
+        }
+        for node in &scene.nodes {
+            node.wait_for_path("direct", false)?;
+        }
+        for (number, node) in scene.nodes.iter().enumerate() {
+            let mac = format!("02:00:00:00:99:{number:02}");
+            node.ns().ip(&["link", "set", "eth1", "address", &mac])?;
+        }
+        for node in &scene.nodes {
+            node.wait_for_path("direct", true)?;
+        }
+        scene.stays(0, A_WHILE)
+    });
+}
+
 /// Writes a key for each node and returns the lines that name it.
 fn keys(nodes: &[Node; 2], digits: [&str; 2]) -> Result<[String; 2]> {
     let mut lines = [String::new(), String::new()];

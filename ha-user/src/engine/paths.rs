@@ -17,8 +17,9 @@ use ha_common::{
     lease::{Ask, PORT, Rank, Standing},
     siphash::SipHash,
     wire::{
+        arp,
         echo::{self, Entry, Head, Kind as Sort, MAX_ENTRIES, MAX_LEN, Route, Verdict},
-        ethernet, ipv4, ipv6, udp,
+        ethernet, ipv4, ipv6, ndp, udp,
     },
 };
 use ha_core::{Alone, InstanceId, LeaseConfig, LeasePeer, PathConfig, PathId};
@@ -35,6 +36,7 @@ use crate::{
     control::report::PathReport,
     dataplane::{Dataplane, Grantor, Grantors, PathSettings},
     events::Kind,
+    net::port::Port,
     sys::clock,
 };
 
@@ -52,6 +54,9 @@ struct Way {
     key: Option<[u64; 2]>,
 }
 
+/// Between two looks for the peer of a path that does not work.
+const SEEK: Nanos = Nanos::from_secs(1);
+
 /// One path.
 struct Line {
     id: PathId,
@@ -62,6 +67,8 @@ struct Line {
     place: Option<(u32, IpAddr)>,
     up: Option<bool>,
     since: MonoNs,
+    /// When the peer's MAC address was asked for last.
+    sought: MonoNs,
     sent: u64,
     error: Option<String>,
 }
@@ -171,6 +178,7 @@ impl Paths {
                 place: None,
                 up: None,
                 since: clock::now(),
+                sought: MonoNs::ZERO,
                 sent: 0,
                 error: None,
             });
@@ -584,6 +592,11 @@ impl Line {
                 .ok_or_else(|| "the addresses are of different families".to_owned())?;
             let sent = match world.dataplane.peer_mac(self.id.0) {
                 Some(mac) => {
+                    if self.up != Some(true) && sent.since(self.sought) >= SEEK {
+                        self.sought = sent;
+                        let whole = &frame[ethernet::HEADER_LEN..ethernet::HEADER_LEN + packet];
+                        seek(port, whole, (local, source_mac), self.way.peer);
+                    }
                     let kind = if local.is_ipv4() {
                         ethernet::IPV4
                     } else {
@@ -626,6 +639,22 @@ fn channel_way(channel: &LeaseChannel) -> Way {
         times: channel.times,
         key: channel.key,
     }
+}
+
+/// Lets the kernel find a peer that may have another MAC address by now: a question of its own would come seconds
+/// later, as long as it takes the one that it knows for right. A peer that gets the packet twice takes it once.
+fn seek(port: &Port, packet: &[u8], (local, mac): (IpAddr, [u8; 6]), peer: IpAddr) {
+    // What cannot be sent is tried again.
+    let _ = match (local, peer) {
+        (IpAddr::V4(local), IpAddr::V4(peer)) => {
+            port.send_arp(&arp::request(local.octets(), mac, peer.octets()))
+        }
+        (IpAddr::V6(local), IpAddr::V6(peer)) => {
+            port.send_ndp(&ndp::solicitation(local.into(), mac, peer.into()))
+        }
+        _ => Ok(()),
+    };
+    let _ = port.send_advert(packet, peer);
 }
 
 /// Puts an IP packet behind where the Ethernet header goes; how long it is.
