@@ -233,6 +233,13 @@ impl Session {
 
     /// Takes in a packet that is valid in every respect.
     fn take(&mut self, control: Control, received_at: MonoNs, now: MonoNs) {
+        if self.heard.is_some_and(|heard| received_at < heard) {
+            // A later one was taken before it (its stamp was read): what this one says of the peer is past.
+            if control.poll && self.state != State::AdminDown {
+                self.answer();
+            }
+            return;
+        }
         self.remote = Remote {
             control: Some(control),
             state: control.state,

@@ -2,7 +2,7 @@
 
 use ha_common::{
     Nanos,
-    wire::bfd::{Control, State},
+    wire::bfd::{Control, Payload, State},
 };
 use ha_core::bfd::{Input, SessionConfig};
 
@@ -36,6 +36,27 @@ fn a_poll_is_answered_at_once_and_moves_no_timer() {
     assert_eq!(packets.len(), 1);
     assert!(packets[0].is_final && !packets[0].poll);
     assert_eq!(rig.session.poll_timeout(), due);
+}
+
+#[test]
+fn a_packet_older_than_one_that_was_taken_is_only_answered() {
+    let mut rig = Rig::up(config());
+    let earlier = rig.now;
+    rig.wait(ms(3));
+    rig.hear(says(State::Up));
+    let poll = Control {
+        poll: true,
+        ..says(State::Down)
+    };
+    let actions = rig.feed(Input::Packet {
+        payload: Payload::plain(&poll),
+        received_at: earlier,
+    });
+    let packets = sent(&actions);
+    assert!(packets.len() == 1 && packets[0].is_final, "{packets:?}");
+    let status = rig.session.status();
+    assert_eq!((status.state, status.remote_state), (State::Up, State::Up));
+    assert_eq!(status.heard, Some(rig.now));
 }
 
 #[test]

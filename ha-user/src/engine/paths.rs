@@ -23,7 +23,7 @@ use ha_common::{
     },
 };
 use ha_core::{Alone, InstanceId, LeaseConfig, LeasePeer, PathConfig, PathId};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     outbox::{Level, Outbox},
@@ -36,12 +36,9 @@ use crate::{
     control::report::PathReport,
     dataplane::{Dataplane, Grantor, Grantors, PathSettings},
     events::Kind,
-    net::port::Port,
+    net::{options::REJECT_ALL, port::Port},
     sys::clock,
 };
-
-/// A filter of one instruction that accepts zero bytes of each packet (`BPF_RET | BPF_K`).
-const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 /// What makes two paths the same.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,14 +13,11 @@ use std::{
 use ha_common::{MonoNs, wire::bfd};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
+use super::options::{PRIORITY_CONTROL, REJECT_ALL};
 use crate::sys;
 
-/// `TC_PRIO_CONTROL`: before bulk traffic in the interface's queue (pfifo_fast, mqprio).
-const PRIORITY_CONTROL: u32 = 7;
 /// Internetwork Control (DSCP CS6) as Type of Service or Traffic Class.
 const INTERNETWORK_CONTROL: u32 = 0xc0;
-/// A filter of one instruction that accepts zero bytes of each packet (`BPF_RET | BPF_K`).
-const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 /// Source ports tried until one is free.
 const ATTEMPTS: u32 = 16;
 /// Room for packets that arrive while the engine is held up.
@@ -47,10 +44,10 @@ impl Outlet {
         let socket = socket(ifindex, local)?;
         // Nothing is sent to this port, and nothing is read from it.
         socket.attach_filter(&[REJECT_ALL])?;
-        let low = *bfd::SOURCE_PORTS.start();
+        let (low, high) = (*bfd::SOURCE_PORTS.start(), *bfd::SOURCE_PORTS.end());
         let mut left = ATTEMPTS;
         loop {
-            let port = low.saturating_add(random() % (bfd::SOURCE_PORTS.end() - low));
+            let port = low + random() % (high - low + 1);
             match socket.bind(&address(ifindex, local, port)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => left -= 1,
                 result => break result?,
@@ -245,16 +242,19 @@ mod tests {
             next += 1;
             next / 2
         };
+        let port = |outlet: &Outlet| {
+            let address = outlet.socket.local_addr().unwrap();
+            address.as_socket().unwrap().port()
+        };
         let ports: Vec<u16> = (0..3)
             .map(|_| Outlet::open(LOOPBACK, local, peer, &mut random).unwrap())
             .collect::<Vec<_>>()
             .iter()
-            .map(|outlet| {
-                let address = outlet.socket.local_addr().unwrap();
-                address.as_socket().unwrap().port()
-            })
+            .map(port)
             .collect();
         assert!(ports.is_sorted_by(|a, b| a < b), "{ports:?}");
         assert!(ports.iter().all(|port| bfd::SOURCE_PORTS.contains(port)));
+        let last = Outlet::open(LOOPBACK, local, peer, || 0x3fff).unwrap();
+        assert_eq!(port(&last), *bfd::SOURCE_PORTS.end());
     }
 }

@@ -3,4 +3,5 @@
 pub mod bfd;
 pub mod links;
 pub mod netlink;
+pub mod options;
 pub mod port;

@@ -12,15 +12,12 @@ use std::{
 };
 
 use ha_common::{MonoNs, wire::ethernet};
-use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use self::{v4::V4, v6::V6};
+use super::options::PRIORITY_CONTROL;
 use crate::sys;
 
-/// `TC_PRIO_CONTROL`: adverts go before bulk traffic in the interface's queue (pfifo_fast, mqprio).
-const PRIORITY_CONTROL: u32 = 7;
-/// A filter of one instruction that accepts zero bytes of each packet (`BPF_RET | BPF_K`).
-const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 /// Room for adverts that arrive while the engine is held up (mode `off`).
 const RECEIVE_BUFFER: usize = 256 * 1024;
 

@@ -189,7 +189,7 @@ impl Line {
 
     /// A packet that the dataplane told of.
     pub(super) fn hear(&mut self, event: &Event, random: u32) {
-        // The stamp may have been read before the event was.
+        // The stamp may have been read before the event was. One that is older is still answered, if it polls.
         if event.stamp() != self.heard {
             self.heard = self.heard.max(event.stamp());
             self.feed_taken(Taken::new(event.packet, event.stamp()), random);

@@ -15,8 +15,11 @@ use std::{
 use ha_common::{MonoNs, wire::vrrp};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use super::{PRIORITY_CONTROL, RECEIVE_BUFFER, REJECT_ALL};
-use crate::sys;
+use super::RECEIVE_BUFFER;
+use crate::{
+    net::options::{PRIORITY_CONTROL, REJECT_ALL},
+    sys,
+};
 
 /// The sockets.
 pub(super) struct V4 {

@@ -17,8 +17,11 @@ use ha_common::{
 };
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::{PRIORITY_CONTROL, RECEIVE_BUFFER, REJECT_ALL};
-use crate::sys;
+use super::RECEIVE_BUFFER;
+use crate::{
+    net::options::{PRIORITY_CONTROL, REJECT_ALL},
+    sys,
+};
 
 /// Where a header's Next Header stands.
 const NEXT_HEADER: u32 = 6;
