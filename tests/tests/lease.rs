@@ -62,9 +62,8 @@ fn the_last_advert_of_a_dead_node_with_a_higher_priority_is_no_objection() {
         let nodes = [lab.node("n1")?, lab.node("n2")?];
         let first = nodes[0].address();
         let scene = Scene::of(lab, nodes, |router| {
-            let priority = if router.source == first { 200 } else { 100 };
             // So often that the Backup has not read the stamp of the last one when the silence is proven.
-            with_leases(router.priority(priority)).interval_ms(100)
+            with_leases(ranked(first, router)).interval_ms(100)
         })?;
         scene.nodes[0].power_off()?;
         scene.wait_served_by(1)?;
@@ -270,5 +269,59 @@ fn of_three_nodes_one_takes_over() {
         ensure!(gap < RECENTLY.times(4), "{gap}");
         ensure!(speakers(&sniffers, from) == [heir]);
         Ok(())
+    });
+}
+
+/// The first of two nodes outranks the second one.
+fn ranked(first: Ipv4Addr, router: VirtualRouter) -> VirtualRouter {
+    let priority = if router.source == first { 200 } else { 100 };
+    router.priority(priority)
+}
+
+#[test]
+fn a_node_whose_interface_comes_later_than_its_daemon_takes_over() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let first = nodes[0].address();
+        let mut scene = Scene::of(lab, nodes, |router| with_leases(ranked(first, router)))?;
+        scene.nodes[1].stop()?;
+        let ns = scene.nodes[1].ns();
+        ns.ip(&["link", "set", "eth0", "name", "eth9"])?;
+        scene.nodes[1].restart(Kind::Had)?;
+        let node = &scene.nodes[1];
+        eventually(PATIENCE, "it waits for its interface", || {
+            let notes = node.events("note")?;
+            Ok(notes.iter().any(|note| note.contains("waits for eth0")))
+        })?;
+        node.ns().ip(&["link", "set", "eth9", "name", "eth0"])?;
+        node.wait_for_active_peer(WEB, first)?;
+        scene.nodes[0].power_off()?;
+        scene.wait_served_by(1)
+    });
+}
+
+#[test]
+fn leases_that_a_reload_brings_are_granted() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let addresses = [nodes[0].address(), nodes[1].address()];
+        let shape = |router| ranked(addresses[0], router).interval_ms(SLOW_ADVERTS_MS);
+        let mut scene = Scene::of(lab, nodes, shape)?;
+        for index in [1, 0] {
+            let router = scene.nodes[index].router();
+            let router = with_leases(shape(router.peers(&[addresses[1 - index]])));
+            scene.nodes[index].reload(&[router])?;
+            let node = &scene.nodes[index];
+            eventually(PATIENCE, "the reload is applied", || {
+                Ok(node.log().contains("reloaded: web: heartbeat changed"))
+            })?;
+            if index == 1 {
+                node.wait_for_active_peer(WEB, addresses[0])?;
+            }
+        }
+        // The Active node became another router, which hands over.
+        scene.stays(1, A_WHILE)?;
+        scene.nodes[1].power_off()?;
+        scene.wait_served_by(0)
     });
 }

@@ -191,7 +191,8 @@ impl Dataplane {
     /// Lets an instance, which is set, rely on leases of peers; `None`: on its own adverts alone.
     ///
     /// Where its peers are others than before, or an earlier daemon's, this node promises each of them not to
-    /// act for as long as anything may last that was granted until now, and its gate is closed.
+    /// act for as long as anything may last that was granted until now, and its gate is closed. The epoch stays: it
+    /// is the engine's, which raised it before.
     ///
     /// # Errors
     ///
@@ -234,10 +235,9 @@ impl Dataplane {
         self.bind(id)
     }
 
-    /// The epoch first: who acted until now no longer does.
+    /// The gate first: who acted until now no longer does.
     fn promise_anew(&mut self, id: InstanceId, longest: Nanos, now: MonoNs) {
         let words = &self.loaded.words;
-        words.set_epoch(id, words.epoch(id).raised());
         words.set_standing(id, Standing::Bystander);
         let promises = &self.loaded.lease_words;
         let covers = Promise::until(now.after(longest).after(margin(longest)));

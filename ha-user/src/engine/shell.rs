@@ -248,7 +248,14 @@ impl Shell {
         match standing {
             Standing::Active => {
                 let lease = dataplane.first_lease(id);
-                self.note_open(index, lease);
+                if dataplane.gate_open(id, clock::now()) {
+                    self.note_open(index, lease);
+                } else {
+                    // What closed it is about to be taken in: a report of the kernel, or the lease's end.
+                    let name = &self.seats[index].name;
+                    let text = format!("{name}: its leases were granted, but its gate is closed");
+                    self.out.log(Level::Warn, text);
+                }
             }
             Standing::Candidate => {
                 let sentence = "this node asks its peers for leases".to_owned();
@@ -286,6 +293,8 @@ impl Shell {
 
     fn set_epoch(&mut self, id: InstanceId, epoch: Epoch) {
         if let Some(dataplane) = &self.dataplane {
+            // One that was raised behind the engine's back may be superseded before the engine comes to it.
+            debug_assert_eq!(dataplane.epoch(id).raised(), epoch);
             dataplane.set_epoch(id, epoch);
         }
         let now = clock::now();
