@@ -1,16 +1,20 @@
 //! What operators and careless people do, and what is not ready at boot.
 
-use std::{fs, time::Duration};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ha_common::Nanos;
 use ha_tests::{
     Daemon, Kind, Lab, Node, Prober, Probes, eventually,
-    lab::VIP,
+    lab::{VIP, VIP_V6},
     node::PATIENCE,
     now, scenario,
     scene::{INTERVAL_MS, Scene, WEB},
     wait::throughout,
+};
+use rustix::{
+    net::{AddressFamily, sockopt::socket_domain},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
 const A_WHILE: Duration = Duration::from_secs(1);
@@ -332,4 +336,65 @@ fn a_renamed_interface_does_not_keep_the_vip() {
         node.wait_for(WEB, "backup")?;
         scene.stays(1, A_WHILE)
     });
+}
+
+#[test]
+fn the_unit_file_allows_every_family_of_sockets_that_the_daemon_has() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        node.enable_v6()?;
+        let router = node.router().interval_ms(INTERVAL_MS);
+        let router = router
+            .peers(&[Ipv4Addr::new(10, 77, 0, 99)])
+            .vips_v6(&[VIP_V6])
+            .had_lines("heartbeat = { interval = \"20ms\", multiplier = 10 }\n");
+        node.start(Kind::Had, &[router])?;
+        node.wait_for(WEB, "active")?;
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.service");
+        let unit = fs::read_to_string(unit)?;
+        let allowed = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("RestrictAddressFamilies="))
+            .context("the unit restricts no families")?;
+        let pid = node.daemon()?.pid();
+        let families = socket_families(pid)?;
+        ensure!(families.len() >= 4, "{families:?}");
+        for family in families {
+            let name = match family {
+                AddressFamily::UNIX => "AF_UNIX",
+                AddressFamily::INET => "AF_INET",
+                AddressFamily::INET6 => "AF_INET6",
+                AddressFamily::NETLINK => "AF_NETLINK",
+                AddressFamily::PACKET => "AF_PACKET",
+                other => bail!("the daemon has a socket of {other:?}"),
+            };
+            let allows = allowed.split_whitespace().any(|one| one == name);
+            ensure!(allows, "{name} is not among {allowed}");
+        }
+        Ok(())
+    });
+}
+
+/// The families of a process' sockets, each once.
+fn socket_families(pid: u32) -> Result<Vec<AddressFamily>> {
+    let handle = pidfd_open(
+        Pid::from_raw(pid.try_into()?).context("no PID")?,
+        PidfdFlags::empty(),
+    )?;
+    let mut families = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let is_socket =
+            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
+        if !is_socket {
+            continue;
+        }
+        let number = entry.file_name().to_string_lossy().parse()?;
+        let socket = pidfd_getfd(&handle, number, PidfdGetfdFlags::empty())?;
+        let family = socket_domain(socket)?;
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    Ok(families)
 }
