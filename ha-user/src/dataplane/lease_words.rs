@@ -61,7 +61,8 @@ impl LeaseWords {
             .is_ok()
     }
 
-    /// Writes a promise whose peer nothing leads to, and forgets what that one asked.
+    /// Writes a promise, and forgets what its peer asked. What leads to the peer may be an earlier daemon's, whose
+    /// programs grant meanwhile: the promise must cover that.
     pub(super) fn reset(&self, id: InstanceId, peer: usize, promise: Promise) {
         let cell = lease_cell(id, peer);
         for offset in (0..CELL).step_by(WORD) {

@@ -127,6 +127,10 @@ impl Driver {
         let seat = &mut self.shell.seats[index];
         let old = std::mem::replace(&mut seat.config, new.instance.clone());
         if old == new.instance {
+            // Its channels may be other paths by now.
+            if old.heartbeat.is_some() {
+                self.shell.configure(new.id);
+            }
             return;
         }
         seat.name = new.instance.name.as_str().into();
@@ -184,6 +188,7 @@ fn difference(old: &Instance, new: &Instance) -> String {
         ),
         ("source", old.source != new.source),
         ("peers", old.peers != new.peers),
+        ("heartbeat", old.heartbeat != new.heartbeat),
         ("checksum", old.checksum != new.checksum),
         ("vips", old.vips_by_key().0 != new.vips_by_key().0),
         ("extra_vips", old.vips_by_key().1 != new.vips_by_key().1),
