@@ -4,9 +4,13 @@
 //! peer's MAC address is known from its packets, they leave as whole frames: a neighbour entry that died while
 //! a cable was cut would delay them by seconds.
 
+mod identity;
+mod packet;
+mod way;
+
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -15,16 +19,20 @@ use ha_common::{
     abi::lease::MAX_PATHS,
     gate::MAX_LEASES,
     lease::{Ask, PORT, Rank, Standing},
-    siphash::SipHash,
     wire::{
         arp,
         echo::{self, Entry, Head, Kind as Sort, MAX_ENTRIES, MAX_LEN, Route, Verdict},
-        ethernet, ipv4, ipv6, ndp, udp,
+        ethernet, ndp,
     },
 };
 use ha_core::{Alone, InstanceId, LeaseConfig, LeasePeer, PathConfig, PathId};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::{
+    identity::{boot_id, hash},
+    packet::packet,
+    way::{Way, channel_way, lan_ways},
+};
 use super::{
     outbox::{Level, Outbox},
     plan::Plan,
@@ -32,24 +40,13 @@ use super::{
     shell::Interface,
 };
 use crate::{
-    config::{Heartbeat, Instance, LeaseChannel},
+    config::{Instance, LeaseChannel},
     control::report::PathReport,
     dataplane::{Dataplane, Grantor, Grantors, PathSettings},
     events::Kind,
     net::{options::REJECT_ALL, port::Port},
     sys::clock,
 };
-
-/// What makes two paths the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Way {
-    interface: String,
-    /// This node's address, where it is configured.
-    local: Option<IpAddr>,
-    peer: IpAddr,
-    times: Heartbeat,
-    key: Option<[u64; 2]>,
-}
 
 /// Between two looks for the peer of a path that does not work.
 const SEEK: Nanos = Nanos::from_secs(1);
@@ -615,29 +612,6 @@ impl Line {
     }
 }
 
-/// The ways on an instance's own LAN, one to each peer.
-fn lan_ways(instance: &Instance) -> impl Iterator<Item = Way> {
-    instance.heartbeat.into_iter().flat_map(move |times| {
-        instance.peers.iter().map(move |peer| Way {
-            interface: instance.interface.clone(),
-            local: instance.source,
-            peer: *peer,
-            times,
-            key: None,
-        })
-    })
-}
-
-fn channel_way(channel: &LeaseChannel) -> Way {
-    Way {
-        interface: channel.interface.clone(),
-        local: Some(channel.local),
-        peer: channel.peer,
-        times: channel.times,
-        key: channel.key,
-    }
-}
-
 /// Lets the kernel find a peer that may have another MAC address by now: a question of its own would come seconds
 /// later, as long as it takes the one that it knows for right. A peer that gets the packet twice takes it once.
 fn seek(port: &Port, packet: &[u8], (local, mac): (IpAddr, [u8; 6]), peer: IpAddr) {
@@ -652,63 +626,6 @@ fn seek(port: &Port, packet: &[u8], (local, mac): (IpAddr, [u8; 6]), peer: IpAdd
         _ => Ok(()),
     };
     let _ = port.send_advert(packet, peer);
-}
-
-/// Puts an IP packet behind where the Ethernet header goes; how long it is.
-fn packet(local: IpAddr, peer: IpAddr, payload: &[u8], frame: &mut [u8; 2048]) -> Option<usize> {
-    let len = udp::HEADER_LEN + payload.len();
-    let short = u16::try_from(len).ok()?;
-    let (source, destination) = (Address::from(local), Address::from(peer));
-    let mut head = [0; udp::HEADER_LEN];
-    let [p0, p1] = PORT.to_be_bytes();
-    let [l0, l1] = short.to_be_bytes();
-    head[..6].copy_from_slice(&[p0, p1, p0, p1, l0, l1]);
-    // Over IPv4-mapped addresses the sum comes to the same.
-    let sum = ipv6::pseudo_header(source, destination, short, udp::PROTOCOL)
-        .slice(&head)
-        .slice(payload);
-    let checksum = match sum.checksum() {
-        0 => u16::MAX,
-        checksum => checksum,
-    };
-    head[6..].copy_from_slice(&checksum.to_be_bytes());
-    let rest = frame.get_mut(ethernet::HEADER_LEN..)?;
-    let header_len = match (local, peer) {
-        (IpAddr::V4(local), IpAddr::V4(peer)) => {
-            let header = ipv4::Header {
-                header_len: 20,
-                total_len: short + 20,
-                identification: 0,
-                dont_fragment: true,
-                fragment: false,
-                ttl: u8::MAX,
-                protocol: udp::PROTOCOL,
-                source: local.octets(),
-                destination: peer.octets(),
-            };
-            rest.get_mut(..ipv4::HEADER_LEN)?
-                .copy_from_slice(&header.emit());
-            ipv4::HEADER_LEN
-        }
-        (IpAddr::V6(_), IpAddr::V6(_)) => {
-            let header = ipv6::Header {
-                flow_label: 0,
-                payload_len: short,
-                next_header: udp::PROTOCOL,
-                hop_limit: u8::MAX,
-                source,
-                destination,
-            };
-            rest.get_mut(..ipv6::HEADER_LEN)?
-                .copy_from_slice(&header.emit());
-            ipv6::HEADER_LEN
-        }
-        _ => return None,
-    };
-    let rest = rest.get_mut(header_len..)?;
-    rest.get_mut(..udp::HEADER_LEN)?.copy_from_slice(&head);
-    rest.get_mut(udp::HEADER_LEN..len)?.copy_from_slice(payload);
-    Some(header_len + len)
 }
 
 /// Sockets for the port, from which nothing is read.
@@ -744,34 +661,6 @@ fn guards(out: &mut Outbox) -> Vec<Socket> {
             }
         })
         .collect()
-}
-
-/// The kernel's name for this boot.
-fn boot_id(out: &mut Outbox) -> String {
-    const FILE: &str = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(FILE).unwrap_or_else(|error| {
-        let text = format!(
-            "{FILE} cannot be read ({error}): to the peers of its leases this daemon's start is one of the machine"
-        );
-        out.log(Level::Warn, text);
-        fastrand::u64(..).to_string()
-    })
-}
-
-/// A name as a number.
-fn hash(text: &str) -> u64 {
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
-    let mut last = [0; 8];
-    for (byte, from) in last.iter_mut().zip(rest) {
-        *byte = *from;
-    }
-    let whole = words.iter().fold(SipHash::new([0; 2]), |hash, word| {
-        hash.word(u64::from_ne_bytes(*word))
-    });
-    whole
-        .word(u64::from_ne_bytes(last))
-        .word(text.len() as u64)
-        .finish()
 }
 
 /// The round trip below which so many of a thousand are.
