@@ -507,6 +507,10 @@ reasons! {
     EchoOld = "echo_old",
     /// XDP dropped an answer to another boot of this node, or to what was not sent yet.
     EchoForeign = "echo_foreign",
+    /// A peer asked for a longer lease than this node grants.
+    LeaseTooLong = "lease_too_long",
+    /// A peer that was asked for a lease does not have the instance, or not with leases on that path.
+    LeaseUnknown = "lease_unknown",
     /// The kernel's timer reported that no peer asks for an instance.
     LeaseSilence = "lease_silence",
     /// The kernel's timer was late itself, and listens once more before it reports.

@@ -3,7 +3,7 @@
 
 use ha_common::{
     MonoNs, Nanos,
-    abi::{Event, EventKind, lease::AskWord},
+    abi::{Event, EventKind, Reason, lease::AskWord},
     gate::{Epoch, Lease},
     lease::{self, Ask, Judgement, Promise, Rank, Situation, Standing},
     wire::echo::{Entry, Verdict},
@@ -95,6 +95,9 @@ extern "C" fn had_asked(place: u64, first: u64, second: u64, now: u64, sent: u64
 extern "C" fn had_answered(place: u64, first: u64, second: u64, now: u64, sent: u64) -> u32 {
     let place = Place(place);
     let entry = Entry::parse(&[first, second]);
+    if let Verdict::Unknown = entry.verdict {
+        maps::count(Reason::LeaseUnknown);
+    }
     let (sent, now) = (MonoNs(sent), MonoNs(now));
     answered(place.slot(), place.peer(), &entry, sent, place.lease(), now);
     0
@@ -194,8 +197,11 @@ fn asked(slot: u32, peer: u32, entry: &Entry, request: &Request) -> Verdict {
             Event::of_lease(EventKind::Asked, slot, request.now, ask),
         );
     }
-    let too_long = request.lease.0 > config.longest_ns;
-    if too_long || request.sent.0 <= maps::load(words.released_sent) {
+    if request.lease.0 > config.longest_ns {
+        maps::count(Reason::LeaseTooLong);
+        return Verdict::Refused;
+    }
+    if request.sent.0 <= maps::load(words.released_sent) {
         return Verdict::Refused;
     }
     requested(slot, peer, config.greater, entry, ask, &words, request)

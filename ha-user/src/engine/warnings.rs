@@ -136,6 +136,12 @@ const fn advice(reason: Reason) -> Option<&'static str> {
             "an echo of another version of had, or a broken one, was refused: run the same version on all nodes"
         }
         Reason::EchoChecksum => "a broken echo was refused",
+        Reason::LeaseTooLong => {
+            "a peer's request for a longer lease than four times this node's was refused: give both nodes the same `interval` and `multiplier`"
+        }
+        Reason::LeaseUnknown => {
+            "a peer does not know an instance that needs its leases, and so grants none: give it the instance, with `heartbeat` and the same channels, or take it out of `peers`"
+        }
         _ => return None,
     })
 }

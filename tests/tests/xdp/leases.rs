@@ -152,6 +152,12 @@ impl Node {
         (verdict.code, verdict.frame, reason)
     }
 
+    fn count(&self, reason: Reason) -> u64 {
+        let counters = self.dataplane.counters().unwrap();
+        let counted = counters.into_iter().find(|(of, _)| *of == reason);
+        counted.unwrap().1
+    }
+
     fn counted(&mut self, frame: &[u8]) -> Reason {
         self.run(frame).2
     }
@@ -615,7 +621,9 @@ fn too_long_a_lease_and_unknown_instances_are_not_granted() {
     let (mut head, entry) = (a.head(now()), a.entry(Ask::Hold));
     head.lease = Nanos(D.0 * 5);
     let echo = a.frame(&head, &[entry]);
+    let refused = b.count(Reason::LeaseTooLong);
     assert_eq!(a.exchange(&mut b, &echo), Verdict::Refused);
+    assert_eq!(b.count(Reason::LeaseTooLong), refused + 1);
     let head = a.head(now());
     let unknown = Entry { vrid: 52, ..entry };
     let other_family = Entry { family: 6, ..entry };
@@ -626,6 +634,17 @@ fn too_long_a_lease_and_unknown_instances_are_not_granted() {
         verdicts,
         [Verdict::Unknown, Verdict::Unknown, Verdict::Granted]
     );
+}
+
+#[test]
+fn a_peer_that_has_lost_the_instance_grants_nothing_and_is_reported() {
+    let (mut a, mut b) = Node::pair(None);
+    a.hold(&mut b);
+    b.dataplane.clear_instance(ID).unwrap();
+    let (lease, unknown) = (a.dataplane.first_lease(ID), a.count(Reason::LeaseUnknown));
+    assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Unknown);
+    assert_eq!(a.dataplane.first_lease(ID), lease);
+    assert_eq!(a.count(Reason::LeaseUnknown), unknown + 1);
 }
 
 #[test]
