@@ -158,7 +158,7 @@ fn a_daemon_that_hangs_loses_its_leases_before_the_other_one_speaks() {
 }
 
 #[test]
-fn a_killed_daemon_s_promises_and_programs_are_adopted() {
+fn a_killed_daemon_s_addresses_move_and_do_not_return_with_it() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, with_leases)?;
         let from = now();
