@@ -194,6 +194,9 @@ impl Engine {
 
     /// Adjusts the paths to what the instances ask for, if that is something else than before.
     fn keep_pace(&mut self, now: MonoNs) {
+        if self.paths.is_empty() {
+            return;
+        }
         let Self {
             instances,
             paths,
@@ -220,6 +223,13 @@ impl Engine {
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
         self.out.pop()
+    }
+
+    /// The next thing to do, if that is to send an advert: a shell may send several before it hands in their
+    /// outcomes.
+    #[must_use]
+    pub fn poll_advert(&mut self) -> Option<Action> {
+        self.out.pop_advert()
     }
 
     /// When to call [`Self::handle_timeout`], and what for.

@@ -4,7 +4,9 @@
 //!
 //! 1. call [`Engine::handle`] or [`Engine::handle_timeout`] with the present time,
 //! 2. call [`Engine::poll_action`] until it returns `None`; carry out each action before polling the
-//!    next, and hand the outcome of those that ask for one back through `handle` at once,
+//!    next, and hand the outcome of those that ask for one back through `handle` at once; but adverts that
+//!    follow each other ([`Engine::poll_advert`]) may all be sent first, and their outcomes handed in then,
+//!    in the same order,
 //! 3. ask [`Engine::poll_timeout`] when to call `handle_timeout`.
 //!
 //! [`Action::AddVips`] of many addresses may take several turns; meanwhile the contract goes on as ever, and

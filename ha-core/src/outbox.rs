@@ -74,6 +74,12 @@ impl Outbox {
             .or_else(|| self.words.pop_front())
     }
 
+    /// [`Self::pop`], if that is an advert.
+    pub(crate) fn pop_advert(&mut self) -> Option<Action> {
+        self.urgent
+            .pop_front_if(|action| matches!(action, Action::SendAdvert { .. }))
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) fn is_empty(&self) -> bool {
         self.urgent.is_empty()

@@ -97,6 +97,11 @@ impl Paths {
         }
     }
 
+    /// Whether there are none: no instance relies on leases.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     /// Adjusts the pace of each path to what `wanted` says of it.
     pub(crate) fn set_paces(&mut self, now: MonoNs, wanted: impl Fn(PathId) -> Pace) {
         for path in &mut self.paths {

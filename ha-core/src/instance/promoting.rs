@@ -186,7 +186,8 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
-        if self.state == State::Backup {
+        // Not an advert that was sent before this node let go, and whose outcome comes after.
+        if self.state == State::Backup && round >= self.since {
             self.farewell_sent(now);
         }
         if !self.speaks() || round < self.elected_at || self.sent.is_some_and(|sent| sent >= round)

@@ -2,7 +2,7 @@
 //! held up between any two steps.
 
 use core::mem;
-use std::{format, string::String, vec::Vec};
+use std::{collections::VecDeque, format, string::String, vec::Vec};
 
 use ha_common::{MonoNs, Nanos, lease::Standing};
 
@@ -17,6 +17,8 @@ use crate::{Action, Advert, Engine, Input, InstanceId, LeaseViews, State};
 pub(crate) struct Process {
     engine: Engine,
     next: Step,
+    /// Of adverts that were sent one after the other: handed in when the last one was.
+    outcomes: VecDeque<Input>,
     /// The turn that is awaited; older ones are void.
     turn: u64,
     /// When that turn comes.
@@ -41,8 +43,10 @@ enum Step {
     Turn,
     /// Carries out an action.
     Execute(Action),
-    /// Hands in an outcome.
-    Report(Input),
+    /// Takes in what arrived while actions were carried out, before their outcomes.
+    Listen,
+    /// Hands in outcomes, one after the other.
+    Report(VecDeque<Input>),
 }
 
 /// Steps that take no time, in one go; more than any call leaves to do.
@@ -78,6 +82,7 @@ impl Process {
         Self {
             engine,
             next: Step::Turn,
+            outcomes: VecDeque::new(),
             turn: 0,
             due: u64::MAX,
             stamps: std::vec![None; instances],
@@ -133,14 +138,18 @@ impl World {
             let wait = match mem::replace(&mut process.next, Step::Turn) {
                 Step::Turn => self.turn(node),
                 Step::Execute(action) => self.execute(node, action),
-                Step::Report(input) => {
+                Step::Listen => {
                     if !self.mutations.outcome_first {
                         self.read_all(node);
                         self.read_leases(node);
                     }
-                    self.hand_in(node, input);
+                    let Some(process) = &mut self.nodes[node].process else {
+                        return;
+                    };
+                    process.next = Step::Report(mem::take(&mut process.outcomes));
                     Some(0)
                 }
+                Step::Report(outcomes) => self.hand_in_outcomes(node, outcomes),
             };
             match wait {
                 Some(0) => {}
@@ -165,6 +174,17 @@ impl World {
             process.engine.handle(input, now);
             process.note_decisions();
         }
+    }
+
+    /// Hands in the next outcome.
+    fn hand_in_outcomes(&mut self, node: usize, mut outcomes: VecDeque<Input>) -> Option<u64> {
+        let input = outcomes.pop_front()?;
+        self.hand_in(node, input);
+        if outcomes.is_empty() {
+            return Some(0);
+        }
+        self.nodes[node].process.as_mut()?.next = Step::Report(outcomes);
+        Some(self.step_time())
     }
 
     /// How long a step takes.
@@ -375,6 +395,7 @@ impl World {
 
     /// Does what an action says, and prepares its outcome.
     fn execute(&mut self, node: usize, action: Action) -> Option<u64> {
+        let advertised = matches!(action, Action::SendAdvert { .. });
         let outcome = match action {
             Action::SetEpoch { instance, epoch } => {
                 self.set_epoch(node, instance.0 as usize, epoch);
@@ -500,7 +521,11 @@ impl World {
         let Some(outcome) = outcome else {
             return Some(0);
         };
-        process.next = Step::Report(outcome);
+        process.outcomes.push_back(outcome);
+        process.next = match advertised.then(|| process.engine.poll_advert()).flatten() {
+            Some(advert) => Step::Execute(advert),
+            None => Step::Listen,
+        };
         Some(self.step_time())
     }
 

@@ -1,7 +1,7 @@
 //! Operators, reloads, interfaces and addresses.
 
 use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
-use ha_core::{Action, Cause, EngineConfig, Input, InterfaceCondition, State, Target};
+use ha_core::{Action, Cause, EngineConfig, Input, InstanceId, InterfaceCondition, State, Target};
 
 use crate::driver::*;
 
@@ -309,4 +309,72 @@ fn another_vrid_is_another_router_and_no_epoch_is_used_twice() {
     assert_eq!(epochs, [Epoch(9), Epoch(10)]);
     driver.ready(ID);
     assert_eq!(driver.state(), State::Backup);
+}
+
+/// The shell sends several adverts before it hands in what became of them. One of them may be of an instance that
+/// lets go by what was heard meanwhile: its outcome is not that of the priority 0, which is not sent yet.
+#[test]
+fn adverts_that_follow_each_other_can_be_sent_together() {
+    let mut driver = Driver::backup_of(config(vec![instance(0), instance(1)]));
+    driver.silence();
+    driver.settle();
+    let other = InstanceId(1);
+    assert_eq!(driver.state_of(other), State::Active);
+    driver.tick();
+    while driver.engine.poll_advert().is_none() {
+        let due = driver.engine.poll_timeout().expect("a timer runs").0;
+        driver.now = driver.now.max(due);
+        driver.engine.handle_timeout(driver.now);
+    }
+    assert!(driver.engine.poll_advert().is_some(), "they share a beat");
+    assert_eq!(driver.engine.poll_advert(), None);
+    let round = driver.now;
+    driver.after(Nanos::from_micros(100));
+    driver.hear_from(other, 102, 200);
+    assert_eq!(driver.state_of(other), State::Backup);
+    for instance in [ID, other] {
+        driver.input(Input::AdvertSent {
+            instance,
+            round,
+            result: Ok(()),
+        });
+    }
+    let actions = driver.take();
+    let renewed = |wanted: InstanceId| {
+        let is_it = |action: &&Action| matches!(action, Action::SetLease { instance, .. } if *instance == wanted);
+        actions.iter().filter(is_it).count()
+    };
+    assert_eq!((renewed(ID), renewed(other)), (1, 0));
+    let farewell = actions.iter().find_map(|action| match action {
+        Action::SendAdvert {
+            instance,
+            priority: Priority::RELEASE,
+            round,
+            ..
+        } if *instance == other => Some(*round),
+        _ => None,
+    });
+    let has_let_go = |driver: &Driver| {
+        let status = driver.status_of(other);
+        status
+            .explanation
+            .iter()
+            .any(|sentence| sentence.contains("let go itself"))
+    };
+    assert!(
+        !has_let_go(&driver),
+        "{:?}",
+        driver.status_of(other).explanation
+    );
+    let round = farewell.expect("it says that it lets go");
+    driver.input(Input::AdvertSent {
+        instance: other,
+        round,
+        result: Ok(()),
+    });
+    assert!(
+        has_let_go(&driver),
+        "{:?}",
+        driver.status_of(other).explanation
+    );
 }
