@@ -1,24 +1,133 @@
 //! Adverts, both ways: building what is sent, and (mode `off`) checking what a socket received.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ha_common::{
     Address, Centis, MonoNs, Nanos, Priority,
     abi::{AdvertWord, Said},
     wire::vrrp::{self, AdvertSpec, Dialect, MAX_PACKET_LEN},
 };
-use ha_core::{Advert, Input, InstanceId, Version};
+use ha_core::{Action, Advert, Input, InstanceId, Version};
 
-use super::seat::{Seat, centis};
-use crate::{
-    config::{Checksum, Family},
-    net::port::Port,
+use super::{
+    seat::{Seat, centis},
+    shell::{Interface, Shell},
 };
+use crate::config::{Checksum, Family};
 
-/// Sends an advert to every peer, or to the group.
-pub(super) fn send(
-    seat: &Seat,
-    port: &Port,
+/// The adverts of an instance as they were built last: from one round to the next nothing in them changes.
+#[derive(Default)]
+pub(super) struct Prepared {
+    contents: Option<Contents>,
+    /// To each peer, or to the group.
+    packets: Vec<(Vec<u8>, IpAddr)>,
+}
+
+/// What an advert says beside what is configured, whose change discards what was prepared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Contents {
+    version: vrrp::Version,
+    priority: Priority,
+    interval: Nanos,
+    source: IpAddr,
+}
+
+/// An advert that is being sent.
+struct Sending {
+    /// Whose, by its place in the list.
+    seat: usize,
+    round: MonoNs,
+    result: Result<(), String>,
+}
+
+impl Shell {
+    /// Sends adverts that are due together, each to every peer or to the group. What became of them, in
+    /// the same order.
+    pub(super) fn advertise(&mut self, adverts: &[Action]) -> Vec<Input> {
+        let mut sending = Vec::with_capacity(adverts.len());
+        for advert in adverts {
+            let Action::SendAdvert {
+                instance,
+                priority,
+                interval,
+                round,
+            } = *advert
+            else {
+                continue;
+            };
+            let heard = self.last_word(instance);
+            let Some(seat) = self.index(instance) else {
+                continue;
+            };
+            let result = prepare(
+                &mut self.seats[seat],
+                heard,
+                priority,
+                interval,
+                &mut self.buffer,
+            );
+            sending.push(Sending {
+                seat,
+                round,
+                result,
+            });
+        }
+        let Self {
+            seats, interfaces, ..
+        } = self;
+        let interface = |one: &Sending| seats[one.seat].config.interface.as_str();
+        for run in sending.chunk_by_mut(|one, next| interface(one) == interface(next)) {
+            transmit(run, seats, interfaces);
+        }
+        sending
+            .into_iter()
+            .map(|one| {
+                let seat = &mut self.seats[one.seat];
+                seat.adverts_sent += u64::from(one.result.is_ok());
+                Input::AdvertSent {
+                    instance: seat.id,
+                    round: one.round,
+                    result: one.result,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Sends adverts by the interface of all of them.
+fn transmit(run: &mut [Sending], seats: &[Seat], interfaces: &BTreeMap<String, Interface>) {
+    let Some(name) = run.first().map(|one| &seats[one.seat].config.interface) else {
+        return;
+    };
+    let port = interfaces
+        .get(name)
+        .and_then(|interface| interface.port.as_ref());
+    let Some(port) = port else {
+        for one in run {
+            one.result = Err(format!("{name} has no socket"));
+        }
+        return;
+    };
+    let (senders, packets): (Vec<usize>, Vec<_>) = run
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.result.is_ok())
+        .flat_map(|(place, one)| {
+            let packets = seats[one.seat].prepared.packets.iter();
+            packets.map(move |(packet, destination)| (place, (packet.as_slice(), *destination)))
+        })
+        .unzip();
+    port.send_adverts(&packets, |at, error| {
+        let result = &mut run[senders[at]].result;
+        if result.is_ok() {
+            *result = Err(format!("to {}: {error}", packets[at].1));
+        }
+    });
+}
+
+/// Builds an instance's adverts, unless they are what was built last.
+fn prepare(
+    seat: &mut Seat,
     heard: AdvertWord,
     priority: Priority,
     interval: Nanos,
@@ -27,12 +136,24 @@ pub(super) fn send(
     let Some(source) = seat.source else {
         return Err("the source address is not known".to_owned());
     };
-    let mut addresses = [Address::UNSPECIFIED; 255];
-    let count = addresses
-        .iter_mut()
-        .zip(seat.config.named_in_adverts())
-        .map(|(slot, vip)| *slot = vip.addr().into())
-        .count();
+    let contents = Contents {
+        version: match seat.config.version {
+            Version::V2 => vrrp::Version::V2,
+            Version::V3 => vrrp::Version::V3(dialect(seat.config.checksum, heard)),
+        },
+        priority,
+        interval,
+        source,
+    };
+    if seat.prepared.contents == Some(contents) {
+        return Ok(());
+    }
+    seat.prepared = Prepared::default();
+    let addresses: Vec<Address> = seat
+        .config
+        .named_in_adverts()
+        .map(|vip| vip.addr().into())
+        .collect();
     let group = [match seat.config.family() {
         Family::V4 => IpAddr::from(vrrp::GROUP),
         Family::V6 => IpAddr::from(vrrp::GROUP_V6),
@@ -41,29 +162,25 @@ pub(super) fn send(
         [] => &group,
         peers => peers,
     };
-    let mut result = Ok(());
+    let mut packets = Vec::with_capacity(destinations.len());
     for destination in destinations {
         let spec = AdvertSpec {
-            version: match seat.config.version {
-                Version::V2 => vrrp::Version::V2,
-                Version::V3 => vrrp::Version::V3(dialect(seat.config.checksum, heard)),
-            },
+            version: contents.version,
             vrid: seat.config.vrid,
             priority,
             interval: Centis(centis(interval.0)),
             source: source.into(),
             destination: (*destination).into(),
-            addresses: addresses.get(..count).unwrap_or_default(),
+            addresses: &addresses,
         };
-        let sent = vrrp::build_advert(&spec, buffer)
-            .map_err(|error| error.to_string())
-            .and_then(|packet| {
-                port.send_advert(packet, *destination)
-                    .map_err(|error| format!("to {destination}: {error}"))
-            });
-        result = result.and(sent);
+        let packet = vrrp::build_advert(&spec, buffer).map_err(|error| error.to_string())?;
+        packets.push((packet.to_vec(), *destination));
     }
-    result
+    seat.prepared = Prepared {
+        contents: Some(contents),
+        packets,
+    };
+    Ok(())
 }
 
 /// Without a choice in the configuration, the dialect of the peer; before it was heard, the one that

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    io,
+    io, iter,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
+    slice,
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -60,6 +61,10 @@ const SOCKET: u64 = 4;
 /// off holds the kernel's RTNL lock for milliseconds and may reset the interface, in which time nobody on
 /// this kernel (another namespace's node among them) can add an address.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// Adverts that are sent before it is heard what arrived meanwhile, and their gates are renewed: some hundred
+/// microseconds.
+const ADVERTS_AT_ONCE: usize = 64;
 
 /// What the thread is given.
 pub struct Parts {
@@ -298,6 +303,10 @@ impl Driver {
             if self.shell.links.has_news() {
                 self.follow_links();
             }
+            // Found while acting: the ring buffer will not wake us for these.
+            while self.has_events() {
+                self.take_events();
+            }
             self.watch_ports()?;
             self.arm()?;
             let count = match epoll::wait(&self.epoll, &mut list, None) {
@@ -334,10 +343,6 @@ impl Driver {
             self.serve_timers();
             self.work();
             self.look_for_warnings();
-            // Found while acting: the ring buffer will not wake us for these.
-            while let Some(event) = self.silences.pop_front() {
-                self.silence(&event);
-            }
         }
         self.finish()
     }
@@ -350,12 +355,16 @@ impl Driver {
 
     fn act(&mut self) {
         while let Some(action) = self.engine.poll_action() {
+            if matches!(action, Action::SendAdvert { .. }) {
+                self.advertise(action);
+                continue;
+            }
             let renewed = match action {
                 Action::RenewAlone { instance, .. } => Some(instance),
                 _ => None,
             };
             if let Some(outcome) = self.shell.execute(action) {
-                self.hear_before(&outcome);
+                self.hear_before(slice::from_ref(&outcome));
                 self.engine.handle(outcome, clock::now());
             } else if let Some(instance) = renewed {
                 self.read_leases(instance);
@@ -363,10 +372,24 @@ impl Driver {
         }
     }
 
+    /// Sends an advert, and those that follow it.
+    fn advertise(&mut self, first: Action) {
+        let others = iter::from_fn(|| self.engine.poll_advert());
+        let adverts: Vec<Action> = iter::once(first)
+            .chain(others)
+            .take(ADVERTS_AT_ONCE)
+            .collect();
+        let outcomes = self.shell.advertise(&adverts);
+        self.hear_before(&outcomes);
+        for outcome in outcomes {
+            self.engine.handle(outcome, clock::now());
+        }
+    }
+
     /// Goes on with putting addresses on and taking them off.
     fn work(&mut self) {
         while let Some(outcome) = self.shell.work() {
-            self.hear_before(&outcome);
+            self.hear_before(slice::from_ref(&outcome));
             self.engine.handle(outcome, clock::now());
             self.act();
         }

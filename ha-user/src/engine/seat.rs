@@ -6,7 +6,7 @@ use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease, lease::S
 use ha_core::{InstanceId, InterfaceCondition, State, Version};
 use ipnet::IpNet;
 
-use super::plan::SeatPlan;
+use super::{advert::Prepared, plan::SeatPlan};
 use crate::config::Instance;
 
 /// One instance.
@@ -40,6 +40,8 @@ pub(super) struct Seat {
     pub(super) heard: MonoNs,
     /// What the last advert said that the engine was told of.
     pub(super) said: Said,
+    /// Its adverts, ready to be sent.
+    pub(super) prepared: Prepared,
     pub(super) adverts_sent: u64,
     /// Valid adverts received (mode `off`).
     pub(super) adverts_received: u64,
@@ -66,6 +68,7 @@ impl Seat {
             announced: false,
             heard: MonoNs::ZERO,
             said: Said::default(),
+            prepared: Prepared::default(),
             adverts_sent: 0,
             adverts_received: 0,
             active_since: None,

@@ -17,7 +17,6 @@ use ha_core::{Action, Input, InstanceId, InterfaceCondition, State, Transition};
 use ipnet::IpNet;
 
 use super::{
-    advert,
     channels::{Channels, World},
     chores::Chores,
     debts::Debts,
@@ -126,32 +125,7 @@ impl Shell {
                 }
             }
             Action::Watch { instance, down } => self.watch(instance, down),
-            Action::SendAdvert {
-                instance,
-                priority,
-                interval,
-                round,
-            } => {
-                let heard = self.last_word(instance);
-                let index = self.index(instance)?;
-                let seat = &mut self.seats[index];
-                let port = self
-                    .interfaces
-                    .get(&seat.config.interface)
-                    .and_then(|interface| interface.port.as_ref());
-                let result = match port {
-                    Some(port) => {
-                        advert::send(seat, port, heard, priority, interval, &mut self.buffer)
-                    }
-                    None => Err(format!("{} has no socket", seat.config.interface)),
-                };
-                seat.adverts_sent += u64::from(result.is_ok());
-                return Some(Input::AdvertSent {
-                    instance,
-                    round,
-                    result,
-                });
-            }
+            Action::SendAdvert { .. } => return self.advertise(&[action]).pop(),
             Action::AddVips { instance } => return self.add_vips(instance),
             Action::RemoveVips { instance } => {
                 self.remove_vips(instance);
@@ -282,7 +256,7 @@ impl Shell {
     }
 
     /// What the last advert said.
-    fn last_word(&self, id: InstanceId) -> AdvertWord {
+    pub(super) fn last_word(&self, id: InstanceId) -> AdvertWord {
         match &self.dataplane {
             Some(dataplane) => AdvertWord(dataplane.received(id).last_word),
             None => self

@@ -2,6 +2,7 @@
 //!
 //! Those of IPv6 are opened when an instance on the interface needs them: a system may be without IPv6.
 
+mod batch;
 mod v4;
 mod v6;
 
@@ -102,6 +103,26 @@ impl Port {
             },
         };
         whole(sent, packet.len())
+    }
+
+    /// Sends whole IP packets, those of one family that follow each other with one call. Tells of each that
+    /// did not leave, by its place in the list.
+    ///
+    /// Errors are as of sendmmsg(2); it never waits.
+    pub fn send_adverts(
+        &self,
+        packets: &[(&[u8], IpAddr)],
+        mut failed: impl FnMut(usize, io::Error),
+    ) {
+        let mut start = 0;
+        for run in packets.chunk_by(|(_, one), (_, next)| one.is_ipv4() == next.is_ipv4()) {
+            let failed = |at: usize, error| failed(start + at, error);
+            match (run.first(), &self.v6) {
+                (Some((_, IpAddr::V6(_))), Some(v6)) => v6.send_all(run, failed),
+                _ => self.v4.send_all(run, failed),
+            }
+            start += run.len();
+        }
     }
 
     /// Sends an Ethernet frame with an IP packet; `kind` is its EtherType.

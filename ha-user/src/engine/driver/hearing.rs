@@ -20,31 +20,39 @@ use crate::{
 const PACKETS_PER_TURN: u32 = 256;
 
 impl Driver {
-    /// What arrived while an action was carried out comes before its outcome (the engine's contract): a
-    /// promotion that another node's advert overtook must not be completed.
-    pub(super) fn hear_before(&mut self, outcome: &Input) {
-        let concerned: Vec<InstanceId> = match outcome {
-            Input::AdvertSent { instance, .. }
-            | Input::VipsAdded { instance, .. }
-            | Input::Acted { instance, .. } => vec![*instance],
-            Input::EchoSent { path, .. } => self.engine.users(*path).collect(),
-            _ => return,
-        };
+    /// What arrived while actions were carried out comes before their outcomes (the engine's contract): a
+    /// promotion that another node's advert overtook must not be completed. More than one: of adverts.
+    pub(super) fn hear_before(&mut self, outcomes: &[Input]) {
+        let mut spoke: Vec<InstanceId> = Vec::new();
+        let mut asked: Vec<InstanceId> = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. } => {
+                    spoke.push(*instance);
+                }
+                Input::Acted { instance, .. } => asked.push(*instance),
+                Input::EchoSent { path, .. } => asked.extend(self.engine.users(*path)),
+                _ => {}
+            }
+        }
+        if spoke.is_empty() && asked.is_empty() {
+            return;
+        }
         self.drain_ring();
-        if let Input::AdvertSent { instance, .. } | Input::VipsAdded { instance, .. } = outcome {
-            if self.shell.dataplane.is_none() {
-                for name in self.names() {
-                    for input in self.packets(&name) {
-                        self.engine.handle(input, clock::now());
-                    }
+        if !spoke.is_empty() && self.shell.dataplane.is_none() {
+            for name in self.names() {
+                for input in self.packets(&name) {
+                    self.engine.handle(input, clock::now());
                 }
             }
+        }
+        for instance in &spoke {
             self.hear_of(*instance);
         }
         while let Some(input) = self.next_grant() {
             self.engine.handle(input, clock::now());
         }
-        for instance in concerned {
+        for instance in spoke.into_iter().chain(asked) {
             self.read_leases(instance);
         }
     }
@@ -183,9 +191,14 @@ impl Driver {
         }
     }
 
+    /// Whether something taken from the ring buffer waits for the engine.
+    pub(super) fn has_events(&self) -> bool {
+        !(self.adverts.is_empty() && self.grants.is_empty() && self.silences.is_empty())
+    }
+
     /// First the adverts that wait, then silence: an advert that came after the silence was found is not
     /// forgotten.
-    fn take_events(&mut self) {
+    pub(super) fn take_events(&mut self) {
         self.take_adverts();
         while let Some(input) = self.next_grant() {
             self.handle(input);
@@ -239,7 +252,7 @@ impl Driver {
             .chain([advert::input(id, said, event.stamp())])
     }
 
-    pub(super) fn silence(&mut self, event: &Event) {
+    fn silence(&mut self, event: &Event) {
         let id = InstanceId(event.instance);
         let made = MonoNs(event.made_ns);
         if let Some(index) = self.shell.index(id) {

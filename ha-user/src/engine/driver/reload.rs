@@ -13,6 +13,7 @@ use crate::{
     dataplane::Dataplane,
     engine::{
         Reloaded,
+        advert::Prepared,
         outbox::Level,
         plan::{Plan, SeatPlan},
         seat::Seat,
@@ -126,6 +127,7 @@ impl Driver {
         };
         let seat = &mut self.shell.seats[index];
         let old = std::mem::replace(&mut seat.config, new.instance.clone());
+        seat.prepared = Prepared::default();
         if old == new.instance {
             // Its channels may be other paths by now.
             if old.heartbeat.is_some() {

@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     num::NonZeroU32,
     os::fd::AsFd as _,
 };
@@ -15,7 +15,7 @@ use std::{
 use ha_common::{MonoNs, wire::vrrp};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use super::RECEIVE_BUFFER;
+use super::{RECEIVE_BUFFER, batch};
 use crate::{
     net::options::{PRIORITY_CONTROL, REJECT_ALL},
     sys,
@@ -58,6 +58,16 @@ impl V4 {
     pub(super) fn send(&self, packet: &[u8], destination: Ipv4Addr) -> io::Result<usize> {
         let address = SockAddr::from(SocketAddrV4::new(destination, 0));
         self.adverts_out.send_to(packet, &address)
+    }
+
+    /// Sends whole packets; see [`super::Port::send_adverts`].
+    pub(super) fn send_all(
+        &self,
+        packets: &[(&[u8], IpAddr)],
+        failed: impl FnMut(usize, io::Error),
+    ) {
+        let address = |destination| SocketAddr::new(destination, 0);
+        batch::send(&self.adverts_out, packets, address, failed);
     }
 
     /// Takes the next received packet.

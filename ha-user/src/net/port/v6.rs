@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::{Ipv6Addr, SocketAddrV6},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
     num::NonZeroU32,
     os::fd::AsFd as _,
 };
@@ -17,7 +17,7 @@ use ha_common::{
 };
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::RECEIVE_BUFFER;
+use super::{RECEIVE_BUFFER, batch};
 use crate::{
     net::options::{PRIORITY_CONTROL, REJECT_ALL},
     sys,
@@ -103,6 +103,19 @@ impl V6 {
     pub(super) fn send(&self, packet: &[u8], destination: Ipv6Addr) -> io::Result<usize> {
         let address = SockAddr::from(SocketAddrV6::new(destination, 0, 0, self.ifindex));
         self.adverts_out.send_to(packet, &address)
+    }
+
+    /// Sends whole packets; see [`super::Port::send_adverts`].
+    pub(super) fn send_all(
+        &self,
+        packets: &[(&[u8], IpAddr)],
+        failed: impl FnMut(usize, io::Error),
+    ) {
+        let address = |destination| match destination {
+            IpAddr::V6(destination) => SocketAddrV6::new(destination, 0, 0, self.ifindex).into(),
+            IpAddr::V4(_) => SocketAddr::new(destination, 0),
+        };
+        batch::send(&self.adverts_out, packets, address, failed);
     }
 
     /// Takes the next received packet.
