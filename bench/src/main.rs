@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use ha_common::Nanos;
 use ha_tests::clock::span;
 
 /// Measures `had` beside keepalived.
@@ -123,6 +124,9 @@ enum Command {
         /// Power-offs of the Active node, with the flood and without
         #[arg(long, default_value_t = 10)]
         trials: u32,
+        /// Between two heartbeats, of which three may be missed; 0s: adverts alone, each 10 ms
+        #[arg(long, default_value = "3ms")]
+        heartbeat: humantime::Duration,
         /// Also write the figures to this file
         #[arg(long)]
         json: Option<PathBuf>,
@@ -203,9 +207,13 @@ fn main() -> Result<()> {
         Command::Flood {
             seconds,
             trials,
+            heartbeat,
             json,
             check,
-        } => flood::run(seconds, trials, json.as_deref(), check),
+        } => {
+            let heartbeat = Some(span(*heartbeat)).filter(|heartbeat| *heartbeat != Nanos::ZERO);
+            flood::run(seconds, trials, heartbeat, json.as_deref(), check)
+        }
         Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
         Command::Demo { trials } => demo::run(trials),
     }

@@ -165,10 +165,7 @@ impl Timing {
         let millis = self.interval.0 / 1_000_000;
         let router = router.interval_ms(u32::try_from(millis).unwrap_or(u32::MAX));
         match self.heartbeat_of(system) {
-            Some(heartbeat) => router.had_lines(&format!(
-                "heartbeat = {{ interval = \"{}\", multiplier = {HEARTBEATS} }}",
-                humantime::format_duration(Duration::from_nanos(heartbeat.0))
-            )),
+            Some(heartbeat) => router.had_lines(&heartbeat_line(heartbeat)),
             None => router,
         }
     }
@@ -191,6 +188,14 @@ fn direct_channel(local: Ipv4Addr, peer: Ipv4Addr, heartbeat: Nanos) -> String {
          local = \"{local}\"\npeer = \"{peer}\"\n\
          interval = \"{}\"\nmultiplier = {HEARTBEATS}",
         humantime::format_duration(Duration::from_nanos(heartbeat.0))
+    )
+}
+
+/// The line of an instance's configuration for heartbeats.
+pub(crate) fn heartbeat_line(interval: Nanos) -> String {
+    format!(
+        "heartbeat = {{ interval = \"{}\", multiplier = {HEARTBEATS} }}",
+        humantime::format_duration(Duration::from_nanos(interval.0))
     )
 }
 

@@ -26,7 +26,15 @@ const CPU_SHARE: f64 = 0.02;
 const TAKE_OVER_RATIO: f64 = 3.0;
 
 /// Runs the measurement.
-pub(crate) fn run(seconds: u32, trials: u32, json_file: Option<&Path>, check: bool) -> Result<()> {
+///
+/// Where there are heartbeats, three of them may be missed.
+pub(crate) fn run(
+    seconds: u32,
+    trials: u32,
+    heartbeat: Option<Nanos>,
+    json_file: Option<&Path>,
+    check: bool,
+) -> Result<()> {
     ensure!(seconds > 0 && trials > 0, "nothing to measure");
     let mut misses = Vec::new();
     let answers = answers::measure()?;
@@ -41,8 +49,12 @@ pub(crate) fn run(seconds: u32, trials: u32, json_file: Option<&Path>, check: bo
             "XDP answers {ratio:.1} times as many ARP requests, less than {ANSWER_RATIO}"
         ));
     }
-    eprintln!("two nodes, adverts each 10 ms; {seconds} s of flood ...");
-    let mut siege = Siege::start()?;
+    let beside = heartbeat.map_or_else(String::new, |heartbeat| {
+        format!(", heartbeats each {} ms", millis(heartbeat))
+    });
+    println!("two nodes, adverts each 10 ms{beside}");
+    eprintln!("{seconds} s of flood ...");
+    let mut siege = Siege::start(heartbeat)?;
     let load = siege.endure(seconds)?;
     let span = millis(Nanos::from_secs(u64::from(seconds)));
     let cpu = load
@@ -90,6 +102,7 @@ pub(crate) fn run(seconds: u32, trials: u32, json_file: Option<&Path>, check: bo
         let Answers { by_xdp, by_kernel } = answers;
         let figures = json!({
             "arp_answers_per_second": { "xdp": rate(by_xdp), "kernel": rate(by_kernel) },
+            "heartbeat_ms": heartbeat.map(millis),
             "flood": {
                 "seconds": seconds,
                 "valid_adverts": load.adverts,

@@ -24,7 +24,10 @@ use ha_tests::{
 use ha_user::dataplane::RESTORE_OBJECT;
 
 use super::live;
-use crate::usage::{self, Thread};
+use crate::{
+    pair,
+    usage::{self, Thread},
+};
 
 /// The router that is to be taken over, and one whose adverts, valid ones, are part of the flood.
 const WATCHED: (&str, u8) = ("web", 51);
@@ -56,7 +59,7 @@ pub(super) struct Siege {
 }
 
 impl Siege {
-    pub(super) fn start() -> Result<Self> {
+    pub(super) fn start(heartbeat: Option<Nanos>) -> Result<Self> {
         let lab = Lab::new()?;
         let mut nodes = [lab.node("n1")?, lab.node("n2")?];
         let client = lab.client("c1")?;
@@ -64,7 +67,10 @@ impl Siege {
         let addresses = [nodes[0].address(), nodes[1].address()];
         for (index, state) in ["active", "backup"].into_iter().enumerate() {
             let node = &mut nodes[index];
-            let web = node.router().interval_ms(10).peers(&[addresses[1 - index]]);
+            let mut web = node.router().interval_ms(10).peers(&[addresses[1 - index]]);
+            if let Some(heartbeat) = heartbeat {
+                web = web.had_lines(&pair::heartbeat_line(heartbeat));
+            }
             let mut other = web.clone().sibling(FLOODED.0, FLOODED.1, FLOODED_VIP);
             other.prefix_len = 32;
             node.start(Kind::Had, &[web, other])?;
