@@ -187,6 +187,29 @@ impl Cluster {
         Ok(addresses.iter().filter(is_vip).count())
     }
 
+    /// Whether a node takes part with every router, as far as can be seen: its link is up, and `had` says so.
+    fn listens(&self, index: usize) -> Result<bool> {
+        let node = &self.nodes[index];
+        let text = node.ns().ip(&["-j", "link", "show", "eth0"])?;
+        let links: Value = serde_json::from_str(&text)?;
+        if links[0]["operstate"] != "UP" {
+            return Ok(false);
+        }
+        if !self.system.is_had() {
+            return Ok(true);
+        }
+        // It may not listen on its socket yet.
+        let Ok(status) = node.hactl(&["status"]) else {
+            return Ok(false);
+        };
+        let instances = status["instances"].as_array();
+        let taking_part =
+            |instance: &Value| instance["state"] == "backup" || instance["state"] == "active";
+        Ok(instances.is_some_and(|instances| {
+            instances.len() == self.vips.len() && instances.iter().all(taking_part)
+        }))
+    }
+
     /// Waits until one node has had every VIP for a while, and the other one none. Returns the former.
     ///
     /// Routers do not pre-empt, so that one that moved by itself stays where it is: the node with fewer of
@@ -204,6 +227,11 @@ impl Cluster {
             }
             active = held.iter().position(|count| *count == all);
             let whole = active.is_some() && held.contains(&0);
+            // Else a power-off would meet a Backup that is not there yet: a daemon that starts, or a link whose
+            // return the kernel tells of up to a second later.
+            if whole && !(self.listens(0)? && self.listens(1)?) {
+                since = now();
+            }
             let quiet = now().since(since);
             if !whole && quiet > SPLIT {
                 let fewer = usize::from(held[1] < held[0]);
