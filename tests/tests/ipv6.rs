@@ -1,6 +1,6 @@
 //! IPv6: take-over of an instance of IPv6 alone, and of one with addresses of both families.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use anyhow::{Result, ensure};
 use ha_common::{MonoNs, Nanos};
@@ -104,6 +104,16 @@ impl Scene {
     }
 }
 
+/// Whether the daemon's own local route to a VIP is there.
+fn has_route(node: &Node, vip: Ipv6Addr) -> Result<bool> {
+    let listed = ["-6", "route", "show", "table", "local", "proto", "112"];
+    let routes = node.ns().ip(&listed)?;
+    let destination = vip.to_string();
+    Ok(routes
+        .lines()
+        .any(|route| route.split(' ').nth(1) == Some(&destination)))
+}
+
 /// IPv6 alone, by multicast.
 fn multicast(node: &Node, _peer: &Node) -> VirtualRouter {
     node.router()
@@ -191,7 +201,11 @@ fn a_killed_daemon_is_silent_and_the_next_one_removes_what_it_left() {
         let from = now();
         scene.nodes[0].kill()?;
         scene.wait_served_by(1)?;
-        ensure!(scene.nodes[0].has(VIP_V6)?, "SIGKILL does not remove it");
+        let left = &scene.nodes[0];
+        ensure!(
+            left.has(VIP_V6)? && has_route(left, VIP_V6)?,
+            "SIGKILL does not remove it"
+        );
         throughout(A_WHILE, "the client is served", || {
             Ok(scene.prober.answered_within(SOON) == Some(scene.nodes[1].mac()))
         })?;
@@ -205,6 +219,9 @@ fn a_killed_daemon_is_silent_and_the_next_one_removes_what_it_left() {
         ensure!(scene.prober.longest_gap(from, now())?.length() < SOON);
         scene.nodes[0].restart(Kind::Had)?;
         scene.nodes[0].wait_for_vip(VIP_V6, false)?;
+        for vip in [VIP_V6, VIP_LINK_LOCAL] {
+            ensure!(!has_route(&scene.nodes[0], vip)?, "the route to {vip}");
+        }
         scene.stays(1)
     });
 }
@@ -238,6 +255,7 @@ fn sigterm_hands_over_and_leaves_nothing_behind() {
         scene.nodes[0].stop()?;
         for vip in [VIP_V6, VIP_LINK_LOCAL] {
             ensure!(!scene.nodes[0].has(vip)?, "{vip} is still there");
+            ensure!(!has_route(&scene.nodes[0], vip)?, "the route to {vip}");
         }
         let released = scene.sniffers[0].last_advert(VRID);
         ensure!(
@@ -247,6 +265,9 @@ fn sigterm_hands_over_and_leaves_nothing_behind() {
         scene.wait_served_by(1)?;
         let gap = scene.prober.longest_gap(from, now())?.length();
         ensure!(gap < INTERVAL.times(3), "{gap}");
+        for vip in [VIP_V6, VIP_LINK_LOCAL] {
+            ensure!(has_route(&scene.nodes[1], vip)?, "no route to {vip}");
+        }
         scene.nodes[0].restart(Kind::Had)?;
         scene.stays(1)
     });
@@ -323,6 +344,62 @@ fn how_the_address_is_put_on() {
             route.contains(&format!("src {}", node.address_v6())),
             "{route}"
         );
+        Ok(())
+    });
+}
+
+/// The kernel makes an address's local route some time after the address, and on a busy machine late.
+#[test]
+fn a_vip_is_served_before_the_kernel_has_made_its_route() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, dual)?;
+        let node = &scene.nodes[0];
+        let vip = VIP_V6.to_string();
+        let which = [&vip, "dev", "eth0", "table", "local", "proto", "kernel"];
+        let is_there = || {
+            let listed = node
+                .ns()
+                .ip(&[&["-6", "route", "show"], &which[..]].concat())?;
+            anyhow::Ok(listed.contains(&vip))
+        };
+        eventually(PATIENCE, "the kernel has made its route", is_there)?;
+        node.ns()
+            .ip(&[&["-6", "route", "del", "local"], &which[..]].concat())?;
+        ensure!(!is_there()?);
+        scene.stays(0)
+    });
+}
+
+/// A route of the daemon's would outlive an address that the daemon does not take off.
+#[test]
+fn an_owners_addresses_get_no_route() {
+    scenario(|lab| {
+        let mut node = lab.node("n1")?;
+        node.enable_v6()?;
+        let peer = lab.node("n2")?;
+        let address = format!("{VIP_V6}/64");
+        node.ns()
+            .ip(&["addr", "add", &address, "dev", "eth0", "nodad"])?;
+        node.start(Kind::Had, &[unicast(&node, &peer).priority(255)])?;
+        node.wait_for(WEB, "active")?;
+        for vip in [VIP_V6, VIP_LINK_LOCAL] {
+            node.wait_for_vip(vip, true)?;
+            ensure!(!has_route(&node, vip)?, "a route to {vip}");
+        }
+        node.stop()?;
+        ensure!(node.has(VIP_V6)?, "the owner's own address was removed");
+        // Nor does the owner keep one that it had as somebody else.
+        node.ns().ip(&["addr", "del", &address, "dev", "eth0"])?;
+        node.start(Kind::Had, &[unicast(&node, &peer)])?;
+        node.wait_for(WEB, "active")?;
+        ensure!(has_route(&node, VIP_V6)?, "no route");
+        node.kill()?;
+        node.start(Kind::Had, &[unicast(&node, &peer).priority(255)])?;
+        node.wait_for(WEB, "active")?;
+        for vip in [VIP_V6, VIP_LINK_LOCAL] {
+            ensure!(node.has(vip)?, "{vip} was removed");
+            ensure!(!has_route(&node, vip)?, "a route to {vip}");
+        }
         Ok(())
     });
 }

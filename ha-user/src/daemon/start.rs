@@ -96,7 +96,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
 }
 
 /// Takes away the addresses that a killed run wrote down; returns those that it could not.
-/// The owner of the addresses keeps them.
+/// The owner of the addresses keeps them, but not the routes that go with a VIP ([`AddressLane::add_routes`]).
 fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<Vip> {
     let owned = |vip: &Vip| {
         config.instances.iter().any(|instance| {
@@ -105,20 +105,25 @@ fn remove_leftovers(config: &Config, earlier: &[Vip]) -> Vec<Vip> {
                 && instance.vips.contains(&vip.address)
         })
     };
-    let vips = earlier.iter().filter(|vip| !owned(vip));
     let (table, mut lane) = match (Table::read(), AddressLane::open()) {
         (Ok(table), Ok(lane)) => (table, lane),
         (Err(error), _) | (_, Err(error)) => {
             error!("left-over VIPs cannot be looked for: {error}");
-            return vips.cloned().collect();
+            return earlier.iter().filter(|vip| !owned(vip)).cloned().collect();
         }
     };
     let mut left = Vec::new();
-    for vip in vips {
+    for vip in earlier {
         let Some(link) = table.by_name(&vip.interface) else {
             continue;
         };
-        if !link.addresses.contains(&vip.address) {
+        if owned(vip) || !link.addresses.contains(&vip.address) {
+            if let Err(error) = lane.remove_routes(link.ifindex, &[vip.address]) {
+                error!(
+                    "an earlier run left its route to {} on {}, and it cannot be removed: {error}",
+                    vip.address, vip.interface
+                );
+            }
             continue;
         }
         match lane.remove(link.ifindex, &[vip.address]) {

@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use ha_common::Nanos;
 use ha_core::{Input, InstanceId};
 use ipnet::IpNet;
 
@@ -16,10 +15,6 @@ use super::{
     shell::Shell,
 };
 use crate::{events::Kind, sys::clock};
-
-/// How long to wait for the kernel to make IPv6 addresses usable. It takes some microseconds, unless others
-/// keep it from doing so (it needs the RTNL lock); adverts must not wait for long.
-const READY_LIMIT: Nanos = Nanos::from_millis(2);
 
 impl Shell {
     /// Puts an instance's VIPs on its interface: as many as this turn has time for, the others in later
@@ -62,11 +57,18 @@ impl Shell {
             .copied()
             .collect();
         let seat = &self.seats[index];
+        // What may stay on the interface when the daemon lets go of it gets no route that would outlive it;
+        // and the addresses of a VRF's port are not in the table that ours would go to.
+        let routed = if seat.is_owner() || link.enslaved {
+            BTreeSet::new()
+        } else {
+            seat.removable().into_iter().collect()
+        };
         self.debts.forgive(ifindex, &seat.config.vips);
         self.chores.cancel_addition(seat.id);
         self.chores.keep(ifindex, &seat.config.vips);
         self.chores.push(Chore {
-            aim: Aim::PutOn { others },
+            aim: Aim::PutOn { others, routed },
             instance: seat.id,
             name: seat.name.clone(),
             interface: seat.config.interface.clone(),
@@ -76,6 +78,7 @@ impl Shell {
             left: seat.config.vips.iter().copied().collect(),
             failed: Vec::new(),
             error: None,
+            unrouted: None,
             guarded: BTreeSet::new(),
         });
         Ok(())
@@ -143,6 +146,7 @@ impl Shell {
             left: ifindex.map_or_else(Default::default, |_| vips.iter().copied().collect()),
             failed: Vec::new(),
             error: None,
+            unrouted: None,
             guarded: BTreeSet::new(),
         });
     }
@@ -159,7 +163,11 @@ impl Shell {
             && let Some(chore) = self.chores.first()
         {
             if !chore.is_done() {
-                chore.step(&mut self.lane);
+                let unseen = chore.step(&mut self.lane);
+                let instance = chore.instance;
+                if let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == instance) {
+                    seat.unseen.extend(unseen);
+                }
             }
             if chore.is_done()
                 && let Some(chore) = self.chores.pop()
@@ -182,8 +190,12 @@ impl Shell {
             let sentence = format!("{} {verb} {}{how}", in_words(&chore.told), chore.interface);
             self.out.event(clock::now(), &chore.name, kind, sentence);
         }
-        if matches!(chore.aim, Aim::PutOn { .. }) && chore.error.is_none() {
-            self.await_vips(&chore);
+        if let Some(error) = &chore.unrouted {
+            let text = format!(
+                "{}: packets to its IPv6 addresses may be lost until the kernel has their routes: {error}",
+                chore.name
+            );
+            self.out.log(Level::Warn, text);
         }
         match (&chore.aim, &chore.error) {
             (Aim::PutOn { .. }, Some(error)) if chore.by_reload => {
@@ -213,23 +225,6 @@ impl Shell {
                 None
             }
         }
-    }
-
-    /// Waits for the kernel to make the IPv6 addresses usable that it has taken, but not for long.
-    fn await_vips(&mut self, chore: &Chore) {
-        let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == chore.instance) else {
-            return;
-        };
-        let is_v6 = |vip: &&IpNet| vip.addr().is_ipv6();
-        let vips: Vec<IpNet> = seat.config.vips.iter().filter(is_v6).copied().collect();
-        if vips.is_empty()
-            || self
-                .links
-                .await_addresses(chore.ifindex, &vips, READY_LIMIT)
-        {
-            return;
-        }
-        seat.unseen = vips.iter().map(IpNet::addr).collect();
     }
 
     fn owe(&mut self, chore: &Chore, error: &std::io::Error) {

@@ -25,6 +25,8 @@ pub(super) enum Aim {
     PutOn {
         /// The interface's addresses that are no VIPs.
         others: Vec<IpNet>,
+        /// Those that get a local route of ours if they are of IPv6.
+        routed: BTreeSet<IpNet>,
     },
     TakeOff,
 }
@@ -44,6 +46,8 @@ pub(super) struct Chore {
     /// Requests that failed, and the first error.
     pub(super) failed: Vec<IpNet>,
     pub(super) error: Option<io::Error>,
+    /// The first error about a route, without which an address comes into use later.
+    pub(super) unrouted: Option<io::Error>,
     /// Those of them that lead to the slot whose gate never opens.
     pub(super) guarded: BTreeSet<IpAddr>,
 }
@@ -54,17 +58,32 @@ impl Chore {
         self.left.is_empty() || given_up
     }
 
-    /// Changes the next few.
-    pub(super) fn step(&mut self, lane: &mut AddressLane) {
+    /// Changes the next few. Returns the addresses of IPv6 that are on the interface now, and that the kernel
+    /// will tell of later.
+    pub(super) fn step(&mut self, lane: &mut AddressLane) -> Vec<IpAddr> {
         let count = self.left.len().min(STEP);
         let batch: Vec<IpNet> = self.left.drain(..count).collect();
         let result = match &self.aim {
-            Aim::PutOn { others } => lane.add(self.ifindex, &batch, others),
-            Aim::TakeOff => lane.remove(self.ifindex, &batch),
+            Aim::PutOn { others, routed } => {
+                let mut ours = batch.clone();
+                ours.retain(|vip| routed.contains(vip));
+                if let Err(error) = lane.add_routes(self.ifindex, &ours) {
+                    self.unrouted.get_or_insert(error);
+                }
+                lane.add(self.ifindex, &batch, others)
+            }
+            Aim::TakeOff => lane.remove(self.ifindex, &batch).map(|()| Vec::new()),
         };
-        if let Err(error) = result {
-            self.failed.extend(batch);
-            self.error.get_or_insert(error);
+        match result {
+            Ok(mut added) => {
+                added.retain(|vip| vip.addr().is_ipv6());
+                added.iter().map(IpNet::addr).collect()
+            }
+            Err(error) => {
+                self.failed.extend(batch);
+                self.error.get_or_insert(error);
+                Vec::new()
+            }
         }
     }
 }

@@ -300,9 +300,6 @@ impl Driver {
             data: EventData::new_u64(0),
         }; 16];
         while !self.shell.finished {
-            if self.shell.links.has_news() {
-                self.follow_links();
-            }
             // Found while acting: the ring buffer will not wake us for these.
             while self.has_events() {
                 self.take_events();

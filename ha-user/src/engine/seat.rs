@@ -24,7 +24,8 @@ pub(super) struct Seat {
     pub(super) refused: bool,
     /// Whether the VIPs are to be on the interface.
     pub(super) holds_vips: bool,
-    /// VIPs that were put on the interface, and of which the kernel has not told yet.
+    /// VIPs of IPv6 that were put on the interface, and of which the kernel has not told yet: nobody else has
+    /// taken them off.
     pub(super) unseen: BTreeSet<IpAddr>,
     /// The interface that the VIPs were put on last.
     pub(super) vips_on: Option<u32>,

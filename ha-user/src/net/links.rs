@@ -16,10 +16,8 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
-    time::Duration,
 };
 
-use ha_common::Nanos;
 use ha_core::InterfaceCondition;
 use ipnet::IpNet;
 use netlink_packet_core::NlasIterator;
@@ -29,15 +27,9 @@ use netlink_packet_route::{
     link::{LinkFlags, LinkHeader},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-    net::RecvFlags,
-    time::Timespec,
-};
+use rustix::{io::Errno, net::RecvFlags};
 
 use super::netlink::{self, Message};
-use crate::sys::clock;
 
 /// Message types (rtnetlink(7)).
 const RTM_NEWLINK: u16 = 16;
@@ -51,6 +43,7 @@ const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 /// Attributes of links and addresses.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// Bytes of `ifinfomsg` and `ifaddrmsg`.
@@ -70,6 +63,8 @@ pub struct Link {
     pub up: bool,
     /// Whether it has carrier.
     pub carrier: bool,
+    /// Whether another interface has it as its port: a bridge, a bond, a VRF.
+    pub enslaved: bool,
     /// Its addresses, in the kernel's order: the first of a family is its primary one.
     pub addresses: Vec<IpNet>,
 }
@@ -174,6 +169,7 @@ impl Table {
         link.ifindex = header.index;
         link.up = header.flags.contains(LinkFlags::Up);
         link.carrier = header.flags.contains(LinkFlags::LowerUp);
+        link.enslaved = false;
         let attributes = message.payload.get(LINK_HEADER_LEN..).unwrap_or_default();
         for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
             match attribute.kind() {
@@ -183,6 +179,7 @@ impl Table {
                     let name = name.strip_suffix(&[0]).unwrap_or(name);
                     link.name = String::from_utf8_lossy(name).into_owned();
                 }
+                IFLA_MASTER => link.enslaved = true,
                 _ => {}
             }
         }
@@ -239,8 +236,6 @@ pub struct Links {
     socket: Socket,
     table: Table,
     buffer: Vec<u8>,
-    /// [`Self::await_addresses`] has taken in something.
-    news: bool,
 }
 
 impl Links {
@@ -259,7 +254,6 @@ impl Links {
             socket,
             table: Table::read()?,
             buffer: vec![0; 64 * 1024],
-            news: false,
         })
     }
 
@@ -269,43 +263,12 @@ impl Links {
         &self.table
     }
 
-    /// Waits until an interface has these addresses, but not for long. The kernel has made an IPv6 address
-    /// usable when it tells of it, some time after it acknowledged the request. Whether it has them.
-    pub fn await_addresses(&mut self, ifindex: u32, addresses: &[IpNet], limit: Nanos) -> bool {
-        let end = clock::now().after(limit);
-        loop {
-            match self.update() {
-                Ok(changed) => self.news |= changed,
-                Err(_) => return false,
-            }
-            let link = self.table.links.get(&ifindex);
-            if link.is_some_and(|link| link.has_all(addresses)) {
-                return true;
-            }
-            let left = end.since(clock::now());
-            if left == Nanos::ZERO {
-                return false;
-            }
-            let Ok(left) = Timespec::try_from(Duration::from_nanos(left.0)) else {
-                return false;
-            };
-            // An interruption, or an error, is one more look.
-            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left));
-        }
-    }
-
-    /// Whether there is something that [`Self::update`] will tell of, though no descriptor does.
-    #[must_use]
-    pub fn has_news(&self) -> bool {
-        self.news
-    }
-
     /// Takes in all notifications that wait; whether there were any.
     ///
     /// # Errors
     /// As recv(2), and [`Table::read`] after an overflow.
     pub fn update(&mut self) -> io::Result<bool> {
-        let mut changed = std::mem::take(&mut self.news);
+        let mut changed = false;
         loop {
             match rustix::net::recv(
                 self.socket.as_fd(),
@@ -339,6 +302,9 @@ impl AsFd for Links {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::Emitable as _;
+    use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
     use super::*;
 
     fn net(text: &str) -> IpNet {
@@ -352,6 +318,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 1],
             up: true,
             carrier: true,
+            enslaved: false,
             addresses: vec![net("192.168.33.100/24"), net("192.168.33.101/24")],
         }
     }
@@ -428,6 +395,29 @@ mod tests {
         assert_eq!(loopback.ifindex, 1);
         assert_eq!(loopback.mac, [0; 6]);
         assert!(table.by_name("no-such-link").is_none());
+    }
+
+    #[test]
+    fn a_port_of_another_interface_is_known_as_one_until_it_is_released() {
+        let mut table = Table::default();
+        let mut learn = |attributes: Vec<LinkAttribute>| {
+            let mut message = LinkMessage::default();
+            message.header.index = 2;
+            message.attributes = attributes;
+            let mut datagram = vec![0_u8; 16 + message.buffer_len()];
+            let length = u32::try_from(datagram.len()).unwrap();
+            datagram[..4].copy_from_slice(&length.to_ne_bytes());
+            datagram[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+            message.emit(&mut datagram[16..]);
+            for message in netlink::messages(&datagram) {
+                table.apply(&message);
+            }
+            let link = table.by_name("eth0").unwrap();
+            (link.ifindex, link.enslaved)
+        };
+        let name = || LinkAttribute::IfName("eth0".to_owned());
+        assert_eq!(learn(vec![name(), LinkAttribute::Controller(3)]), (2, true));
+        assert_eq!(learn(vec![name()]), (2, false));
     }
 
     #[test]

@@ -15,6 +15,13 @@
 //! added as deprecated (`preferred_lft 0`): connections to it are served, but the node's own connections do
 //! not take it as their source, as they would take the latest address otherwise, and break when it moves.
 //!
+//! The kernel acknowledges an IPv6 address before packets to it are the host's: the local route, which makes
+//! them so, follows from a work queue at ordinary priority under the RTNL lock (`addrconf_dad_work`, with
+//! `IFA_F_NODAD` as well), at once on an idle machine and after more than 100 ms on a busy one. Therefore a
+//! local route of our own goes before the address, and goes again before the address is taken off. Its
+//! metric keeps it beside the kernel's (metric 0, preferred as soon as it is there), and by its metric and
+//! protocol number it alone is deleted.
+//!
 //! **Secondary addresses.** Of IPv4, the kernel removes the later addresses of a network together with the first
 //! one (unless `promote_secondaries` is set). Several VIPs of a network that they bring along stand in
 //! that relation: whoever removes one puts the others back ([`crate::engine`] does on reload).
@@ -30,6 +37,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
     link::LinkMessage,
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::{
@@ -46,6 +54,12 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// A lifetime without end (`INFINITY_LIFE_TIME`).
 const FOREVER: u32 = u32::MAX;
+/// `rtm_table` of the host's own addresses (`RT_TABLE_LOCAL`).
+const LOCAL_TABLE: u8 = 255;
+/// The metric of our local routes: that of a route without one of its own (`IP6_RT_PRIO_USER`).
+const LOCAL_METRIC: u32 = 1024;
+/// `rtm_protocol` of our local routes: VRRP's IP protocol number, which rtnetlink.h gives to nobody.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
 /// Bytes of a netlink message header.
 const HEADER_LEN: usize = 16;
 /// Requests in one system call: their answers must fit into the socket's receive buffer.
@@ -102,12 +116,44 @@ impl AddressLane {
         })
     }
 
-    /// Puts addresses on an interface; one that is there already is a success. `others` are the
-    /// interface's addresses that are no VIPs.
+    /// Makes packets to IPv6 addresses the host's that come next; those of IPv4 need nothing. An interface
+    /// that is not up gets no route, and the next address on it the kernel's alone.
     ///
     /// # Errors
     /// The first address's that the kernel refused; the others have been tried.
-    pub fn add(&mut self, ifindex: u32, vips: &[IpNet], others: &[IpNet]) -> io::Result<()> {
+    pub fn add_routes(&mut self, ifindex: u32, vips: &[IpNet]) -> io::Result<()> {
+        self.each(&only_v6(vips), &[Errno::EXIST, Errno::NETDOWN], |vip| {
+            // Without NLM_F_EXCL, since the address's route on another interface may not be gone yet.
+            (
+                NLM_F_CREATE,
+                RouteNetlinkMessage::NewRoute(local_route(ifindex, vip)),
+            )
+        })
+        .map(|_| ())
+    }
+
+    /// Takes back what [`Self::add_routes`] made; what is not there is a success.
+    ///
+    /// # Errors
+    /// The first address's that the kernel refused; the others have been tried.
+    pub fn remove_routes(&mut self, ifindex: u32, vips: &[IpNet]) -> io::Result<()> {
+        self.each(&only_v6(vips), &[Errno::SRCH, Errno::NODEV], |vip| {
+            (0, RouteNetlinkMessage::DelRoute(local_route(ifindex, vip)))
+        })
+        .map(|_| ())
+    }
+
+    /// Puts addresses on an interface; one that is there already is a success. `others` are the
+    /// interface's addresses that are no VIPs. Returns those that were not there.
+    ///
+    /// # Errors
+    /// The first address's that the kernel refused; the others have been tried.
+    pub fn add(
+        &mut self,
+        ifindex: u32,
+        vips: &[IpNet],
+        others: &[IpNet],
+    ) -> io::Result<Vec<IpNet>> {
         self.each(vips, &[Errno::EXIST], |vip| {
             let mut message = address(ifindex, vip);
             let mut flags = AddressFlags::empty();
@@ -132,23 +178,28 @@ impl AddressLane {
         })
     }
 
-    /// Takes addresses off an interface; one that is not there is a success, and so is an interface
-    /// that is not there.
+    /// Takes addresses off an interface, with the routes of [`Self::add_routes`]; one that is not there is a
+    /// success, and so is an interface that is not there.
     ///
     /// # Errors
     /// The first address's that the kernel refused; the others have been tried.
     pub fn remove(&mut self, ifindex: u32, vips: &[IpNet]) -> io::Result<()> {
-        self.each(vips, &[Errno::ADDRNOTAVAIL, Errno::NODEV], |vip| {
+        let routes = self.remove_routes(ifindex, vips);
+        let harmless = [Errno::ADDRNOTAVAIL, Errno::NODEV];
+        let addresses = self.each(vips, &harmless, |vip| {
             (0, RouteNetlinkMessage::DelAddress(address(ifindex, vip)))
-        })
+        });
+        routes.and(addresses.map(|_| ()))
     }
 
+    /// Has the kernel do something about each address; returns those about which there was something to do.
     fn each(
         &mut self,
         vips: &[IpNet],
         harmless: &[Errno],
         request: impl Fn(IpNet) -> (u16, RouteNetlinkMessage),
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<IpNet>> {
+        let mut done = Vec::new();
         let mut result = Ok(());
         for batch in vips.chunks(BATCH) {
             self.requests.clear();
@@ -167,16 +218,22 @@ impl AddressLane {
             let first = self
                 .sequence
                 .wrapping_sub(u32::try_from(batch.len()).unwrap_or(0));
-            if let Err(error) = self.acknowledged(first, batch, harmless) {
+            if let Err(error) = self.acknowledged(first, batch, harmless, &mut done) {
                 result = result.and(Err(error));
             }
         }
-        result
+        result.map(|()| done)
     }
 
     /// Reads the answers to the requests that follow `first`; `harmless` are errors that say that what
-    /// was asked for holds anyway.
-    fn acknowledged(&mut self, first: u32, batch: &[IpNet], harmless: &[Errno]) -> io::Result<()> {
+    /// was asked for holds anyway. Without an error it is `done`.
+    fn acknowledged(
+        &mut self,
+        first: u32,
+        batch: &[IpNet],
+        harmless: &[Errno],
+        done: &mut Vec<IpNet>,
+    ) -> io::Result<()> {
         let mut left = batch.len();
         let mut result = Ok(());
         while left > 0 {
@@ -202,12 +259,14 @@ impl AddressLane {
                     continue;
                 }
                 left -= 1;
-                if let Some(errno) = refusal(message.payload)
-                    && !harmless.contains(&errno)
-                {
-                    let error = io::Error::from(errno);
-                    result =
-                        result.and(Err(io::Error::new(error.kind(), format!("{vip}: {error}"))));
+                match refusal(message.payload) {
+                    None => done.push(*vip),
+                    Some(errno) if harmless.contains(&errno) => {}
+                    Some(errno) => {
+                        let error = io::Error::from(errno);
+                        let error = io::Error::new(error.kind(), format!("{vip}: {error}"));
+                        result = result.and(Err(error));
+                    }
                 }
             }
         }
@@ -219,6 +278,32 @@ impl AddressLane {
 fn refusal(payload: &[u8]) -> Option<Errno> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     (code != 0).then(|| Errno::from_raw_os_error(code.saturating_neg()))
+}
+
+fn only_v6(vips: &[IpNet]) -> Vec<IpNet> {
+    let mut vips = vips.to_vec();
+    vips.retain(|vip| vip.addr().is_ipv6());
+    vips
+}
+
+/// Our local route of an IPv6 address.
+fn local_route(ifindex: u32, vip: IpNet) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: AddressFamily::Inet6,
+        destination_prefix_length: vip.max_prefix_len(),
+        table: LOCAL_TABLE,
+        protocol: PROTOCOL,
+        scope: RouteScope::Universe,
+        kind: RouteType::Local,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![
+        RouteAttribute::Destination(vip.addr().into()),
+        RouteAttribute::Oif(ifindex),
+        RouteAttribute::Priority(LOCAL_METRIC),
+    ];
+    message
 }
 
 fn address(ifindex: u32, vip: IpNet) -> AddressMessage {
