@@ -293,7 +293,7 @@ pub enum EventKind {
     Released = 17,
     /// This node no longer acts for an instance: a peer that goes first was granted the lease.
     Yielded = 18,
-    /// A peer answered this node's request as a candidate.
+    /// A peer granted this node, a candidate, a lease that it did not have.
     Answered = 19,
     /// Every promise for an instance has run out: nobody asks for it. `stamp_ns` is when the last one did.
     LeaseSilence = 20,

@@ -4,6 +4,10 @@
 //! The Active node's *echo* asks; the peer's kernel answers by itself, and so promises not to act before a
 //! time. XDP and the simulator decide with the same functions.
 
+mod vigil;
+
+pub use vigil::{Look, Vigil};
+
 use crate::units::{MonoNs, Nanos};
 
 /// UDP port of echoes and their answers, source and destination: "hA".
@@ -79,6 +83,44 @@ impl Promise {
         } else {
             MonoNs(least)
         })
+    }
+}
+
+/// How much earlier than the one before it an echo may come, compared with when both were sent.
+const MOST_EARLY: Nanos = Nanos::from_secs(1);
+
+/// What an echo is to the last one that was answered of the same boot, by their send times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It comes after it.
+    Next,
+    /// It came twice, or was overtaken.
+    Old,
+    /// One of the two is not what it says: without the challenge it is a stranger's.
+    Strange,
+}
+
+/// Judges an echo sent at `sent` for leases of `lease`, `passed` after one that was sent at `last`.
+///
+/// Without a key anybody on the link can forge an echo, and one from the future would have all others refused: send
+/// times rise no faster than this node's clock, but for what it may be slow; and an echo that is older by a lease
+/// asks for nothing any more, so that it is rather the other one that was forged.
+#[must_use]
+#[inline(always)]
+pub const fn order(last: MonoNs, sent: MonoNs, passed: Nanos, lease: Nanos) -> Order {
+    let rise = sent.since(last);
+    if rise.0 == 0 {
+        return if last.since(sent).0 > lease.0 {
+            Order::Strange
+        } else {
+            Order::Old
+        };
+    }
+    let most = passed.plus(Nanos(passed.0 / 4)).plus(MOST_EARLY);
+    if rise.0 > most.0 {
+        Order::Strange
+    } else {
+        Order::Next
     }
 }
 
@@ -324,6 +366,24 @@ mod tests {
         assert_eq!(shorter.ends(), MonoNs(8_600_001));
         assert_eq!(margin(Nanos::from_micros(500)), Nanos::from_micros(200));
         assert!(!first.is_acting() && Promise::ACTING.is_acting());
+    }
+
+    #[test]
+    fn send_times_rise_as_time_passes() {
+        let lease = Nanos::from_millis(9);
+        let last = MonoNs(10_000_000_000);
+        let order = |sent, passed| order(last, sent, passed, lease);
+        let hour = Nanos::from_secs(3_600);
+        assert_eq!(order(last.after(Nanos(1)), Nanos::ZERO), Order::Next);
+        assert_eq!(order(last.after(hour), hour), Order::Next);
+        assert_eq!(order(last.after(hour), Nanos::ZERO), Order::Strange);
+        assert_eq!(order(MonoNs(u64::MAX), hour), Order::Strange);
+        assert_eq!(order(last, hour), Order::Old);
+        assert_eq!(order(last.before(lease), hour), Order::Old);
+        assert_eq!(
+            order(last.before(lease).before(Nanos(1)), hour),
+            Order::Strange
+        );
     }
 
     #[test]

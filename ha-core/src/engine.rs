@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use ha_common::{MonoNs, Priority, gate::Epoch};
+use ha_common::{MonoNs, Priority, gate::Epoch, lease::Ask};
 
 use crate::{
     config::{EngineConfig, GroupConfig, InstanceConfig, LeaseConfig, PathId},
@@ -82,8 +82,12 @@ impl Engine {
             return;
         };
         // The gate's deadline may have moved since it was read last.
-        self.instances[index].read_leases(views, now);
+        let holder = self.instances[index].read_leases(views, now);
         self.step_down_if_unit_late(index, now);
+        if let Some(peer) = holder {
+            let verdict = self.instances[index].asked(peer, Ask::Hold);
+            self.apply(index, verdict, now);
+        }
         let verdict = self.instances[index].consider_leases(now, &mut self.out);
         self.apply(index, verdict, now);
         self.out.release_announcements(now);

@@ -12,11 +12,11 @@ use ha_common::{
         Reason,
         lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket},
     },
-    lease::PORT,
+    lease::{Order, PORT, order},
     wire::{
         checksum::{self, Sum},
         echo::{self, ENTRY_LEN, Entry, HEAD_LEN, HEAD_WORDS, Head, Kind, MAX_ENTRIES, Verdict},
-        udp,
+        ipv4, udp,
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
     gate,
     lease::{self, Place},
     maps::{self, PATH_CONFIG, PATH_INSTANCES, PATH_STATE, PATHS},
-    packet::Span,
+    packet::{Span, forgotten},
     udp::Datagram,
 };
 
@@ -125,7 +125,11 @@ pub(crate) fn judge(frame: &Frame, datagram: &Datagram) -> Result<Reason, Reason
     if datagram.ttl != TTL {
         return Ok(Reason::EchoTtl);
     }
-    let start = frame.header_len + datagram.start;
+    // Options would come between the addresses and the datagram.
+    if datagram.source.is_v4() && datagram.start != ipv4::HEADER_LEN {
+        return Ok(Reason::EchoFormat);
+    }
+    let start = forgotten(frame.header_len + datagram.start, datagram.len.into());
     frame.echo.set(Echo::new(path, start, datagram.len));
     Ok(Reason::EchoAnswer)
 }
@@ -150,7 +154,7 @@ pub(crate) fn serve(data: usize, data_end: usize, echo: Echo) -> Reason {
     answer(data, data_end, echo.0, now, known)
 }
 
-/// Stations and IP addresses change places. The addresses come last in either IP header.
+/// Stations and IP addresses change places. The addresses come last in either IP header, which has no options.
 #[inline(always)]
 fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
     // The destination and two bytes of the source; two bytes of the destination and the source.
@@ -288,7 +292,7 @@ fn take(data: usize, data_end: usize, echo: u64, now: u64) -> Reason {
         return Reason::EchoFormat;
     };
     match head.kind {
-        Kind::Echo => match meet(&path, &head) {
+        Kind::Echo => match meet(&path, &head, now) {
             Meeting::Known => Reason::EchoAnswered,
             Meeting::Stranger => Reason::EchoStranger,
             Meeting::Old => Reason::EchoOld,
@@ -326,27 +330,35 @@ enum Meeting {
     Stranger,
 }
 
-/// The send time must rise from echo to echo, and another boot must carry the present challenge, which is
-/// drawn anew then: no echo is taken twice, whoever recorded it.
+/// The send time must rise from echo to echo as time passes, and another boot, or any other send time, must carry
+/// the present challenge, which is drawn anew then: no echo is taken twice, whoever recorded it.
 #[inline(always)]
-fn meet(path: &Path, head: &Head) -> Meeting {
+fn meet(path: &Path, head: &Head, now: MonoNs) -> Meeting {
     // SAFETY: field addresses within a map value.
-    let (boot, last_sent, challenge, old) = unsafe {
+    let (boot, last_sent, met_ns, challenge, old) = unsafe {
         (
             &raw mut (*path.state).boot,
             &raw mut (*path.state).last_sent,
+            &raw mut (*path.state).met_ns,
             &raw mut (*path.state).challenge,
             &raw mut (*path.state).old,
         )
     };
     if maps::load(boot) == head.boot {
-        let last = maps::load(last_sent);
-        // Lost to another CPU: that one's echo may be the later one.
-        if head.sent.0 > last && maps::compare_exchange(last_sent, last, head.sent.0) == last {
-            return Meeting::Known;
+        let last = MonoNs(maps::load(last_sent));
+        let passed = now.since(MonoNs(maps::load(met_ns)));
+        match order(last, head.sent, passed, head.lease) {
+            // Lost to another CPU: that one's echo may be the later one.
+            Order::Next if maps::compare_exchange(last_sent, last.0, head.sent.0) == last.0 => {
+                maps::store(met_ns, now.0);
+                return Meeting::Known;
+            }
+            Order::Next | Order::Old => {
+                bump(old);
+                return Meeting::Old;
+            }
+            Order::Strange => {}
         }
-        bump(old);
-        return Meeting::Old;
     }
     let present = maps::load(challenge);
     if present != 0
@@ -354,6 +366,7 @@ fn meet(path: &Path, head: &Head) -> Meeting {
         && maps::compare_exchange(challenge, present, drawn()) == present
     {
         maps::store(last_sent, head.sent.0);
+        maps::store(met_ns, now.0);
         maps::exchange(boot, head.boot);
         return Meeting::Known;
     }

@@ -178,31 +178,31 @@ fn asked(slot: u32, peer: u32, entry: &Entry, request: &Request) -> Verdict {
         maps::store(words.boot, request.boot);
     }
     let ask = AskWord::new(peer, entry.ask, entry.epoch, entry.rank);
-    let before = maps::load(words.ask);
-    if before != ask.0 {
-        maps::store(words.ask, ask.0);
-    }
     match entry.ask {
         Ask::Nothing => return Verdict::None,
         Ask::Release => {
             released(slot, &words, ask, request);
             return Verdict::None;
         }
-        Ask::Hold => maps::store(words.held_ns, request.now.0),
-        Ask::Candidate => {}
+        Ask::Hold | Ask::Candidate => {}
     }
-    if before != ask.0 {
-        report(
-            &words,
-            Event::of_lease(EventKind::Asked, slot, request.now, ask),
-        );
-    }
+    // Before anything is noted: what was sent before a release, and came on a slower path, undoes nothing.
     if request.lease.0 > config.longest_ns {
         maps::count(Reason::LeaseTooLong);
         return Verdict::Refused;
     }
     if request.sent.0 <= maps::load(words.released_sent) {
         return Verdict::Refused;
+    }
+    if let Ask::Hold = entry.ask {
+        maps::store(words.held_ns, request.now.0);
+    }
+    if maps::load(words.ask) != ask.0 {
+        maps::store(words.ask, ask.0);
+        report(
+            &words,
+            Event::of_lease(EventKind::Asked, slot, request.now, ask),
+        );
     }
     requested(slot, peer, config.greater, entry, ask, &words, request)
 }
@@ -251,10 +251,8 @@ fn requested(
             gate::supersede(slot);
             let verdict = grant(slot, words, Promise::ACTING, request);
             maps::store(standing, Standing::Bystander.to_word());
-            report(
-                words,
-                Event::of_lease(EventKind::Yielded, slot, request.now, ask),
-            );
+            // Of no budget: this node has to stand anew before there is another one.
+            maps::report(Event::of_lease(EventKind::Yielded, slot, request.now, ask));
             verdict
         }
     }
@@ -318,11 +316,15 @@ fn released(slot: u32, words: &Words, ask: AskWord, request: &Request) {
     if request.sent.0 <= maps::load(words.released_sent) {
         return;
     }
-    // A full barrier: a grant that does not see it yet is seen below, or changes the word after it was read.
-    maps::exchange(words.released_sent, request.sent.0);
     let promised = Promise::from_word(maps::load(words.word));
-    let later = maps::load(words.granted_sent) >= request.sent.0;
-    if later || promised.is_acting() || promised.ends() <= request.now {
+    // A full barrier: a grant that changed the word before it was read is seen below, and any other one changes it
+    // after that.
+    maps::exchange(words.released_sent, request.sent.0);
+    if maps::load(words.granted_sent) >= request.sent.0 {
+        return;
+    }
+    maps::store(words.ask, ask.0);
+    if promised.is_acting() || promised.ends() <= request.now {
         return;
     }
     let void = Promise::until(request.now);
@@ -345,26 +347,22 @@ fn answered(slot: u32, peer: u32, entry: &Entry, sent: MonoNs, length: Nanos, no
     // SAFETY: field addresses within a map value.
     let (epoch, standing) = unsafe { (&raw const (*gate).epoch, &raw const (*gate).standing) };
     let epoch = Epoch::from_word(maps::load(epoch));
-    let granted = match entry.verdict {
-        Verdict::Granted => true,
-        Verdict::Refused | Verdict::Unknown => false,
-        Verdict::None => return,
-    };
-    if entry.epoch != epoch || length.0 > config.longest_ns {
+    let grants = matches!(entry.verdict, Verdict::Granted);
+    if !grants || entry.epoch != epoch || length.0 > config.longest_ns {
         return;
     }
-    if granted && let Some(cell) = LEASES.get_ptr_mut(slot * SLOTS + peer) {
-        // SAFETY: as above.
-        extend(
-            unsafe { &raw mut (*cell).word },
-            Lease::new(epoch, sent.after(length)),
-        );
-    }
-    if let Standing::Candidate = Standing::from_word(maps::load(standing))
+    let Some(cell) = LEASES.get_ptr_mut(slot * SLOTS + peer) else {
+        return;
+    };
+    // SAFETY: as above.
+    let lease = unsafe { &raw mut (*cell).word };
+    let held = Lease::from_word(maps::load(lease)).holds(epoch, now);
+    extend(lease, Lease::new(epoch, sent.after(length)));
+    if !held
+        && let Standing::Candidate = Standing::from_word(maps::load(standing))
         && let Some(words) = promise(slot, peer)
     {
         let word = AskWord::new(peer, entry.ask, entry.epoch, entry.rank);
-        let word = if granted { word.granted() } else { word };
         report(
             &words,
             Event::of_lease(EventKind::Answered, slot, now, word),

@@ -152,7 +152,7 @@ fn hidden(pointer: usize) -> usize {
 /// The number, of which the verifier forgets what it is, by means of one that it does not know: to it,
 /// anything comes of an exclusive or, though the second undoes the first.
 #[inline(always)]
-fn forgotten(number: usize, unknown: u32) -> usize {
+pub(crate) fn forgotten(number: usize, unknown: u32) -> usize {
     let mut number = number;
     // SAFETY: changes one register and reads another.
     unsafe {

@@ -6,8 +6,8 @@
 //! is that of [`crate::watch`], with the promise in the place of the stamp.
 //!
 //! What came before the callback was judged before it: the kernel runs it in softirq, which serves the
-//! receive queues of its CPU first. Only if the callback is late itself was this machine held up, the peer's
-//! echoes perhaps still in a queue; then it listens once more before it reports.
+//! receive queues of its CPU first. Whether this machine was held up, so that what the peer asked is lost or
+//! still in a queue, is told by when the callbacks ran (`ha_common::lease::Vigil`).
 
 use core::ffi::c_void;
 
@@ -19,8 +19,8 @@ use aya_ebpf::{
 };
 use ha_common::{
     Address, MonoNs, Nanos,
-    abi::{Event, EventKind, MAX_INSTANCES, Reason, lease::LeaseConfig},
-    lease::Promise,
+    abi::{Event, EventKind, MAX_INSTANCES, Reason},
+    lease::{Look, Promise, Vigil},
 };
 
 use crate::{
@@ -34,10 +34,8 @@ use crate::{
 pub(crate) struct SilenceTimer {
     timer: bpf_timer,
     armed: u64,
-    /// When the callback is to run; written by whoever set `armed`.
-    due_ns: u64,
-    /// 1: it listens once more after a stall.
-    again: u64,
+    /// Written by whoever set `armed`.
+    vigil: Vigil,
 }
 
 /// Slot → timer.
@@ -48,20 +46,20 @@ static SILENCE_TIMERS: Array<SilenceTimer, { MAX_INSTANCES as usize }> = Array::
 #[inline(always)]
 pub(crate) fn promised(slot: u32, ends: MonoNs, now: MonoNs) {
     if let Some(cell) = SILENCE_TIMERS.get_ptr_mut(slot) {
-        arm(cell, ends, now);
+        arm(cell, &Vigil::begin(ends, now));
     }
 }
 
-/// Starts the timer for the time `due`, unless it runs.
+/// Starts the timer for the next look, unless it runs.
 #[inline(always)]
-fn arm(cell: *mut SilenceTimer, due: MonoNs, now: MonoNs) {
+fn arm(cell: *mut SilenceTimer, vigil: &Vigil) {
     if exchange(cell, 1) == 1 {
         return;
     }
     // SAFETY: field addresses within a map value; the timer lies in a value of the map that is named, as the
     // helpers demand; the callback has the signature that the kernel calls.
     let started = unsafe {
-        maps::store(&raw mut (*cell).due_ns, due.0);
+        keep(&raw mut (*cell).vigil, vigil);
         let timer = &raw mut (*cell).timer;
         // EBUSY: it was initialised before.
         bpf_timer_init(
@@ -70,7 +68,7 @@ fn arm(cell: *mut SilenceTimer, due: MonoNs, now: MonoNs) {
             CLOCK_MONOTONIC,
         );
         bpf_timer_set_callback(timer, fired as *mut c_void) == 0
-            && bpf_timer_start(timer, due.since(now).0.max(1), 0) == 0
+            && bpf_timer_start(timer, vigil.wait.0.max(1), 0) == 0
     };
     if !started {
         exchange(cell, 0);
@@ -81,9 +79,8 @@ fn arm(cell: *mut SilenceTimer, due: MonoNs, now: MonoNs) {
 extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut SilenceTimer) -> i64 {
     // SAFETY: the kernel passes the key of the map value that holds the timer.
     let slot = unsafe { *slot };
-    // SAFETY: field addresses within a map value.
-    let (due, again) = unsafe { (&raw const (*cell).due_ns, &raw mut (*cell).again) };
-    let due = MonoNs(maps::load(due));
+    // SAFETY: a field's address within a map value.
+    let vigil = kept(unsafe { &raw const (*cell).vigil });
     exchange(cell, 0);
     let Some(config) = LEASE_CONFIG.get_ptr(slot) else {
         return 0;
@@ -91,38 +88,52 @@ extern "C" fn fired(_map: *mut c_void, slot: *const u32, cell: *mut SilenceTimer
     let Some(ends) = promised_until(slot) else {
         return 0;
     };
+    // SAFETY: as above.
+    let lease = Nanos(maps::load(unsafe { &raw const (*config).again_ns }));
     let now = gate::now();
-    if ends > now {
-        maps::store(again, 0);
-        arm(cell, ends, now);
-        return 0;
+    match vigil.look(ends, lease, now) {
+        Look::Wait(next) => arm(cell, &next),
+        Look::HeldUp(next) => {
+            maps::count(Reason::OwnStall);
+            arm(cell, &next);
+        }
+        Look::Silence => {
+            maps::count(Reason::LeaseSilence);
+            maps::report(Event {
+                kind: EventKind::LeaseSilence as u32,
+                instance: slot,
+                stamp_ns: ends.0,
+                word: 0,
+                made_ns: now.0,
+                sender: Address::UNSPECIFIED,
+            });
+        }
     }
-    let (stall, listen) = allowance(config);
-    if now.since(due) > stall && maps::load(again) == 0 {
-        maps::count(Reason::OwnStall);
-        maps::store(again, 1);
-        arm(cell, now.after(listen), now);
-        return 0;
-    }
-    maps::store(again, 0);
-    maps::count(Reason::LeaseSilence);
-    maps::report(Event {
-        kind: EventKind::LeaseSilence as u32,
-        instance: slot,
-        stamp_ns: ends.0,
-        word: 0,
-        made_ns: now.0,
-        sender: Address::UNSPECIFIED,
-    });
     0
 }
 
-/// How late the callback may be, and for how long it listens again if it was later.
 #[inline(always)]
-fn allowance(config: *const LeaseConfig) -> (Nanos, Nanos) {
+fn keep(place: *mut Vigil, vigil: &Vigil) {
     // SAFETY: field addresses within a map value.
-    let (stall, again) = unsafe { (&raw const (*config).stall_ns, &raw const (*config).again_ns) };
-    (Nanos(maps::load(stall)), Nanos(maps::load(again)))
+    unsafe {
+        maps::store(&raw mut (*place).due.0, vigil.due.0);
+        maps::store(&raw mut (*place).wait.0, vigil.wait.0);
+        maps::store(&raw mut (*place).seen.0, vigil.seen.0);
+        maps::store(&raw mut (*place).listens.0, vigil.listens.0);
+    }
+}
+
+#[inline(always)]
+fn kept(place: *const Vigil) -> Vigil {
+    // SAFETY: as above.
+    unsafe {
+        Vigil {
+            due: MonoNs(maps::load(&raw const (*place).due.0)),
+            wait: Nanos(maps::load(&raw const (*place).wait.0)),
+            seen: MonoNs(maps::load(&raw const (*place).seen.0)),
+            listens: MonoNs(maps::load(&raw const (*place).listens.0)),
+        }
+    }
 }
 
 /// When the last promise ends; `None`: this node acts, or the instance has no peers.

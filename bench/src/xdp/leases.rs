@@ -125,7 +125,6 @@ fn set_up(dataplane: &mut Dataplane, key: Option<[u64; 2]>) -> Result<()> {
             paths: vec![PATH],
         }],
         lease: LEASE,
-        interval: Nanos(LEASE.0 / 2),
     };
     // What was promised at a start so long ago has run out.
     dataplane.set_grantors(ID, Some(&grantors), MonoNs(1))?;

@@ -140,6 +140,8 @@ pub struct PathState {
     pub boot: u64,
     /// The send time of the last one that was.
     pub last_sent: u64,
+    /// When that one came.
+    pub met_ns: u64,
     /// What an echo of another boot must carry; 0 = none was drawn yet.
     pub challenge: u64,
     /// What this node's echoes must carry, as the peer said last.
@@ -159,7 +161,7 @@ pub struct PathState {
     /// Echoes of a boot that was not known.
     pub strangers: u64,
     /// Zero.
-    pub _pad: [u64; 3],
+    pub _pad: [u64; 2],
     /// How many round trips were how long ([`rtt_bucket`]).
     pub rtts: [u64; RTT_BUCKETS],
 }
@@ -192,9 +194,7 @@ pub struct PromiseCell {
 pub struct LeaseConfig {
     /// The longest lease that is granted, in nanoseconds; 0 = the instance takes no part in leases.
     pub longest_ns: u64,
-    /// A silence timer that is later than this, in nanoseconds, tells of a stall of this node.
-    pub stall_ns: u64,
-    /// For how long it then listens again.
+    /// For how long this node listens once more after it was held up, in nanoseconds.
     pub again_ns: u64,
     /// Bit n: the address of peer n is greater than this node's.
     pub greater: u64,
@@ -206,24 +206,10 @@ pub struct LeaseConfig {
 pub struct AskWord(pub u64);
 
 impl AskWord {
-    const GRANTED: u64 = 1 << 63;
-
     /// Packs it: of which peer, what, with which epoch and rank.
     #[must_use]
     pub const fn new(peer: u32, ask: Ask, epoch: Epoch, rank: Rank) -> Self {
         Self((peer as u64 & 7) << 59 | (ask as u64) << 56 | epoch.to_word() << 40 | rank.to_word())
-    }
-
-    /// The same, granted: of an answer.
-    #[must_use]
-    pub const fn granted(self) -> Self {
-        Self(self.0 | Self::GRANTED)
-    }
-
-    /// Whether it was granted.
-    #[must_use]
-    pub const fn is_granted(self) -> bool {
-        self.0 & Self::GRANTED != 0
     }
 
     /// The peer's index.
@@ -276,7 +262,7 @@ const _: () = {
     assert!(size_of::<PathInstance>() == 4);
     assert!(size_of::<PathState>() == 640);
     assert!(size_of::<PromiseCell>() == 64);
-    assert!(size_of::<LeaseConfig>() == 32);
+    assert!(size_of::<LeaseConfig>() == 24);
 };
 
 #[cfg(test)]
@@ -304,8 +290,6 @@ mod tests {
         for ask in [Ask::Nothing, Ask::Hold, Ask::Candidate, Ask::Release] {
             let word = AskWord::new(7, ask, Epoch::LAST, rank);
             assert_eq!((word.peer(), word.ask(), word.rank()), (7, ask, rank));
-            assert!(!word.is_granted() && word.granted().is_granted());
-            assert_eq!(word.granted().rank(), rank);
         }
     }
 

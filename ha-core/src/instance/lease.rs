@@ -186,6 +186,16 @@ impl Leases {
             .unwrap_or_default()
     }
 
+    /// The peer to which the kernel promised not to act, although this node does: it gave way, whether its report
+    /// came or not.
+    fn granted_meanwhile(&self) -> Option<usize> {
+        let promised = |peer: &Peer| peer.view.promised_until > MonoNs::ZERO;
+        match self.phase {
+            Phase::Promised => None,
+            Phase::Announcing | Phase::Won => self.peers.iter().position(promised),
+        }
+    }
+
     /// Whether a router's gate depends on this node's promise, so that it need not be outlived: it is a peer
     /// that asked about when it advertised last.
     pub(crate) fn bind(&self, speaker: &Speaker) -> bool {
@@ -270,20 +280,26 @@ impl Instance {
     }
 
     /// The words were read again. To be called before anything is judged by the gate's deadline.
-    pub(crate) fn read_leases(&mut self, views: &LeaseViews, now: MonoNs) {
-        let Some(leases) = &mut self.leases else {
-            return;
-        };
+    ///
+    /// Returns which peer holds the instance that was not known to: also where the kernel's report was lost.
+    pub(crate) fn read_leases(&mut self, views: &LeaseViews, now: MonoNs) -> Option<usize> {
+        let leases = self.leases.as_mut()?;
         leases.read_at = now;
-        for (peer, view) in leases.peers.iter_mut().zip(views) {
-            leases.nobody_asks &= view.asked_at <= peer.view.asked_at;
+        let mut holder = None;
+        for (index, (peer, view)) in leases.peers.iter_mut().zip(views).enumerate() {
+            if view.asked_at > peer.view.asked_at {
+                leases.nobody_asks = false;
+                holder = Some(index);
+            }
             peer.view = *view;
         }
+        let holder = holder.filter(|index| leases.asker != Some(*index));
         if self.state == State::Active {
             let deadline = leases.deadline();
             self.gate = Some(deadline);
             self.timers.set(Timer::Gate, deadline);
         }
+        holder
     }
 
     /// Until when this node knows how its gate stands: the kernel may have extended it since.
@@ -294,6 +310,9 @@ impl Instance {
 
     /// What follows from them, after a node that is late has stepped down.
     pub(crate) fn consider_leases(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        if let Some(peer) = self.leases.as_ref().and_then(Leases::granted_meanwhile) {
+            return self.yielded_to(peer);
+        }
         match self.state {
             State::Promoting => self.consider_candidacy(now, out),
             State::Active => {

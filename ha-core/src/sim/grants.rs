@@ -6,7 +6,7 @@ use std::vec::Vec;
 use ha_common::{
     MonoNs, Nanos,
     gate::{Epoch, Lease},
-    lease::{self, Ask, Judgement, Promise, Rank, Situation, Standing},
+    lease::{self, Ask, Judgement, Promise, Rank, Situation, Standing, Vigil},
 };
 
 use super::Mutations;
@@ -71,6 +71,7 @@ pub(crate) struct Grants {
     /// Counts what the silence timer was armed for; older ones are void.
     pub(crate) timer: u64,
     pub(crate) armed: bool,
+    pub(crate) vigil: Vigil,
     mutations: Mutations,
 }
 
@@ -95,6 +96,7 @@ impl Grants {
             slowest,
             timer: 0,
             armed: false,
+            vigil: Vigil::default(),
             mutations,
         }
     }

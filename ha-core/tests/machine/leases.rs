@@ -84,12 +84,17 @@ impl Node {
         self.driver.now
     }
 
-    /// The peer asks to hold the instance, and is granted it.
-    fn asked(&mut self) {
+    /// The peer's request to hold the instance is granted; the kernel does not say so.
+    fn holds(&mut self) {
         let now = self.now();
         self.view.heard_at = now;
         self.view.asked_at = now;
         self.view.promised_until = now.after(LEASE).after(Nanos::from_micros(1_800));
+    }
+
+    /// The peer asks to hold the instance, and is granted it.
+    fn asked(&mut self) {
+        self.holds();
         self.input(Input::Asked {
             instance: ID,
             peer: 0,
@@ -373,6 +378,21 @@ fn a_node_whose_kernel_yielded_lets_go() {
     });
     assert_eq!(node.driver.state(), State::Backup);
     assert_eq!(node.cause(), Cause::Yielded { to: address(PEER) });
+}
+
+#[test]
+fn what_the_kernel_s_reports_tell_is_read_from_its_maps_as_well() {
+    let mut node = Node::active();
+    node.view.promised_until = node.now().after(LEASE);
+    node.run_for(Nanos::from_millis(3));
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.cause(), Cause::Yielded { to: address(PEER) });
+
+    let mut node = Node::backup(Alone::Serve);
+    node.driver.hear(PEER, 200);
+    node.holds();
+    node.silence();
+    assert_eq!(node.driver.state(), State::Promoting);
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl LeaseWords {
             mac: load(offset_of!(PathState, mac)),
             boot: load(offset_of!(PathState, boot)),
             last_sent: load(offset_of!(PathState, last_sent)),
+            met_ns: load(offset_of!(PathState, met_ns)),
             challenge: load(offset_of!(PathState, challenge)),
             their_challenge: load(offset_of!(PathState, their_challenge)),
             echoes: load(offset_of!(PathState, echoes)),
@@ -116,7 +117,7 @@ impl LeaseWords {
             bad_tags: load(offset_of!(PathState, bad_tags)),
             old: load(offset_of!(PathState, old)),
             strangers: load(offset_of!(PathState, strangers)),
-            _pad: [0; 3],
+            _pad: [0; 2],
             rtts,
         }
     }

@@ -99,8 +99,6 @@ pub struct Grantors {
     pub peers: Vec<Grantor>,
     /// The longest lease that this node asks for on any of their paths.
     pub lease: Nanos,
-    /// Between two echoes on the slowest of those paths.
-    pub interval: Nanos,
 }
 
 /// A peer that grants leases.
@@ -218,7 +216,6 @@ impl Dataplane {
         let greater = grantors.peers.iter().take(MAX_LEASES).enumerate();
         let config = LeaseConfig {
             longest_ns: longest.0,
-            stall_ns: grantors.interval.0,
             again_ns: grantors.lease.0,
             greater: greater.fold(0, |bits, (index, peer)| {
                 bits | u64::from(peer.is_greater) << index

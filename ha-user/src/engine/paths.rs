@@ -280,13 +280,11 @@ impl Paths {
     ) -> Option<Grantors> {
         instance.heartbeat?;
         let mut lease = Nanos::ZERO;
-        let mut interval = Nanos::ZERO;
         let mut peers = Vec::new();
         for (address, lines) in self.to_peers(instance, channels) {
             for line in &lines {
                 let times = line.way.times;
                 lease = lease.max(times.interval.times(times.multiplier.into()));
-                interval = interval.max(times.interval);
             }
             let ours = source.map_or(Address::UNSPECIFIED, Address::from);
             peers.push(Grantor {
@@ -295,11 +293,7 @@ impl Paths {
                 paths: lines.iter().map(|line| line.id.0).collect(),
             });
         }
-        Some(Grantors {
-            peers,
-            lease,
-            interval,
-        })
+        Some(Grantors { peers, lease })
     }
 
     /// Sends one echo with an entry for every instance on the path that is asked for.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use ha_common::{
     Address, MonoNs, Nanos,
-    abi::{Event, EventKind, InstanceConfig, Reason},
+    abi::{EVENT_BUDGET, Event, EventKind, InstanceConfig, Reason},
     gate::Lease,
     lease::{Ask, Promise, Rank, Standing, margin},
     wire::{
@@ -216,13 +216,12 @@ impl Node {
         self.dataplane.views(ID)[0].deadline
     }
 
-    fn events(&mut self) -> Vec<(EventKind, Ask, bool)> {
+    fn events(&mut self) -> Vec<(EventKind, Ask)> {
         std::iter::from_fn(|| self.dataplane.next_event())
             .map(|event: Event| {
                 assert_eq!(event.instance, ID.0);
                 let kind = EventKind::from_u32(event.kind).unwrap();
-                let asked = event.ask();
-                (kind, asked.ask(), asked.is_granted())
+                (kind, event.ask().ask())
             })
             .collect()
     }
@@ -243,7 +242,6 @@ fn grantors(peer: [u8; 4], is_greater: bool) -> Grantors {
             paths: vec![PATH],
         }],
         lease: D,
-        interval: Nanos(D.0 / 2),
     }
 }
 
@@ -342,10 +340,12 @@ fn a_grant_opens_the_gate_from_the_echos_send_time() {
         assert_eq!(b.dataplane.act(ID, now()), Err(promise.ends()));
         assert_eq!(
             b.events(),
-            [(EventKind::Asked, Ask::Candidate, false)],
+            [(EventKind::Asked, Ask::Candidate)],
             "key {key:?}"
         );
-        assert_eq!(a.events(), [(EventKind::Answered, Ask::Candidate, true)]);
+        assert_eq!(a.ask(&mut b, Ask::Candidate), Verdict::Granted);
+        // The second grant only makes the lease longer: it is no news.
+        assert_eq!(a.events(), [(EventKind::Answered, Ask::Candidate)]);
     }
 }
 
@@ -363,6 +363,10 @@ fn what_is_wrong_is_dropped_with_its_reason() {
         }
         frame
     };
+    let mut options = echo.clone();
+    options[14] = 0x46;
+    options[17] += 4;
+    options.splice(34..34, [0; 4]);
     let mut own = echo.clone();
     own[PAYLOAD + 16..PAYLOAD + 24].copy_from_slice(&b.ids.0.to_be_bytes());
     seal(&mut own);
@@ -417,6 +421,7 @@ fn what_is_wrong_is_dropped_with_its_reason() {
             Reason::EchoFormat,
         ),
         ("sent by this node", own, DROP, Reason::EchoOwn),
+        ("IPv4 options", options, DROP, Reason::EchoFormat),
     ] {
         let (verdict, out, counted) = b.run(&frame);
         assert_eq!((verdict, counted), (code, reason), "{name}");
@@ -468,8 +473,11 @@ fn an_echo_is_taken_once() {
     assert_eq!(a.exchange(&mut b, &echo), Verdict::Granted);
     let promised = b.promise();
     assert_eq!(b.counted(&echo), Reason::EchoOld);
-    let older = a.echo(Ask::Candidate, now().before(Nanos::from_secs(1)));
+    let sent = Head::parse(&words(&echo[PAYLOAD..])).unwrap().sent;
+    let older = a.echo(Ask::Candidate, sent.before(Nanos(D.0 / 2)));
     assert_eq!(b.counted(&older), Reason::EchoOld);
+    let older = a.echo(Ask::Candidate, sent.before(Nanos(D.0 * 2)));
+    assert_eq!(b.counted(&older), Reason::EchoStranger);
     assert_eq!(b.promise(), promised);
 
     // After a reboot the clock begins anew. What was recorded before is a stranger's.
@@ -544,10 +552,7 @@ fn who_acts_refuses_and_who_goes_first_is_granted() {
     assert_eq!(a.dataplane.standing(ID), Standing::Bystander);
     assert_eq!(a.dataplane.superseded(ID), a.dataplane.epoch(ID));
     assert!(!a.promise().is_acting() && b.promise().is_acting());
-    assert!(
-        a.events()
-            .contains(&(EventKind::Yielded, Ask::Candidate, false))
-    );
+    assert!(a.events().contains(&(EventKind::Yielded, Ask::Candidate)));
 
     // A higher priority beats the address.
     let (mut a, mut b) = Node::pair(None);
@@ -611,8 +616,86 @@ fn a_release_voids_what_was_promised_before_it() {
     release = a.echo(Ask::Release, now());
     assert_eq!(a.exchange(&mut b, &release), Verdict::None);
     assert!(b.promise().ends() <= now());
-    assert_eq!(b.events(), [(EventKind::Released, Ask::Release, false)]);
+    assert_eq!(b.events(), [(EventKind::Released, Ask::Release)]);
     assert_eq!(b.dataplane.act(ID, now()), Ok(()));
+}
+
+#[test]
+fn a_forged_send_time_blocks_nobody() {
+    let (mut a, mut b) = Node::pair(None);
+    a.hold(&mut b);
+    let promised = b.promise();
+    // Anybody on the link can send these.
+    for ask in [Ask::Hold, Ask::Release] {
+        let forged = a.echo(ask, MonoNs(u64::MAX));
+        assert_eq!(b.counted(&forged), Reason::EchoStranger);
+    }
+    assert_eq!(b.promise(), promised);
+    assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
+
+    // One that is taken, since it is not so far ahead, is found out by the next echo.
+    let ahead = a.echo(Ask::Hold, now().after(Nanos(D.0 * 2)));
+    assert_eq!(b.counted(&ahead), Reason::EchoAnswered);
+    let echo = a.echo(Ask::Hold, now());
+    let (_, answer, reason) = b.run(&echo);
+    assert_eq!(reason, Reason::EchoStranger);
+    assert_eq!(a.counted(&answer), Reason::EchoAnswer);
+    assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
+    assert_eq!(b.counted(&echo), Reason::EchoOld);
+}
+
+#[test]
+fn what_a_slower_path_brings_after_a_release_undoes_nothing() {
+    const SLOW: u32 = 4;
+    let (mut a, mut b) = Node::pair(None);
+    let (near, far) = ([192, 168, 1, 1], [192, 168, 1, 2]);
+    let path = PathSettings {
+        ifindex: LOOPBACK,
+        local: far.into(),
+        peer: near.into(),
+        key: None,
+        node: b.ids.0,
+        boot: b.ids.1,
+    };
+    b.dataplane.set_path(SLOW, &path).unwrap();
+    let mut both = grantors(b.peer, false);
+    both.peers[0].paths.push(SLOW);
+    b.dataplane.set_grantors(ID, Some(&both), now()).unwrap();
+    let mut head = a.head(now());
+    let (_, answer, reason) = b.run(&frame(near, far, None, &head, &[]));
+    assert_eq!(reason, Reason::EchoStranger);
+    head.challenge = Head::parse(&words(&answer[PAYLOAD..])).unwrap().challenge;
+    head.sent = now();
+    let hello = frame(near, far, None, &head, &[]);
+    assert_eq!(b.counted(&hello), Reason::EchoAnswered);
+
+    a.hold(&mut b);
+    assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
+    b.events();
+    let asked_at = b.dataplane.views(ID)[0].asked_at;
+    head.sent = now();
+    let slower = frame(near, far, None, &head, &[a.entry(Ask::Hold)]);
+    assert_eq!(a.ask(&mut b, Ask::Release), Verdict::None);
+    let (_, answer, _) = b.run(&slower);
+    assert_eq!(verdict(&answer), Verdict::Refused);
+    assert!(b.promise().ends() <= now());
+    assert_eq!(b.events(), [(EventKind::Released, Ask::Release)]);
+    assert_eq!(b.dataplane.views(ID)[0].asked_at, asked_at);
+}
+
+#[test]
+fn that_this_node_gave_way_is_told_whatever_was_told_before() {
+    let (mut a, mut b) = Node::pair(None);
+    for _ in 0..EVENT_BUDGET {
+        assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
+        assert_eq!(a.ask(&mut b, Ask::Candidate), Verdict::Granted);
+    }
+    b.events();
+    assert_eq!(a.ask(&mut b, Ask::Release), Verdict::None);
+    b.stand();
+    assert_eq!(a.ask(&mut b, Ask::Hold), Verdict::Granted);
+    assert!(b.events().contains(&(EventKind::Yielded, Ask::Hold)));
+    assert_eq!(b.dataplane.standing(ID), Standing::Bystander);
 }
 
 #[test]

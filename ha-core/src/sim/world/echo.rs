@@ -4,7 +4,7 @@ use std::{format, vec::Vec};
 
 use ha_common::{
     MonoNs, Nanos,
-    lease::{Ask, Rank, Standing},
+    lease::{Ask, Look, Rank, Standing, Vigil},
 };
 
 use super::super::{
@@ -297,9 +297,10 @@ impl World {
         }
     }
 
-    /// Starts the silence timer for the end of the last promise.
+    /// Starts the silence timer, unless it runs.
     fn arm_promise(&mut self, node: usize, instance: usize) {
         let late = self.rng.between(0, self.scenario.pace.step_max / 4);
+        let now = self.clock(node);
         let machine = &mut self.nodes[node];
         let Some(grants) = &mut machine.kernels[instance].grants else {
             return;
@@ -308,13 +309,20 @@ impl World {
             return;
         }
         grants.armed = true;
+        let vigil = Vigil::begin(grants.promised_until(), now);
+        self.keep_vigil(node, instance, vigil, late);
+    }
+
+    /// The timer's next look comes so many nanoseconds `late`.
+    fn keep_vigil(&mut self, node: usize, instance: usize, vigil: Vigil, late: u64) {
+        let machine = &mut self.nodes[node];
+        let Some(grants) = &mut machine.kernels[instance].grants else {
+            return;
+        };
+        grants.vigil = vigil;
         grants.timer += 1;
         let timer = grants.timer;
-        let due = machine
-            .plan
-            .clock
-            .when(grants.promised_until())
-            .max(self.now);
+        let due = machine.plan.clock.when(vigil.due).max(self.now);
         self.at(
             due + late,
             Event::Promise {
@@ -341,7 +349,7 @@ impl World {
             return;
         }
         let now = self.clock(node);
-        let own_stall = !self.mutations.own_stall;
+        let own_stall = self.mutations.own_stall;
         let machine = &mut self.nodes[node];
         let Some(grants) = &mut machine.kernels[instance].grants else {
             return;
@@ -350,30 +358,17 @@ impl World {
             grants.armed = false;
             return;
         }
-        let ends = grants.promised_until();
-        // Silence counts from when this node's own ticks began again.
-        let counted = machine.awake_since + grants.slowest.0;
-        let again = if ends > now {
-            Some(machine.plan.clock.when(ends))
-        } else if own_stall && counted > self.now {
-            Some(counted)
-        } else {
-            None
+        let vigil = Vigil {
+            due: if own_stall { now } else { grants.vigil.due },
+            ..grants.vigil
         };
-        match again {
-            Some(due) => {
-                grants.timer += 1;
-                let timer = grants.timer;
-                self.at(
-                    due,
-                    Event::Promise {
-                        node,
-                        instance,
-                        timer,
-                    },
-                );
+        match vigil.look(grants.promised_until(), grants.slowest, now) {
+            Look::Wait(next) => self.keep_vigil(node, instance, next, 0),
+            Look::HeldUp(next) => {
+                self.say(|| format!("node{node} vr{instance} kernel was held up"));
+                self.keep_vigil(node, instance, next, 0);
             }
-            None => {
+            Look::Silence => {
                 grants.armed = false;
                 self.say(|| format!("node{node} vr{instance} kernel reports that nobody asks"));
                 self.tell(node, Word::LeaseSilence { instance });

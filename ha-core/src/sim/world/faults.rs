@@ -110,7 +110,6 @@ impl World {
         if self.now < machine.frozen_until {
             return;
         }
-        machine.awake_since = self.now;
         for echo in core::mem::take(&mut machine.waiting) {
             self.deliver_echo(echo);
         }

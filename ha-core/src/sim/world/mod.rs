@@ -120,8 +120,6 @@ pub(crate) struct Node {
     /// Whether what arrives while it is frozen waits for it.
     keeps_packets: bool,
     waiting: Vec<Echo>,
-    /// When its kernel went on after it was frozen.
-    awake_since: u64,
     pub(crate) up: Vec<bool>,
     pub(crate) sends_fail_until: u64,
     pub(crate) vips_fail: u32,
@@ -409,7 +407,6 @@ impl Node {
             frozen_until: 0,
             keeps_packets: false,
             waiting: Vec::new(),
-            awake_since: 0,
             up: std::vec![true; instances],
             sends_fail_until: 0,
             vips_fail: 0,
