@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -11,11 +11,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ha_common::MonoNs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Frame, NetNs, clock, sys};
 
 /// How long the reader sleeps at most before it looks whether it is to end.
-const TURN: Duration = Duration::from_millis(20);
+const TURN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// How long is waited at most for a reader to take in what has arrived: longer, and it has ended.
+const BEHIND: Duration = Duration::from_secs(5);
 
 /// A thread that reads an interface until it is dropped.
 pub struct Capture {
@@ -25,9 +32,17 @@ pub struct Capture {
 
 #[derive(Default)]
 struct Shared {
-    frames: Mutex<Vec<(MonoNs, Frame)>>,
+    kept: Mutex<Kept>,
+    has_read: Condvar,
     stop: AtomicBool,
     lost: AtomicU64,
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: Vec<(MonoNs, Frame)>,
+    /// Everything that arrived before has been read.
+    until: MonoNs,
 }
 
 impl Capture {
@@ -41,18 +56,20 @@ impl Capture {
         let socket = namespace
             .enter(|| sys::packet_socket(interface))?
             .with_context(|| format!("opening a packet socket on {interface}"))?;
-        socket.set_read_timeout(Some(TURN))?;
+        socket.set_nonblocking(true)?;
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 256];
             while !for_thread.stop.load(Ordering::Relaxed) {
+                let looked_at = clock::now();
                 match sys::receive_stamped(&socket, &mut buffer) {
                     Ok((length, stamp)) => {
                         let at = stamp.map_or_else(clock::now, clock::from_realtime);
                         let bytes = buffer.get(..length).unwrap_or(&buffer);
-                        if let Some(frame) = Frame::parse(bytes).filter(|frame| keep(frame)) {
-                            lock(&for_thread.frames).push((at, frame));
-                        }
+                        let frame = Frame::parse(bytes).filter(|frame| keep(frame));
+                        let mut kept = lock(&for_thread.kept);
+                        kept.frames.extend(frame.map(|frame| (at, frame)));
+                        kept.until = kept.until.max(at);
                     }
                     Err(error)
                         if matches!(
@@ -62,6 +79,12 @@ impl Capture {
                     {
                         let lost = u64::from(sys::lost_frames(&socket)?);
                         for_thread.lost.fetch_add(lost, Ordering::Relaxed);
+                        let mut kept = lock(&for_thread.kept);
+                        kept.until = kept.until.max(looked_at);
+                        drop(kept);
+                        for_thread.has_read.notify_all();
+                        // An interruption, or an error, is one more look.
+                        let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&TURN));
                     }
                     // The interface went down: it may come up again.
                     Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
@@ -81,7 +104,8 @@ impl Capture {
     /// What was kept from `from` (inclusive) to `to` (exclusive), in order of arrival.
     #[must_use]
     pub fn between(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Frame)> {
-        lock(&self.shared.frames)
+        self.up_to(to)
+            .frames
             .iter()
             .filter(|(at, _)| (from..to).contains(at))
             .copied()
@@ -91,7 +115,8 @@ impl Capture {
     /// The last frame for which `wanted` holds.
     #[must_use]
     pub fn last(&self, wanted: impl Fn(&Frame) -> bool) -> Option<(MonoNs, Frame)> {
-        lock(&self.shared.frames)
+        self.up_to(MonoNs(u64::MAX))
+            .frames
             .iter()
             .rfind(|(_, frame)| wanted(frame))
             .copied()
@@ -99,7 +124,18 @@ impl Capture {
 
     /// Forgets what was kept.
     pub fn clear(&self) {
-        lock(&self.shared.frames).clear();
+        self.up_to(MonoNs(u64::MAX)).frames.clear();
+    }
+
+    /// What was kept, once everything was read that arrived before `to`, or before now.
+    fn up_to(&self, to: MonoNs) -> MutexGuard<'_, Kept> {
+        let to = to.min(clock::now());
+        let kept = lock(&self.shared.kept);
+        let waited = self
+            .shared
+            .has_read
+            .wait_timeout_while(kept, BEHIND, |kept| kept.until < to);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Frames that did not fit into the socket's buffer: with any of them, counts are too low.
@@ -119,6 +155,6 @@ impl Drop for Capture {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
