@@ -7,10 +7,10 @@
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use ha_common::{
-    MonoNs,
+    MonoNs, Nanos,
     abi::{
         Reason,
-        lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket},
+        lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket, rtt_window},
     },
     lease::{Order, PORT, order},
     wire::{
@@ -472,23 +472,9 @@ fn udp_head(sum: Sum, len: u16) -> u64 {
 /// An answer came home: what was granted extends this node's leases.
 #[inline(always)]
 fn answered(datagram: Span, len: u16, path: &Path, head: &Head, now: MonoNs) {
-    // SAFETY: field addresses within a map value.
-    let (answers, rtt_ns, rtt_high_ns, rtts) = unsafe {
-        (
-            &raw mut (*path.state).answers,
-            &raw mut (*path.state).rtt_ns,
-            &raw mut (*path.state).rtt_high_ns,
-            &raw mut (*path.state).rtts,
-        )
-    };
-    bump(answers);
-    let rtt = now.since(head.sent);
-    maps::store(rtt_ns, rtt.0);
-    let high = maps::load(rtt_high_ns);
-    let faded = high - high / 256;
-    maps::store(rtt_high_ns, if rtt.0 > faded { rtt.0 } else { faded });
-    // SAFETY: the bucket is below the length, as the mask shows to the verifier.
-    bump(unsafe { (&raw mut (*rtts)[0]).add(rtt_bucket(rtt) & 63) });
+    // SAFETY: a field's address within a map value.
+    bump(unsafe { &raw mut (*path.state).answers });
+    measure(path, now.since(head.sent), head.lease, now);
     let count = head.count as usize;
     let mut index = 0;
     while index < MAX_ENTRIES {
@@ -508,6 +494,39 @@ fn answered(datagram: Span, len: u16, path: &Path, head: &Head, now: MonoNs) {
             );
         }
         index += 1;
+    }
+}
+
+/// Takes a round trip down.
+///
+/// One of a lease or longer is that of an echo that had to wait for a neighbour's address, or of a node that was
+/// held up: no refusal that matters is on its way for so long.
+#[inline(always)]
+fn measure(path: &Path, rtt: Nanos, lease: Nanos, now: MonoNs) {
+    // SAFETY: field addresses within a map value.
+    let (last, high, before, window, rtts) = unsafe {
+        (
+            &raw mut (*path.state).rtt_ns,
+            &raw mut (*path.state).rtt_high_ns,
+            &raw mut (*path.state).rtt_before_ns,
+            &raw mut (*path.state).rtt_window,
+            &raw mut (*path.state).rtts,
+        )
+    };
+    maps::store(last, rtt.0);
+    // SAFETY: the bucket is below the length, as the mask shows to the verifier.
+    bump(unsafe { (&raw mut (*rtts)[0]).add(rtt_bucket(rtt) & 63) });
+    if rtt >= lease {
+        return;
+    }
+    let present = rtt_window(now);
+    let longest = maps::load(high);
+    if maps::load(window) != present {
+        maps::store(before, longest);
+        maps::store(window, present);
+        maps::store(high, rtt.0);
+    } else if rtt.0 > longest {
+        maps::store(high, rtt.0);
     }
 }
 

@@ -94,6 +94,13 @@ pub const RTT_BUCKETS: usize = 64;
 
 const RTT_LEAST_LOG: u32 = 10;
 
+/// The window in which the longest round trip is sought: 4.3 s each, so that the pace of hellos fills it too.
+#[must_use]
+#[inline(always)]
+pub const fn rtt_window(now: MonoNs) -> u64 {
+    now.0 >> 32
+}
+
 /// The bucket of a round trip.
 #[must_use]
 #[inline(always)]
@@ -152,16 +159,18 @@ pub struct PathState {
     pub answers: u64,
     /// The last round trip.
     pub rtt_ns: u64,
-    /// The longest one of late: it loses a 256th with each that is shorter.
+    /// The longest one in the present window ([`rtt_window`]), of those that were shorter than a lease.
     pub rtt_high_ns: u64,
+    /// The longest one in the window before.
+    pub rtt_before_ns: u64,
+    /// Which window is the present one.
+    pub rtt_window: u64,
     /// Packets whose tag was wrong, or there or not there where it should not be.
     pub bad_tags: u64,
     /// Echoes that came after a later one.
     pub old: u64,
     /// Echoes of a boot that was not known.
     pub strangers: u64,
-    /// Zero.
-    pub _pad: [u64; 2],
     /// How many round trips were how long ([`rtt_bucket`]).
     pub rtts: [u64; RTT_BUCKETS],
 }

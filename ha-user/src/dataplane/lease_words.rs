@@ -92,8 +92,10 @@ impl LeaseWords {
         self.path_word(path, offset_of!(PathState, their_challenge))
     }
 
+    /// The longest round trip of the last two windows in which there was one.
     pub(super) fn rtt_high(&self, path: u32) -> Nanos {
-        Nanos(self.path_word(path, offset_of!(PathState, rtt_high_ns)))
+        let high = self.path_word(path, offset_of!(PathState, rtt_high_ns));
+        Nanos(high.max(self.path_word(path, offset_of!(PathState, rtt_before_ns))))
     }
 
     pub(super) fn path_state(&self, path: u32) -> PathState {
@@ -114,10 +116,11 @@ impl LeaseWords {
             answers: load(offset_of!(PathState, answers)),
             rtt_ns: load(offset_of!(PathState, rtt_ns)),
             rtt_high_ns: load(offset_of!(PathState, rtt_high_ns)),
+            rtt_before_ns: load(offset_of!(PathState, rtt_before_ns)),
+            rtt_window: load(offset_of!(PathState, rtt_window)),
             bad_tags: load(offset_of!(PathState, bad_tags)),
             old: load(offset_of!(PathState, old)),
             strangers: load(offset_of!(PathState, strangers)),
-            _pad: [0; 2],
             rtts,
         }
     }

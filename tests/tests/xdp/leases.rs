@@ -534,6 +534,26 @@ fn only_the_open_epoch_is_extended() {
 }
 
 #[test]
+fn the_longest_round_trip_is_one_shorter_than_a_lease() {
+    let (mut a, b) = Node::pair(None);
+    let longest = |a: &mut Node, age: Nanos| {
+        let head = Head {
+            kind: Kind::Answer,
+            node: b.ids.0,
+            ..a.head(now().before(age))
+        };
+        let answer = frame(b.address, a.address, None, &head, &[]);
+        assert_eq!(a.counted(&answer), Reason::EchoAnswer);
+        a.dataplane.path_heard(PATH).1
+    };
+    assert_eq!(longest(&mut a, D), None, "it waited somewhere");
+    let half = Nanos(D.0 / 2);
+    let measured = longest(&mut a, half);
+    assert!(measured >= Some(half), "{measured:?}");
+    assert_eq!(longest(&mut a, Nanos(D.0 / 4)), measured, "of late");
+}
+
+#[test]
 fn who_acts_refuses_and_who_goes_first_is_granted() {
     // The holder's gate is open: whoever asks is refused.
     let (mut a, mut b) = Node::pair(None);
