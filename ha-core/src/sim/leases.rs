@@ -124,14 +124,18 @@ pub(crate) fn judge(stays: &[Stay], network: &Network<'_>) -> Option<Violation> 
             if one.instance != other.instance || one.node == other.node {
                 continue;
             }
+            // An excuse lasts until something passes, also where one of them is frozen in between.
+            let mut until = 0;
             for (begin, end) in overlaps(&one.open, &other.open) {
-                let excused = network.is_cut(one.node, other.node, begin);
-                let until = if excused {
-                    let heals = network.heals(one.node, other.node, begin);
-                    heals.saturating_add(network.grace)
-                } else {
-                    begin
-                };
+                let excused = begin <= until || network.is_cut(one.node, other.node, begin);
+                if begin > until {
+                    until = if excused {
+                        let heals = network.heals(one.node, other.node, begin);
+                        heals.saturating_add(network.grace)
+                    } else {
+                        begin
+                    };
+                }
                 if end > until.saturating_add(ROUNDING) {
                     return Some(tell(one, other, begin, end, excused));
                 }
@@ -234,6 +238,30 @@ mod tests {
         assert!(!verdict(&lost[..1], &both[1..]));
         let arrived = [lost[0], lost[1], packet(0, 1, 27 * MS, Some(29 * MS))];
         assert!(verdict(&arrived, &[]));
+    }
+
+    #[test]
+    fn an_excuse_outlasts_a_freeze_but_nothing_that_passes() {
+        let both = [
+            cut(0, 1, MS, true),
+            cut(1, 0, MS, true),
+            cut(0, 1, 50 * MS, false),
+        ];
+        let frozen = |traffic: &[Packet]| {
+            let mut one = stay(0, (0, 40 * MS));
+            one.open.push((52 * MS, 53 * MS));
+            let network = Network {
+                traffic,
+                cuts: &both,
+                outages: &[],
+                links: 1,
+                patience: 3 * MS,
+                grace: 3 * MS,
+            };
+            judge(&[one, stay(1, (30 * MS, 90 * MS))], &network).is_some()
+        };
+        assert!(!frozen(&[]));
+        assert!(frozen(&[packet(0, 1, 41 * MS, Some(42 * MS))]));
     }
 
     #[test]

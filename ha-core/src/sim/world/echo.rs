@@ -174,17 +174,16 @@ impl World {
             1 + u64::from(self.rng.chance(self.scenario.pace.duplicate_permille))
         };
         let (low, high) = self.scenario.pace.delay;
-        let mut arrives = None;
         for _ in 0..copies {
             let at = self.now + self.rng.between(low, high);
-            arrives = arrives.max(Some(at));
             self.at(at, Event::Echo(echo.clone()));
         }
+        // Whether it passes is known when it arrives: at a machine that stands still it may be lost.
         self.traffic.push(Packet {
             from,
             to,
             sent: self.now,
-            arrives,
+            arrives: None,
         });
         if lost && !echo.entries.is_empty() {
             self.say(|| format!("node{from} -> node{to} on link{link}: lost"));
@@ -208,6 +207,12 @@ impl World {
             });
             return;
         }
+        self.traffic.push(Packet {
+            from,
+            to,
+            sent: self.now,
+            arrives: Some(self.now),
+        });
         let now = self.clock(to);
         let path = self.path(to, from, link);
         path.heard_at = path.heard_at.max(now);
