@@ -16,13 +16,13 @@ pub const PORT: u16 = 0x6841;
 /// At least this much longer than the lease that it grants lasts a promise.
 const LEAST_MARGIN: Nanos = Nanos::from_micros(200);
 
-/// How much longer than the lease that it grants a promise lasts: clocks differ in rate, and the lease
-/// counts from before the echo was sent.
+/// How much longer than the lease that it grants a promise lasts: clocks differ in rate, and who hears
+/// nobody goes on alone by an echo that was lost after the one that was granted, an interval later.
 #[must_use]
 pub const fn margin(lease: Nanos) -> Nanos {
-    let fifth = Nanos(lease.0 / 5);
-    if fifth.0 > LEAST_MARGIN.0 {
-        fifth
+    let third = Nanos(lease.0 / 3);
+    if third.0 > LEAST_MARGIN.0 {
+        third
     } else {
         LEAST_MARGIN
     }
@@ -361,9 +361,9 @@ mod tests {
         let lease = Nanos::from_millis(3);
         let now = MonoNs(5_000_000);
         let first = Promise::default().granted(now, lease);
-        assert_eq!(first.ends(), MonoNs(8_600_000));
+        assert_eq!(first.ends(), MonoNs(9_000_000));
         let shorter = first.granted(now, Nanos::from_millis(1));
-        assert_eq!(shorter.ends(), MonoNs(8_600_001));
+        assert_eq!(shorter.ends(), MonoNs(9_000_001));
         assert_eq!(margin(Nanos::from_micros(500)), Nanos::from_micros(200));
         assert!(!first.is_acting() && Promise::ACTING.is_acting());
     }

@@ -3,8 +3,8 @@
 
 use std::{io, mem::MaybeUninit};
 
-/// Two clocks that run by so much too fast and too slow, in parts per million, differ by the fifth that a
-/// promise is longer than the lease: (1 + 1/11) / (1 − 1/11) = 1.2.
+/// Two clocks that run by so much too fast and too slow, in parts per million, differ by a fifth:
+/// (1 + 1/11) / (1 − 1/11) = 1.2. A promise is by a third longer than the lease.
 const LIMIT_PPM: u64 = 1_000_000 / 11;
 
 /// `TICK_USEC`: microseconds in a tick of 100 Hz, if it is as long as it should be.
