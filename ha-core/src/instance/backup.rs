@@ -193,7 +193,7 @@ impl Instance {
         }
         if now < self.silence_due() {
             self.arm_active_down();
-            return Verdict::Stay;
+            return self.lease_silence_due(due, now, out);
         }
         self.believe_silence(due, now, out)
     }
@@ -220,12 +220,18 @@ impl Instance {
         now: MonoNs,
         out: &mut Outbox,
     ) -> Verdict {
-        if self.is_promised(now) {
-            self.timers.set(Timer::ActiveDown, self.promised_until());
+        let silence = matches!(claim, Claim::Silence | Claim::Dead(_));
+        let promised = if silence {
+            self.holder_outlived()
+        } else {
+            self.promised_until()
+        };
+        if promised > now {
+            self.timers.set(Timer::ActiveDown, promised);
             return Verdict::Stay;
         }
         if let Some(again) = self.may_have_slept(now)
-            && matches!(claim, Claim::Silence | Claim::Dead(_))
+            && silence
             && self.doubts < DOUBTS
         {
             self.doubts += 1;

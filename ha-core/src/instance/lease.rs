@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use ha_common::{
     MonoNs, Nanos,
     gate::Lease,
-    lease::{Ask, Standing},
+    lease::{self, Ask, Standing},
 };
 
 use super::{Claim, Departure, Instance, Speaker, Verdict};
@@ -99,6 +99,22 @@ impl Peer {
         self.each(|way| way.lease).max().unwrap_or_default()
     }
 
+    fn fastest_lease(&self) -> Nanos {
+        self.each(|way| way.lease).min().unwrap_or_default()
+    }
+
+    /// How long after it was heard as holder it may hold the instance. Where paths differ, it may have gone on
+    /// alone by an echo on the slowest one which was lost.
+    fn holds_for(&self) -> Nanos {
+        let slowest = self.slowest_lease();
+        let longest = Nanos(slowest.0 + lease::margin(slowest).0);
+        if slowest == self.fastest_lease() {
+            longest.min(self.view.promised_until.since(self.view.asked_at))
+        } else {
+            longest
+        }
+    }
+
     fn each<T>(&self, of: impl Fn(&Way) -> T) -> impl Iterator<Item = T> {
         self.ways.iter().map(of)
     }
@@ -176,6 +192,22 @@ impl Leases {
             .map(|peer| peer.view.promised_until)
             .max()
             .unwrap_or_default()
+    }
+
+    /// When the peer that asked last cannot hold the instance any more: after its promise, and as long after
+    /// the last advert that shows it alive.
+    fn outlived(&self, speakers: &[Speaker]) -> MonoNs {
+        let promised = self.promised_until();
+        let Some(asker) = self.asker() else {
+            return promised;
+        };
+        let advertised = speakers
+            .iter()
+            .filter(|speaker| speaker.advert.sender == asker.address)
+            .map(|speaker| speaker.last)
+            .max();
+        let alive_at = asker.view.asked_at.max(advertised.unwrap_or_default());
+        promised.max(alive_at.after(asker.holds_for()))
     }
 
     fn slowest_lease(&self) -> Nanos {
@@ -330,9 +362,16 @@ impl Instance {
             .map_or(MonoNs::ZERO, Leases::promised_until)
     }
 
-    /// Every promise has run out: nobody who relied on one holds the instance any more. Only who asked
-    /// until then and advertises no longer than that proves it by silence; for all others the
-    /// Active_Down_Interval decides.
+    /// When a peer that fell silent cannot hold the instance any more.
+    pub(super) fn holder_outlived(&self) -> MonoNs {
+        self.leases
+            .as_ref()
+            .map_or(MonoNs::ZERO, |leases| leases.outlived(&self.speakers))
+    }
+
+    /// Every promise has run out: nobody who relied on one holds the instance any more, unless it was heard
+    /// later by its adverts. Only who asked until then and advertises no longer than that proves it by
+    /// silence; for all others the Active_Down_Interval decides.
     pub(crate) fn lease_silence(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         let Some(leases) = &mut self.leases else {
             return Verdict::Stay;
@@ -355,10 +394,38 @@ impl Instance {
             .iter()
             .filter(|speaker| Some(speaker.advert.sender) == self.active || self.active.is_none())
             .all(|speaker| speaker.advert.sender == asker.address && speaker.last <= goes_on);
+        let due = leases.outlived(&self.speakers);
         if !bound || self.others_outlived() > now {
             return Verdict::Stay;
         }
+        if now < due {
+            self.timers.set(Timer::ActiveDown, due);
+            return Verdict::Stay;
+        }
         self.believe(Claim::Silence, now, now, out)
+    }
+
+    /// Active_Down_Timer fired at `now` before the Active_Down_Interval was over, perhaps because the kernel
+    /// found that nobody asks. That counts only if this node was not held up since.
+    pub(super) fn lease_silence_due(
+        &mut self,
+        due: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let Some(leases) = &mut self.leases else {
+            return Verdict::Stay;
+        };
+        let Some(asker) = leases.asker() else {
+            return Verdict::Stay;
+        };
+        let in_time = now.since(due) < asker.fastest();
+        leases.nobody_asks &= in_time;
+        if leases.nobody_asks {
+            self.lease_silence(now, out)
+        } else {
+            Verdict::Stay
+        }
     }
 
     /// A peer asks.

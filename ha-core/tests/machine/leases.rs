@@ -2,7 +2,7 @@
 
 use ha_common::{
     MonoNs, Nanos,
-    lease::{Ask, Standing},
+    lease::{Ask, Promise, Standing, margin},
 };
 use ha_core::{
     Action, Alone, Cause, Input, InstanceConfig, LeaseConfig, LeasePeer, LeaseView, LeaseViews,
@@ -21,12 +21,12 @@ const PEER: u8 = 102;
 /// Far beyond any lease.
 const ADVERTS: Nanos = Nanos::from_secs(1);
 
-fn with_leases(alone: Alone) -> InstanceConfig {
+fn with_leases(alone: Alone, paths: &[PathConfig]) -> InstanceConfig {
     InstanceConfig {
         lease: Some(LeaseConfig {
             peers: vec![LeasePeer {
                 address: address(PEER),
-                paths: vec![PATH],
+                paths: paths.to_vec(),
             }],
             alone,
         }),
@@ -48,8 +48,12 @@ struct Node {
 
 impl Node {
     fn backup(alone: Alone) -> Self {
+        Self::backup_with(alone, &[PATH])
+    }
+
+    fn backup_with(alone: Alone, paths: &[PathConfig]) -> Self {
         let mut node = Self {
-            driver: Driver::backup(with_leases(alone)),
+            driver: Driver::backup(with_leases(alone, paths)),
             view: LeaseView::default(),
             grants: false,
             done: Vec::new(),
@@ -89,7 +93,7 @@ impl Node {
         let now = self.now();
         self.view.heard_at = now;
         self.view.asked_at = now;
-        self.view.promised_until = now.after(LEASE).after(Nanos::from_micros(1_800));
+        self.view.promised_until = Promise::default().granted(now, LEASE).ends();
     }
 
     /// The peer asks to hold the instance, and is granted it.
@@ -305,6 +309,53 @@ fn a_peer_that_advertises_and_no_longer_asks_is_not_dead() {
     node.silence();
     assert_eq!(node.driver.state(), State::Backup);
     assert!(!node.done.contains(&Action::Act { instance: ID }));
+}
+
+#[test]
+fn an_advert_after_the_last_request_shows_its_sender_alive_as_that_does() {
+    let mut node = Node::bereaved();
+    node.driver.now = node.now().after(Nanos::from_millis(2));
+    let advertised = node.now();
+    node.driver.hear(PEER, 200);
+    node.silence();
+    let due = advertised.after(LEASE).after(margin(LEASE));
+    while node.now() < due {
+        assert_eq!(node.driver.state(), State::Backup, "{:?}", node.now());
+        node.tick();
+    }
+    assert_eq!(node.now(), due);
+    assert_eq!(node.driver.state(), State::Promoting);
+}
+
+#[test]
+fn a_silence_that_was_seen_before_a_node_was_held_up_is_none() {
+    let mut node = Node::bereaved();
+    node.driver.now = node.now().after(Nanos::from_millis(2));
+    node.driver.hear(PEER, 200);
+    node.silence();
+    node.driver.now = node.now().after(LEASE);
+    node.tick();
+    assert_eq!(node.driver.state(), State::Backup);
+}
+
+#[test]
+fn where_paths_differ_a_peer_is_silent_after_a_lease_of_the_slowest() {
+    let slow = PathConfig {
+        id: PathId(1),
+        interval: PATH.interval.times(3),
+        ..PATH
+    };
+    let mut node = Node::backup_with(Alone::Serve, &[PATH, slow]);
+    node.driver.hear(PEER, 200);
+    node.asked();
+    let due = node.now().after(slow.lease()).after(margin(slow.lease()));
+    node.silence();
+    while node.now() < due {
+        assert_eq!(node.driver.state(), State::Backup, "{:?}", node.now());
+        node.tick();
+    }
+    assert_eq!(node.now(), due);
+    assert_eq!(node.driver.state(), State::Promoting);
 }
 
 #[test]
