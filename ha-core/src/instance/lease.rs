@@ -317,17 +317,20 @@ impl Instance {
     pub(crate) fn read_leases(&mut self, views: &LeaseViews, now: MonoNs) -> Option<usize> {
         let leases = self.leases.as_mut()?;
         leases.read_at = now;
-        let mut holder = None;
+        let mut asks = None;
         for (index, (peer, view)) in leases.peers.iter_mut().zip(views).enumerate() {
             if view.asked_at > peer.view.asked_at {
                 leases.nobody_asks = false;
-                holder = Some(index);
+                asks = Some(index);
             }
             peer.view = *view;
         }
-        let holder = holder.filter(|index| leases.asker != Some(*index));
+        let holder = asks.filter(|index| leases.asker != Some(*index));
+        let deadline = leases.deadline();
+        if asks.is_some() && self.state == State::Backup {
+            self.drop_proof();
+        }
         if self.state == State::Active {
-            let deadline = leases.deadline();
             self.gate = Some(deadline);
             self.timers.set(Timer::Gate, deadline);
         }
@@ -441,17 +444,23 @@ impl Instance {
         if self.state != State::Backup {
             return Verdict::Stay;
         }
-        if matches!(
-            self.claim,
-            Some(Claim::Silence | Claim::Dead(_) | Claim::Released(_))
-        ) {
-            self.claim = None;
-        }
+        self.drop_proof();
         self.released = None;
         if self.may_preempt() {
             Verdict::Stay
         } else {
             Verdict::Blocked
+        }
+    }
+
+    /// Who asks is there: what proved that nobody is does so no more, also where a hold-down kept this node
+    /// from acting on it.
+    fn drop_proof(&mut self) {
+        if matches!(
+            self.claim,
+            Some(Claim::Silence | Claim::Dead(_) | Claim::Released(_))
+        ) {
+            self.claim = None;
         }
     }
 

@@ -359,6 +359,33 @@ fn where_paths_differ_a_peer_is_silent_after_a_lease_of_the_slowest() {
 }
 
 #[test]
+fn a_silence_that_a_hold_down_kept_from_counting_ends_when_the_peer_asks_again() {
+    for asks in [false, true] {
+        let mut node = Node::active();
+        node.input(Input::Yielded {
+            instance: ID,
+            peer: 0,
+        });
+        node.run_for(PATH.interval);
+        node.driver.hear(PEER, 200);
+        node.asked();
+        node.silence();
+        assert_eq!(node.driver.state(), State::Backup, "it just let go");
+        node.done.clear();
+        let end = node.now().after(ADVERTS);
+        while node.now() < end {
+            node.driver.now = node.now().after(PATH.interval);
+            if asks {
+                node.holds();
+            }
+            node.run_for(Nanos::ZERO);
+        }
+        let competes = node.done.contains(&Action::Act { instance: ID });
+        assert_eq!(competes, !asks);
+    }
+}
+
+#[test]
 fn silence_of_adverts_never_beats_a_promise() {
     let mut node = Node::bereaved();
     for _ in 0..2_000 {
