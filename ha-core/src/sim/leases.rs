@@ -3,7 +3,7 @@
 
 use std::{format, vec::Vec};
 
-use super::ledger::{Stay, Violation, millis, overlaps};
+use super::ledger::{Open, Stay, Violation, millis, overlaps};
 
 /// Rounding of clocks and deadlines.
 const ROUNDING: u64 = 3_000;
@@ -38,6 +38,7 @@ pub(crate) struct Outage {
 
 /// What the network did.
 pub(crate) struct Network<'a> {
+    /// In the order of what happened: each as it is sent, and again as it arrives or is lost on arrival.
     pub(crate) traffic: &'a [Packet],
     pub(crate) cuts: &'a [Cut],
     pub(crate) outages: &'a [Outage],
@@ -50,19 +51,19 @@ pub(crate) struct Network<'a> {
 }
 
 impl Network<'_> {
-    /// Whether nothing passed between two nodes for so long before `at` that each could count the other
-    /// as dead. In a direction in which nothing was sent, it has to be known that nothing could pass.
-    fn is_cut(&self, one: usize, other: usize, at: u64) -> bool {
+    /// Whether nothing passed between two nodes for so long before both spoke that each could count the
+    /// other as dead. In a direction in which nothing was sent, it has to be known that nothing could pass.
+    fn is_cut(&self, one: usize, other: usize, both: Open) -> bool {
+        let at = both.from;
         let from = at.saturating_sub(self.patience);
         let between = |packet: &&Packet| {
             (packet.from, packet.to) == (one, other) || (packet.from, packet.to) == (other, one)
         };
-        let passed = self
-            .traffic
+        let passed = self.traffic[..both.recorded]
             .iter()
             .filter(between)
             .filter_map(|packet| packet.arrives)
-            .any(|arrives| from < arrives && arrives <= at);
+            .any(|arrives| from < arrives);
         !passed && self.is_deaf(one, other, from, at) && self.is_deaf(other, one, from, at)
     }
 
@@ -103,15 +104,14 @@ impl Network<'_> {
         covered >= end
     }
 
-    /// When something passes again.
-    fn heals(&self, one: usize, other: usize, after: u64) -> u64 {
-        self.traffic
+    /// When something passes again after both spoke.
+    fn heals(&self, one: usize, other: usize, both: Open) -> u64 {
+        self.traffic[both.recorded..]
             .iter()
             .filter(|packet| {
                 (packet.from, packet.to) == (one, other) || (packet.from, packet.to) == (other, one)
             })
             .filter_map(|packet| packet.arrives)
-            .filter(|arrives| *arrives > after)
             .min()
             .unwrap_or(u64::MAX)
     }
@@ -126,11 +126,12 @@ pub(crate) fn judge(stays: &[Stay], network: &Network<'_>) -> Option<Violation> 
             }
             // An excuse lasts until something passes, also where one of them is frozen in between.
             let mut until = 0;
-            for (begin, end) in overlaps(&one.open, &other.open) {
-                let excused = begin <= until || network.is_cut(one.node, other.node, begin);
+            for both in overlaps(&one.open, &other.open) {
+                let (begin, end) = (both.from, both.until);
+                let excused = begin <= until || network.is_cut(one.node, other.node, both);
                 if begin > until {
                     until = if excused {
-                        let heals = network.heals(one.node, other.node, begin);
+                        let heals = network.heals(one.node, other.node, both);
                         heals.saturating_add(network.grace)
                     } else {
                         begin
@@ -179,7 +180,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn stay(node: usize, open: (u64, u64)) -> Stay {
+    fn stay(node: usize, open: &[Open]) -> Stay {
         Stay {
             node,
             instance: 0,
@@ -189,8 +190,18 @@ mod tests {
             sends: Vec::new(),
             lost_to: std::vec![false, false],
             told: None,
-            open: std::vec![open],
+            open: open.to_vec(),
             outranked_at: None,
+        }
+    }
+
+    /// A gate that opens when all of `traffic` up to that nanosecond has been recorded.
+    fn open(from: u64, until: u64, traffic: &[Packet]) -> Open {
+        let earlier = |packet: &&Packet| packet.arrives.unwrap_or(packet.sent) <= from;
+        Open {
+            from,
+            until,
+            recorded: traffic.iter().take_while(earlier).count(),
         }
     }
 
@@ -213,17 +224,23 @@ mod tests {
         }
     }
 
-    fn verdict(traffic: &[Packet], cuts: &[Cut]) -> bool {
-        let stays = [stay(0, (0, 40 * MS)), stay(1, (30 * MS, 90 * MS))];
-        let network = Network {
+    fn network<'a>(traffic: &'a [Packet], cuts: &'a [Cut]) -> Network<'a> {
+        Network {
             traffic,
             cuts,
             outages: &[],
             links: 1,
             patience: 3 * MS,
             grace: 3 * MS,
-        };
-        judge(&stays, &network).is_some()
+        }
+    }
+
+    fn verdict(traffic: &[Packet], cuts: &[Cut]) -> bool {
+        let stays = [
+            stay(0, &[open(0, 40 * MS, traffic)]),
+            stay(1, &[open(30 * MS, 90 * MS, traffic)]),
+        ];
+        judge(&stays, &network(traffic, cuts)).is_some()
     }
 
     #[test]
@@ -248,20 +265,27 @@ mod tests {
             cut(0, 1, 50 * MS, false),
         ];
         let frozen = |traffic: &[Packet]| {
-            let mut one = stay(0, (0, 40 * MS));
-            one.open.push((52 * MS, 53 * MS));
-            let network = Network {
-                traffic,
-                cuts: &both,
-                outages: &[],
-                links: 1,
-                patience: 3 * MS,
-                grace: 3 * MS,
-            };
-            judge(&[one, stay(1, (30 * MS, 90 * MS))], &network).is_some()
+            let gates = [open(0, 40 * MS, traffic), open(52 * MS, 53 * MS, traffic)];
+            let other = stay(1, &[open(30 * MS, 90 * MS, traffic)]);
+            judge(&[stay(0, &gates), other], &network(traffic, &both)).is_some()
         };
         assert!(!frozen(&[]));
         assert!(frozen(&[packet(0, 1, 41 * MS, Some(42 * MS))]));
+    }
+
+    #[test]
+    fn what_arrives_as_a_gate_opens_does_so_before_or_after() {
+        let both = [cut(0, 1, MS, true), cut(1, 0, MS, true)];
+        let traffic = [packet(1, 0, 30 * MS, Some(30 * MS))];
+        for (recorded, lasts, broken) in [(1, 1, true), (0, 3, false), (0, 4, true)] {
+            let older = stay(0, &[open(0, (30 + lasts) * MS, &traffic)]);
+            let newer = Open {
+                recorded,
+                ..open(30 * MS, 90 * MS, &traffic)
+            };
+            let found = judge(&[older, stay(1, &[newer])], &network(&traffic, &both));
+            assert_eq!(found.is_some(), broken, "{recorded} before, {lasts} ms");
+        }
     }
 
     #[test]

@@ -20,6 +20,16 @@ pub(crate) struct Sent {
     pub(crate) until: u64,
 }
 
+/// A time in which a gate was open, or two were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+    /// How much traffic had been recorded at its beginning: what arrives in the same nanosecond does so
+    /// before or after.
+    pub(crate) recorded: usize,
+}
+
 /// One time from an election to the end of its epoch, at one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Stay {
@@ -32,7 +42,7 @@ pub(crate) struct Stay {
     /// By node: the stay and send time of the last advert that the engine knew of as it opened.
     pub(crate) told: Option<Known>,
     /// When the gate was open.
-    pub(crate) open: Vec<(u64, u64)>,
+    pub(crate) open: Vec<Open>,
     /// When an outranking advert first arrived.
     pub(crate) outranked_at: Option<u64>,
 }
@@ -63,7 +73,7 @@ pub(crate) fn judge(stays: &[Stay], limits: Limits) -> Option<Violation> {
         let mut opened: Vec<(u64, usize)> = stays
             .iter()
             .enumerate()
-            .filter_map(|(index, stay)| Some((stay.open.first()?.0, index)))
+            .filter_map(|(index, stay)| Some((stay.open.first()?.from, index)))
             .collect();
         opened.sort_unstable();
         pairs(&opened, stays, limits)
@@ -77,7 +87,8 @@ fn pairs(opened: &[(u64, usize)], stays: &[Stay], limits: Limits) -> Option<Viol
             if old.instance != new.instance || old.node == new.node {
                 continue;
             }
-            for (begin, end) in overlaps(&old.open, &new.open) {
+            for both in overlaps(&old.open, &new.open) {
+                let (begin, end) = (both.from, both.until);
                 let found = overlap(*older, old, new, *from, begin, end, limits);
                 if found.is_some() {
                     return found;
@@ -91,7 +102,11 @@ fn pairs(opened: &[(u64, usize)], stays: &[Stay], limits: Limits) -> Option<Viol
 /// A gate that stays open after an advert that outranks it has arrived.
 fn deaf(stay: &Stay) -> Option<Violation> {
     let outranked = stay.outranked_at?;
-    let (_, until) = stay.open.iter().find(|(_, until)| *until > outranked)?;
+    let until = stay
+        .open
+        .iter()
+        .map(|open| open.until)
+        .find(|until| *until > outranked)?;
     Some(Violation {
         at: outranked,
         what: format!(
@@ -104,13 +119,17 @@ fn deaf(stay: &Stay) -> Option<Violation> {
     })
 }
 
-pub(crate) fn overlaps(old: &[(u64, u64)], new: &[(u64, u64)]) -> Vec<(u64, u64)> {
+pub(crate) fn overlaps(old: &[Open], new: &[Open]) -> Vec<Open> {
     let mut found = Vec::new();
-    for (old_from, old_until) in old {
-        for (new_from, new_until) in new {
-            let (begin, end) = (*old_from.max(new_from), *old_until.min(new_until));
-            if begin < end {
-                found.push((begin, end));
+    for old in old {
+        for new in new {
+            let both = Open {
+                from: old.from.max(new.from),
+                until: old.until.min(new.until),
+                recorded: old.recorded.max(new.recorded),
+            };
+            if both.from < both.until {
+                found.push(both);
             }
         }
     }
@@ -161,7 +180,7 @@ fn overlap(
 /// When the last advert left that may keep the gate open, up to a time: one whose round began after the
 /// gate had run out may not, nor any after it.
 fn last_renewal(stay: &Stay, until: u64) -> Option<u64> {
-    let opened = stay.open.first()?.0;
+    let opened = stay.open.first()?.from;
     let mut last: Option<Sent> = None;
     for sent in &stay.sends {
         let lapsed = |before: Sent| before.until > opened && sent.round >= before.until;
@@ -224,7 +243,11 @@ mod tests {
             sends: sends.iter().map(sent).collect(),
             lost_to: std::vec![true, true],
             told: None,
-            open: std::vec![open],
+            open: std::vec![Open {
+                from: open.0,
+                until: open.1,
+                recorded: 0,
+            }],
             outranked_at: None,
         }
     }
@@ -254,7 +277,7 @@ mod tests {
             stay.lost_to = std::vec![false, false];
         }
         assert!(judge(&stays, LIMITS).is_some());
-        stays[1].open[0].0 = 39 * MS + MS / 2;
+        stays[1].open[0].from = 39 * MS + MS / 2;
         assert_eq!(judge(&stays, LIMITS), None);
     }
 
@@ -270,7 +293,7 @@ mod tests {
     #[test]
     fn nodes_that_follow_each_other_keep_the_rules() {
         let mut stays = two(10 * MS);
-        stays[0].open[0].1 = 36 * MS;
+        stays[0].open[0].until = 36 * MS;
         assert_eq!(judge(&stays, LIMITS), None);
     }
 }

@@ -4,7 +4,7 @@ use std::{format, string::String, vec::Vec};
 
 use ha_common::{MonoNs, Nanos, gate::Epoch};
 
-use super::super::ledger::{Stay, millis};
+use super::super::ledger::{Open, Stay, millis};
 use super::{Event, Word, World};
 use crate::Cause;
 
@@ -73,7 +73,7 @@ impl World {
         let open = machine.kernels[instance].is_open(now) && self.now >= machine.frozen_until;
         match (machine.open_since[instance], open) {
             (None, true) => {
-                self.nodes[node].open_since[instance] = Some(self.now);
+                self.nodes[node].open_since[instance] = Some((self.now, self.traffic.len()));
                 if self.nodes[node].stays[instance].is_none() {
                     // Nobody elected it: that is for the judge.
                     self.begin_stay(node, instance, Cause::Promoted);
@@ -88,7 +88,7 @@ impl World {
     /// Ends the record of an open gate: at its deadline if that has passed, else here.
     pub(crate) fn shut(&mut self, node: usize, instance: usize) {
         let machine = &mut self.nodes[node];
-        let Some(from) = machine.open_since[instance].take() else {
+        let Some((from, recorded)) = machine.open_since[instance].take() else {
             return;
         };
         let deadline = machine
@@ -98,7 +98,11 @@ impl World {
         let until = deadline.min(self.now);
         if let Some(stay) = machine.stays[instance] {
             let stay = &mut self.stays[stay];
-            stay.open.push((from, until));
+            stay.open.push(Open {
+                from,
+                until,
+                recorded,
+            });
         }
         let ran_out = deadline <= self.now;
         self.say(|| {

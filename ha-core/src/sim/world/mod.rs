@@ -103,8 +103,8 @@ pub(crate) enum Word {
 pub(crate) struct Node {
     pub(crate) plan: NodePlan,
     pub(crate) kernels: Vec<Kernel>,
-    /// Since when each gate is open.
-    open_since: Vec<Option<u64>>,
+    /// Since when each gate is open, and how much traffic had been recorded then.
+    open_since: Vec<Option<(u64, usize)>>,
     pub(crate) stays: Vec<Option<usize>>,
     pub(crate) words: VecDeque<Word>,
     pub(crate) process: Option<Process>,

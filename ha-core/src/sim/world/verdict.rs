@@ -42,13 +42,12 @@ impl World {
             return None;
         }
         let settled = self.scenario.settled_after_start();
-        let moved = self.stays.iter().find(|stay| {
-            stay.open
-                .first()
-                .is_some_and(|(opened, _)| *opened > settled)
-        })?;
+        let moved = self
+            .stays
+            .iter()
+            .find(|stay| stay.open.first().is_some_and(|open| open.from > settled))?;
         Some(Violation {
-            at: moved.open[0].0,
+            at: moved.open[0].from,
             what: format!(
                 "node{} took vr{} over although nothing was wrong with the other node: {}",
                 moved.node, moved.instance, moved.cause
@@ -92,7 +91,7 @@ impl World {
                     && stay
                         .open
                         .iter()
-                        .any(|(from, until)| *from <= served_by + hand_over && served_by < *until)
+                        .any(|open| open.from <= served_by + hand_over && served_by < open.until)
             });
             if !served {
                 return fault(
