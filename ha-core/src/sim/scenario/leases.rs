@@ -98,6 +98,7 @@ impl Scenario {
             quiet_at: 0,
             served_by: 0,
             hand_over: 0,
+            contest: 0,
             settled_by: 0,
             end_at: 0,
             reloads: false,

@@ -137,6 +137,8 @@ pub(crate) struct Scenario {
     pub(crate) served_by: u64,
     /// A pre-emption in between may leave nobody speaking for a round trip.
     pub(crate) hand_over: u64,
+    /// How long a pre-emptor waits for a loser whose advert comes after its priority 0.
+    pub(crate) contest: u64,
     /// By then nothing moves any more.
     pub(crate) settled_by: u64,
     pub(crate) end_at: u64,
@@ -179,6 +181,7 @@ impl Scenario {
             quiet_at,
             served_by: 0,
             hand_over: 0,
+            contest: 0,
             settled_by: 0,
             end_at: 0,
             reloads: false,
@@ -229,10 +232,10 @@ impl Scenario {
             .map(|one| vrrp::active_down_interval(one.version, one.priority, Nanos(interval)).0)
             .max()
             .unwrap_or(0);
-        let gate = 3 * interval;
+        let gate = 3 * interval + 3 * interval / 100;
         let steps = 200 * self.pace.step_max + 4 * self.pace.delay.1;
         // A silence that is doubted costs an interval, a contested promotion the loser's gate.
-        let served = down + interval + gate + gate / 100 + steps;
+        let served = down + interval + gate + steps;
         let held = self
             .faults
             .iter()
@@ -241,6 +244,7 @@ impl Scenario {
         let hold = if held { 8_000 * MS } else { 0 };
         let started = start.saturating_sub(self.quiet_at);
         self.hand_over = steps;
+        self.contest = gate;
         self.served_by = self.quiet_at + served + hold + started;
         self.settled_by = self.served_by + preempt + 2 * served;
         self.end_at = self.settled_by + 2 * down;

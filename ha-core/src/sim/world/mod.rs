@@ -106,6 +106,8 @@ pub(crate) struct Node {
     /// Since when each gate is open, and how much traffic had been recorded then.
     open_since: Vec<Option<(u64, usize)>>,
     pub(crate) stays: Vec<Option<usize>>,
+    /// By instance and sender: when the last priority 0 was sent that arrived.
+    let_go: Vec<Vec<u64>>,
     pub(crate) words: VecDeque<Word>,
     pub(crate) process: Option<Process>,
     powered: bool,
@@ -162,6 +164,8 @@ pub(crate) struct World {
     /// By node and instance: adverts lost in a row.
     lost_in_a_row: Vec<Vec<u32>>,
     pub(crate) stays: Vec<Stay>,
+    /// When an advert arrived after a priority 0 that its sender sent later.
+    overtaken: Vec<u64>,
     /// By instance: the last transition at any node.
     moved_at: Vec<u64>,
     pub(crate) mutations: Mutations,
@@ -210,6 +214,7 @@ impl World {
             loss_permille: 0,
             lost_in_a_row: std::vec![std::vec![0; instances]; count],
             stays: Vec::new(),
+            overtaken: Vec::new(),
             moved_at: std::vec![0; instances],
             mutations,
             violation: None,
@@ -397,6 +402,7 @@ impl Node {
             kernels,
             open_since: std::vec![None; instances],
             stays: std::vec![None; instances],
+            let_go: std::vec![std::vec![0; nodes]; instances],
             words: VecDeque::new(),
             process: None,
             powered: true,

@@ -79,6 +79,12 @@ impl World {
             }
             return;
         }
+        let let_go = &mut self.nodes[to].let_go[instance][origin.node];
+        if advert.priority == Priority::RELEASE {
+            *let_go = origin.sent_at.max(*let_go);
+        } else if origin.sent_at < *let_go {
+            self.overtaken.push(self.now);
+        }
         let clock = self.clock(to);
         self.look(to, instance);
         let receipt =

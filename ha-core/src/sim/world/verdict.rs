@@ -62,8 +62,17 @@ impl World {
             served_by,
             settled_by,
             hand_over,
+            contest,
             ..
         } = self.scenario;
+        // A pre-emptor hears of a loser that is there after all, and waits until its gate is closed.
+        let contested_until = self
+            .overtaken
+            .iter()
+            .filter(|at| **at <= served_by + hand_over)
+            .map(|at| at + contest)
+            .max();
+        let spoken_by = served_by.max(contested_until.unwrap_or(0)) + hand_over;
         for (instance, speaking) in speakers.iter().enumerate() {
             let fault = |at: u64, what: String| {
                 Some(Violation {
@@ -91,7 +100,7 @@ impl World {
                     && stay
                         .open
                         .iter()
-                        .any(|open| open.from <= served_by + hand_over && served_by < open.until)
+                        .any(|open| open.from <= spoken_by && served_by < open.until)
             });
             if !served {
                 return fault(
