@@ -137,7 +137,7 @@ pub(crate) struct Scenario {
     pub(crate) served_by: u64,
     /// A pre-emption in between may leave nobody speaking for a round trip.
     pub(crate) hand_over: u64,
-    /// How long a pre-emptor waits for a loser whose advert comes after its priority 0.
+    /// How long a pre-emptor waits for a loser whose advert comes after its priority 0; with leases 0.
     pub(crate) contest: u64,
     /// By then nothing moves any more.
     pub(crate) settled_by: u64,

@@ -69,7 +69,7 @@ impl World {
         let contested_until = self
             .overtaken
             .iter()
-            .filter(|at| **at <= served_by + hand_over)
+            .filter(|at| contest > 0 && **at <= served_by + hand_over)
             .map(|at| at + contest)
             .max();
         let spoken_by = served_by.max(contested_until.unwrap_or(0)) + hand_over;
