@@ -200,8 +200,17 @@ fn remove_dataplane(config: &Config, earlier: &Memory) -> Result<(), DaemonError
 /// The interfaces that this run or an earlier one may have used.
 fn interfaces<'a>(config: &'a Config, earlier: &'a Memory) -> BTreeSet<&'a str> {
     let configured = config.instances.iter().map(|one| one.interface.as_str());
+    let bfd = config.channels.iter().map(|one| one.interface.as_str());
+    let lease = config
+        .lease_channels
+        .iter()
+        .map(|one| one.interface.as_str());
     let remembered = earlier.vips().iter().map(|vip| vip.interface.as_str());
-    configured.chain(remembered).collect()
+    configured
+        .chain(bfd)
+        .chain(lease)
+        .chain(remembered)
+        .collect()
 }
 
 fn find_pins(config: &Config, locks: &mut Vec<Lock>) -> Result<Option<PinDir>, DaemonError> {
