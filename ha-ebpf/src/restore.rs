@@ -1,9 +1,12 @@
-//! For measurements: a program that puts a frame back as it was and jumps into the program under test, so
-//! that one that rewrites its frame gets the same each time that `BPF_PROG_TEST_RUN` repeats it; one that only
-//! reads the clock; one that sends each frame; and one that drops each.
+//! For measurements: a program that puts a frame in the place of the one that was rewritten and jumps into the
+//! program under test, so that this gets what it is to get each time that `BPF_PROG_TEST_RUN` repeats it; one that
+//! only reads the clock; one that sends each frame; and one that drops each.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+
+use core::arch::asm;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -19,24 +22,31 @@ const FRAME_LEN: usize = 256;
 /// Bytes that are copied at once; a frame's length is a multiple of them.
 const CHUNK: usize = 8;
 
-/// The frame.
-#[btf_map]
-static FRAME: Array<[u64; FRAME_LEN / CHUNK], 1> = Array::new();
+/// Frames at most that take turns.
+const MAX_FRAMES: usize = 2048;
 
-/// What changes from run to run, so that each frame is a new one: where a word rises by one, and where one
-/// falls, which leaves a checksum over both as it was; and the runs until now. Nowhere, if both are zero.
+/// The frames.
 #[btf_map]
-static STEPS: Array<[u64; 3], 1> = Array::new();
+static FRAMES: Array<[u64; FRAME_LEN / CHUNK], MAX_FRAMES> = Array::new();
+
+/// How many frames there are, and whose turn it is.
+#[btf_map]
+static CYCLE: Array<[u64; 2], 1> = Array::new();
 
 /// The program under test.
 #[btf_map]
 static TESTED: ProgramArray<1> = ProgramArray::new();
 
-/// Puts the frame back and jumps.
+/// Puts the next frame in place and jumps.
 #[xdp]
 fn restore(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
-    let Some(frame) = FRAME.get(0) else {
+    let Some(cycle) = CYCLE.get_ptr_mut(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: a map value that no other program uses.
+    let [count, turn] = unsafe { *cycle };
+    let Some(frame) = u32::try_from(turn).ok().and_then(|turn| FRAMES.get(turn)) else {
         return xdp_action::XDP_ABORTED;
     };
     for (index, chunk) in frame.iter().enumerate() {
@@ -47,36 +57,26 @@ fn restore(ctx: XdpContext) -> u32 {
         // SAFETY: `at..at + CHUNK` lies within the frame, which the verifier proves again.
         unsafe { (at as *mut u64).write_unaligned(*chunk) };
     }
-    if let Some(steps) = STEPS.get_ptr_mut(0) {
-        // SAFETY: a map value that no other program uses.
-        let [up, down, runs] = unsafe { &mut *steps };
-        if *up != *down {
-            *runs += 1;
-            add(start, end, *up, *runs);
-            add(start, end, *down, 0_u64.wrapping_sub(*runs));
-        }
-    }
+    let next = if turn + 1 < count { turn + 1 } else { 0 };
+    // SAFETY: as above.
+    exchange(unsafe { &raw mut (*cycle)[1] }, next);
     // SAFETY: the jump leaves this program, which holds nothing; it returns only where it failed.
     unsafe { TESTED.tail_call(&ctx, 0) };
     xdp_action::XDP_ABORTED
 }
 
-/// Adds to the word at `offset`, which is in network order.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "pointers have 64 bits in BPF"
-)]
+/// Writes a word, and waits until this and all that was written before is in the cache, where a frame lies that a
+/// network card has written: the program under test would else wait for it, where it reads other words than were
+/// written here.
 #[inline(always)]
-fn add(start: usize, end: usize, offset: u64, number: u64) {
-    let at = start + (offset as usize & (FRAME_LEN - 1));
-    if at + CHUNK > end {
-        return;
-    }
-    let word = at as *mut u64;
-    // SAFETY: the word lies within the frame, which the verifier proves again.
+fn exchange(word: *mut u64, value: u64) {
+    // SAFETY: the caller passes an aligned word of a map value.
     unsafe {
-        let risen = u64::from_be(word.read_unaligned()).wrapping_add(number);
-        word.write_unaligned(risen.to_be());
+        asm!(
+            "{value} = xchg_64({word} + 0, {value})",
+            word = in(reg) word,
+            value = inout(reg) value => _,
+        );
     }
 }
 

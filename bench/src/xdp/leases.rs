@@ -4,11 +4,10 @@ use anyhow::Result;
 use ha_common::{
     Address, MonoNs, Nanos,
     abi::Reason,
-    gate::Epoch,
     lease::{Ask, PORT, Rank, Standing},
     wire::{
         echo::{self, Entry, Head, Kind, MAX_LEN, Route, Verdict},
-        ethernet, ipv4, udp,
+        ipv4,
     },
 };
 use ha_tests::now;
@@ -17,7 +16,6 @@ use ha_user::dataplane::{Dataplane, Grantor, Grantors, PathSettings};
 use super::{
     ID,
     paths::{self, LOOPBACK, OURS, PEER, Path, VRID},
-    runner::Steps,
 };
 
 const PATH: u32 = 0;
@@ -26,50 +24,55 @@ const KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 /// Node and boot.
 const OUR_IDS: (u64, u64) = (1, 101);
-const PEER_IDS: (u64, u64) = (2, 102);
+const PEER_NODE: u64 = 2;
 
 const RANK: Rank = Rank {
     position: 0,
     priority: 100,
 };
 
-/// Where the payload begins, and in it the sequence and the send time of the echo.
-const PAYLOAD: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + udp::HEADER_LEN;
-const SEQUENCE: usize = PAYLOAD + 40;
-const SENT: usize = PAYLOAD + 48;
-
 /// An echo whose sender is known, and which is granted each time that it comes with a later send time.
-pub(super) fn echo(dataplane: &mut Dataplane) -> Result<Path> {
-    set_up(dataplane, None)?;
+pub(super) fn echo(dataplane: &mut Dataplane, keyed: bool) -> Result<Path> {
+    let key = keyed.then_some(KEY);
+    set_up(dataplane, key)?;
     dataplane.set_standing(ID, Standing::Bystander);
     let mut head = Head {
         kind: Kind::Echo,
         count: 0,
-        node: PEER_IDS.0,
-        boot: PEER_IDS.1,
+        node: PEER_NODE,
+        // None that is known.
+        boot: now().0,
         challenge: 0,
-        sequence: 1 << 40,
-        sent: MonoNs(1 << 40),
+        sequence: 1,
+        sent: MonoNs(1),
         lease: LEASE,
     };
     // A stranger's: the challenge is drawn.
-    dataplane.run_ingress(&frame(&head, &[], None)?)?;
+    dataplane.run_ingress(&frame(&head, &[], key)?)?;
     head.challenge = dataplane.path_state(PATH).challenge;
     let entry = entry(dataplane, Verdict::None);
-    // The first one reports what the peer asks; it also leaves the send time that those to come exceed.
-    dataplane.run_ingress(&frame(&head, &[entry], None)?)?;
-    head.sent = MonoNs(2 << 40);
+    // The first one reports what the peer asks.
+    dataplane.run_ingress(&frame(&head, &[entry], key)?)?;
+    let numbered = move |number| {
+        let head = Head {
+            sequence: number,
+            sent: MonoNs(number),
+            ..head
+        };
+        frame(&head, &[entry], key)
+    };
     Ok(Path {
-        name: "echo → grant",
-        frame: frame(&head, &[entry], None)?,
+        name: if keyed {
+            "echo → grant, SipHash"
+        } else {
+            "echo → grant"
+        },
+        frame: numbered(2)?,
         open: false,
         reason: Reason::EchoAnswered,
         rewrites: true,
-        bounded: true,
-        steps: Some(Steps {
-            up: SENT as u64,
-            down: SEQUENCE as u64,
-        }),
+        bounded: !keyed,
+        next: Some(Box::new(move |number| numbered(3 + number))),
     })
 }
 
@@ -81,7 +84,7 @@ pub(super) fn answer(dataplane: &mut Dataplane, keyed: bool) -> Result<Path> {
     let head = Head {
         kind: Kind::Answer,
         count: 0,
-        node: PEER_IDS.0,
+        node: PEER_NODE,
         boot: OUR_IDS.1,
         challenge: 0,
         sequence: 1,
@@ -100,7 +103,7 @@ pub(super) fn answer(dataplane: &mut Dataplane, keyed: bool) -> Result<Path> {
         reason: Reason::EchoAnswer,
         rewrites: false,
         bounded: !keyed,
-        steps: None,
+        next: None,
     })
 }
 
@@ -108,7 +111,7 @@ pub(super) fn answer(dataplane: &mut Dataplane, keyed: bool) -> Result<Path> {
 fn set_up(dataplane: &mut Dataplane, key: Option<[u64; 2]>) -> Result<()> {
     dataplane.clear_instance(ID)?;
     dataplane.set_instance(ID, &paths::instance(), &[paths::VIP.into()], &[])?;
-    dataplane.set_epoch(ID, Epoch(1_000));
+    dataplane.set_epoch(ID, dataplane.epoch(ID).raised());
     let path = PathSettings {
         ifindex: LOOPBACK,
         local: OURS.into(),

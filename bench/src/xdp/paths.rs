@@ -12,7 +12,7 @@ use ha_common::{
     },
 };
 
-use super::runner::Steps;
+use super::runner::Numbered;
 
 /// Where `BPF_PROG_TEST_RUN` says that a frame came in: the loopback interface.
 pub(super) const LOOPBACK: u32 = 1;
@@ -46,8 +46,8 @@ pub(super) struct Path {
     pub(super) rewrites: bool,
     /// Whether the bounds are to hold: not with a key.
     pub(super) bounded: bool,
-    /// What makes a frame of its own of each: else it was taken before.
-    pub(super) steps: Option<Steps>,
+    /// Makes the frames that come after the first, where none is taken twice.
+    pub(super) next: Option<Box<Numbered>>,
 }
 
 /// The instance whose gate and VIP the frames meet.
@@ -88,7 +88,7 @@ pub(super) fn all() -> anyhow::Result<Vec<Path>> {
         reason,
         rewrites: false,
         bounded: true,
-        steps: None,
+        next: None,
     };
     Ok(vec![
         pass("foreign IPv4", udp(STRANGER)?, Reason::PassOther),
@@ -169,6 +169,8 @@ pub(super) fn datagram(
         .slice(&head)
         .slice(payload)
         .checksum();
+    // Zero means that there is none (RFC 768).
+    let sum = if sum == 0 { 0xffff } else { sum };
     head.extend(sum.to_be_bytes());
     let packet = [&header.emit()[..], &head, payload].concat();
     Ok(frame(OUR_MAC, ethernet::IPV4, &packet))
