@@ -1,9 +1,9 @@
 //! Echoes and answers (`ha_common::wire::echo`): checked, stamped, and echoes turned into their answers in
 //! place.
 //!
-//! Whatever is whole, from a peer and rightly tagged stamps the path *first*, by an exchange (a full
-//! barrier), and only then looks at a lease or promise: a daemon that renews a lease by itself writes the
-//! lease first and reads the stamp then, so that one of the two sees the other.
+//! Whatever is whole, from a peer and rightly tagged stamps the path *first*, and only then, after a full
+//! barrier, looks at a lease or promise: a daemon that renews a lease by itself writes the lease first and reads
+//! the stamp then, so that one of the two sees the other.
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use ha_common::{
@@ -286,11 +286,11 @@ fn take(data: usize, data_end: usize, echo: u64, now: u64) -> Reason {
     let (Some(path), Some(station)) = (Path::get(echo.path()), frame.words(STATION)) else {
         return Reason::EchoFormat;
     };
-    stamp(&path, station, now);
     let datagram = echo.datagram(frame);
     let Some(head) = datagram.words(HEAD).and_then(|words| Head::parse(&words)) else {
         return Reason::EchoFormat;
     };
+    stamp(&path, station, head.kind, now);
     match head.kind {
         Kind::Echo => match meet(&path, &head, now) {
             Meeting::Known => Reason::EchoAnswered,
@@ -313,10 +313,16 @@ fn take(data: usize, data_end: usize, echo: u64, now: u64) -> Reason {
 
 /// Notes when the peer was heard, and which station it is: the first six bytes of the word.
 #[inline(always)]
-fn stamp(path: &Path, [station]: [u64; 1], now: MonoNs) {
+fn stamp(path: &Path, [station]: [u64; 1], kind: Kind, now: MonoNs) {
     // SAFETY: field addresses within a map value.
     let (heard, mac) = unsafe { (&raw mut (*path.state).heard_ns, &raw mut (*path.state).mac) };
-    maps::exchange(heard, now.0);
+    match kind {
+        // The barrier is the exchange by which it is known (`meet`): no other echo gets to a lease.
+        Kind::Echo => maps::store(heard, now.0),
+        Kind::Answer | Kind::Stranger => {
+            maps::exchange(heard, now.0);
+        }
+    }
     let station = u64::from_be(station) >> 16;
     if maps::load(mac) != station {
         maps::store(mac, station);
@@ -395,21 +401,23 @@ fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reas
     turn_back(frame, echo, path.config);
     let (datagram, len) = (echo.datagram(frame), echo.len());
     let known = known != 0;
-    // SAFETY: a field's address within a map value.
-    let challenge = maps::load(unsafe { &raw const (*path.state).challenge });
-    let Some(mut words) = datagram.words::<HEAD_WORDS>(HEAD) else {
+    let (Some([udp]), Some(words)) = (datagram.words(0), datagram.words::<HEAD_WORDS>(HEAD)) else {
         return Reason::EchoFormat;
     };
     let (sent, lease) = (echo::sent(&words), echo::lease(&words));
     let count = echo::count(&words);
-    if known {
-        echo::turn(&mut words, Kind::Answer, path.config.node);
-    } else {
-        echo::turn(&mut words, Kind::Stranger, path.config.node);
-        echo::set_challenge(&mut words, challenge);
+    let kind = if known { Kind::Answer } else { Kind::Stranger };
+    let mut change = Change {
+        datagram,
+        sum: Sum::of_checksum(checksum_of(udp)),
+    };
+    change.word(HEAD, words[0], echo::with_kind(words[0], kind));
+    change.head_word(&words, echo::NODE_WORD, path.config.node);
+    if !known {
+        // SAFETY: a field's address within a map value.
+        let challenge = maps::load(unsafe { &raw const (*path.state).challenge });
+        change.head_word(&words, echo::CHALLENGE_WORD, challenge);
     }
-    datagram.set_words(HEAD, words);
-    let mut sum = echo::summed(pseudo_header(path.config, len), &words);
     let mut index = 0;
     while index < MAX_ENTRIES {
         if index >= count {
@@ -419,8 +427,7 @@ fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reas
         let Some(asked) = place.words::<2>(0) else {
             return Reason::EchoFormat;
         };
-        let mut entry = Entry::parse(&asked);
-        entry.verdict = match instance(&path, &entry) {
+        let verdict = match instance(&path, &Entry::parse(&asked)) {
             _ if !known => Verdict::None,
             Some((slot, peer)) => {
                 let place = Place::new(path.index, slot, peer, lease);
@@ -428,18 +435,16 @@ fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reas
             }
             None => Verdict::Unknown,
         };
-        let told = entry.emit();
-        sum = echo::summed(sum, &told);
-        place.set_words(0, told);
+        let told = echo::with_verdict(asked[0], verdict);
+        place.set_words(0, [told]);
+        change.sum = change.sum.replaced(asked[0], told);
         index += 1;
     }
     if path.config.keyed != 0 {
         let (start, end) = datagram.bounds();
-        let tag = [hash(start, end, echo.0, 0).to_be()];
-        sum = echo::summed(sum, &tag);
-        datagram.set_words(HEAD + 8 * echo::TAG_WORD, tag);
+        change.head_word(&words, echo::TAG_WORD, hash(start, end, echo.0, 0));
     }
-    datagram.set_words(0, [udp_head(sum, len)]);
+    datagram.set_words(0, [with_checksum(udp, change.sum)]);
     // SAFETY: field addresses within a map value.
     let (echoes, strangers) = unsafe {
         (
@@ -456,17 +461,46 @@ fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reas
     }
 }
 
-/// A UDP header with the checksum, given the sum over everything else.
+/// How an echo becomes an answer: word by word, and the checksum with them (RFC 1624). That addresses and ports,
+/// which are alike, change places leaves it as it is.
+struct Change {
+    /// From the UDP header on.
+    datagram: Span,
+    /// Over the answer, as far as it is changed.
+    sum: Sum,
+}
+
+impl Change {
+    /// A number of the head, given its words.
+    #[inline(always)]
+    fn head_word(&mut self, words: &[u64; HEAD_WORDS], index: usize, number: u64) {
+        self.word(HEAD + 8 * index, words[index], number.to_be());
+    }
+
+    /// A word, as it lies in memory.
+    #[inline(always)]
+    fn word(&mut self, offset: usize, before: u64, after: u64) {
+        self.datagram.set_words(offset, [after]);
+        self.sum = self.sum.replaced(before, after);
+    }
+}
+
+/// A UDP header's checksum: its last field.
 #[inline(always)]
-fn udp_head(sum: Sum, len: u16) -> u64 {
-    let [p0, p1] = PORT.to_be_bytes();
-    let [l0, l1] = len.to_be_bytes();
-    // A sum of zero is written as its other form (RFC 768): zero means that there is none.
-    let [c0, c1] = match sum.word([p0, p1, p0, p1]).half([l0, l1]).checksum() {
-        0 => [0xff, 0xff],
-        sum => sum.to_be_bytes(),
+const fn checksum_of(udp: u64) -> [u8; 2] {
+    let [.., c0, c1] = udp.to_ne_bytes();
+    [c0, c1]
+}
+
+/// A UDP header with the checksum for what its sum is.
+#[inline(always)]
+fn with_checksum(udp: u64, sum: Sum) -> u64 {
+    let checksum = match sum.checksum() {
+        // Written in its other form (RFC 768): zero means that there is none.
+        0 => 0xffff,
+        checksum => checksum,
     };
-    u64::from_ne_bytes([p0, p1, p0, p1, l0, l1, c0, c1])
+    (u64::from_be(udp) & !0xffff | u64::from(checksum)).to_be()
 }
 
 /// An answer came home: what was granted extends this node's leases.

@@ -229,17 +229,20 @@ fn requested(
         )
     };
     let stands = Standing::from_word(maps::load(standing));
+    // At a bystander neither decides anything.
     let alive = match stands {
+        Standing::Bystander => false,
         Standing::Candidate => request.now.0 < maps::load(until),
-        _ => gate::is_open(slot, instance.leases, request.now),
+        Standing::Active => gate::is_open(slot, instance.leases, request.now),
     };
+    let self_renewed = matches!(stands, Standing::Active) && is_self_renewed(slot, peer);
     let before = Promise::from_word(maps::load(words.word));
     let ours = Rank::from_word(maps::load(rank));
     let at = Situation {
         acting: before.is_acting(),
         standing: stands,
         alive,
-        self_renewed: is_self_renewed(slot, peer),
+        self_renewed,
         outranked: ours.is_below(entry.rank, greater >> (peer & 63) & 1 != 0),
         promised_elsewhere: matches!(entry.ask, Ask::Candidate)
             && is_promised_elsewhere(slot, peer, instance.leases, request.now),

@@ -3,7 +3,8 @@
 //! A node that promised does not act before its promise has run out, so that is the moment at which the
 //! daemon is to be told that nobody asks any more. The callback looks at the promises, and starts the timer
 //! again for what is left. `armed` is 1 while the timer runs; both sides change it by exchange, and the proof
-//! is that of [`crate::watch`], with the promise in the place of the stamp.
+//! is that of [`crate::watch`], with the promise in the place of the stamp. A promise is made by
+//! compare-and-exchange, a full barrier itself: after it, reading that the timer runs is enough.
 //!
 //! What came before the callback was judged before it: the kernel runs it in softirq, which serves the
 //! receive queues of its CPU first. Whether this machine was held up, so that what the peer asked is lost or
@@ -53,7 +54,8 @@ pub(crate) fn promised(slot: u32, ends: MonoNs, now: MonoNs) {
 /// Starts the timer for the next look, unless it runs.
 #[inline(always)]
 fn arm(cell: *mut SilenceTimer, vigil: &Vigil) {
-    if exchange(cell, 1) == 1 {
+    // SAFETY: a field's address within a map value.
+    if maps::load(unsafe { &raw const (*cell).armed }) == 1 || exchange(cell, 1) == 1 {
         return;
     }
     // SAFETY: field addresses within a map value; the timer lies in a value of the map that is named, as the

@@ -3,7 +3,8 @@
 use crate::Address;
 
 /// A one's complement sum in progress. 32-bit words are added as they are: 2^16 is 1 modulo 0xffff, so
-/// that folding gives the sum of the 16-bit words.
+/// that folding gives the sum of the 16-bit words. And they are added as they lie in memory: the sum of words
+/// whose bytes are swapped is the sum with its bytes swapped (RFC 1071 section 2 (B)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -14,16 +15,29 @@ impl Sum {
     /// The sum of nothing.
     pub const ZERO: Self = Self(0);
 
+    /// What the sum over data was whose checksum is `field`, before some of it is [`Self::replaced`].
+    #[must_use]
+    pub const fn of_checksum(field: [u8; 2]) -> Self {
+        Self(u16::from_ne_bytes(field) as u64 ^ 0xffff)
+    }
+
+    /// Takes eight bytes that stand at an even offset out, and adds others in their place, both as they lie in
+    /// memory (RFC 1624).
+    #[must_use]
+    pub const fn replaced(self, before: u64, after: u64) -> Self {
+        self.long(!before).long(after)
+    }
+
     /// Adds four bytes that stand at an even offset.
     #[must_use]
     pub const fn word(self, bytes: [u8; 4]) -> Self {
-        Self(self.0 + u32::from_be_bytes(bytes) as u64)
+        Self(self.0 + u32::from_ne_bytes(bytes) as u64)
     }
 
     /// Adds two bytes that stand at an even offset.
     #[must_use]
     pub const fn half(self, bytes: [u8; 2]) -> Self {
-        Self(self.0 + u16::from_be_bytes(bytes) as u64)
+        Self(self.0 + u16::from_ne_bytes(bytes) as u64)
     }
 
     /// Adds an address.
@@ -36,8 +50,7 @@ impl Sum {
     /// Adds eight bytes that stand at an even offset, as they lie in memory.
     #[must_use]
     pub const fn long(self, bytes: u64) -> Self {
-        let value = u64::from_be(bytes);
-        Self(self.0 + (value >> 32) + (value & 0xffff_ffff))
+        Self(self.0 + (bytes >> 32) + (bytes & 0xffff_ffff))
     }
 
     /// Adds a slice that starts at an even offset; an odd last byte is padded with zero.
@@ -64,7 +77,7 @@ impl Sum {
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        u16::from_be(sum as u16)
     }
 
     /// The checksum field for the data summed, whose own field was zero.
@@ -115,6 +128,18 @@ mod tests {
             let checksum = Sum::ZERO.slice(&bytes).checksum();
             bytes[..2].copy_from_slice(&checksum.to_be_bytes());
             prop_assert_eq!(Sum::ZERO.slice(&bytes).folded(), VALID);
+        }
+
+        #[test]
+        fn what_is_replaced_counts_no_more(words: [u64; 4], after: u64, at in 0..4_usize) {
+            let sum = |words: [u64; 4]| words.into_iter().fold(Sum::ZERO, Sum::long);
+            let mut changed = words;
+            changed[at] = after;
+            let field = sum(words).checksum().to_be_bytes();
+            let replaced = Sum::of_checksum(field).replaced(words[at], after);
+            // Nothing but zeroes has a sum of zero, but what is replaced by zeroes leaves the other form of it.
+            let expected = sum(changed).folded() % VALID;
+            prop_assert_eq!(replaced.folded() % VALID, expected);
         }
     }
 }

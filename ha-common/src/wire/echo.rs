@@ -55,6 +55,12 @@ pub const MAX_LEN: usize = HEAD_LEN + ENTRY_LEN * MAX_ENTRIES;
 /// Which word of the head is the tag.
 pub const TAG_WORD: usize = 1;
 
+/// Which is the sender.
+pub const NODE_WORD: usize = 2;
+
+/// Which is the challenge.
+pub const CHALLENGE_WORD: usize = 4;
+
 const MAGIC: u16 = 0x6841;
 const VERSION: u8 = 1;
 
@@ -196,19 +202,24 @@ pub const fn lease(words: &[u64; HEAD_WORDS]) -> Nanos {
     Nanos::from_micros(u64::from_be(words[7]) >> 32)
 }
 
-/// Turns an echo's words into those of its answer, with a tag of zero.
+/// A head's first word, of another kind of packet.
+#[must_use]
 #[inline(always)]
-pub const fn turn(words: &mut [u64; HEAD_WORDS], kind: Kind, node: u64) {
-    let [m0, m1, version, _, count, f0, f1, f2] = words[0].to_ne_bytes();
-    words[0] = u64::from_ne_bytes([m0, m1, version, kind as u8, count, f0, f1, f2]);
-    words[TAG_WORD] = 0;
-    words[2] = node.to_be();
+pub const fn with_kind(first: u64, kind: Kind) -> u64 {
+    with_fourth_byte(first, kind as u8)
 }
 
-/// Puts the challenge into a head's words.
+/// An entry's first word, with another verdict.
+#[must_use]
 #[inline(always)]
-pub const fn set_challenge(words: &mut [u64; HEAD_WORDS], challenge: u64) {
-    words[4] = challenge.to_be();
+pub const fn with_verdict(first: u64, verdict: Verdict) -> u64 {
+    with_fourth_byte(first, verdict as u8)
+}
+
+#[inline(always)]
+const fn with_fourth_byte(word: u64, byte: u8) -> u64 {
+    const SHIFT: u32 = u64::BITS - 4 * u8::BITS;
+    (u64::from_be(word) & !(0xff << SHIFT) | (byte as u64) << SHIFT).to_be()
 }
 
 /// The tag of a head's words.

@@ -128,6 +128,24 @@ fn tag_covers_addresses_and_payload() {
     assert_ne!(tag_of(&words(payload)), tag_of(&words(other)));
 }
 
+#[test]
+fn a_kind_and_a_verdict_change_nothing_else() {
+    let head = Head {
+        kind: Kind::Answer,
+        ..HEAD
+    };
+    assert_eq!(with_kind(HEAD.emit()[0], Kind::Answer), head.emit()[0]);
+    let entry = Entry {
+        verdict: Verdict::Granted,
+        ..ENTRY
+    };
+    let [first, second] = ENTRY.emit();
+    assert_eq!(
+        [with_verdict(first, Verdict::Granted), second],
+        entry.emit()
+    );
+}
+
 proptest! {
     #[test]
     fn what_is_parsed_is_emitted_alike(bytes: [[u8; 8]; 10]) {
