@@ -58,11 +58,13 @@ impl Engine {
 
     /// Takes in something that happened. Poll the actions and the timeout afterwards.
     ///
-    /// An input for an instance that is not configured does nothing.
+    /// An input for an instance that is not configured does nothing. Read the leases of those that
+    /// [`Self::unread`] names first: a node that was held up steps down before it answers anybody.
     pub fn handle(&mut self, input: Input, now: MonoNs) {
         if self.finished {
             return;
         }
+        debug_assert!(self.unread(&input, now).is_empty(), "read the leases first");
         match concerns(&input) {
             Some(id) => self.handle_one(id, input, now),
             None => {
@@ -92,6 +94,26 @@ impl Engine {
         self.apply(index, verdict, now);
         self.out.release_announcements(now);
         self.keep_pace_of(index, now);
+    }
+
+    /// The instances whose leases are to be read before `input` is handed in at `now`: as far as the engine knows
+    /// their gates have run out, unless the peers' kernels granted more since.
+    #[must_use]
+    pub fn unread(&self, input: &Input, now: MonoNs) -> Vec<InstanceId> {
+        let unread = |index: usize| {
+            let instance = &self.instances[index];
+            instance.is_unread(now).then(|| instance.id())
+        };
+        let Some(id) = concerns(input) else {
+            return (0..self.instances.len()).filter_map(unread).collect();
+        };
+        let Some(index) = self.index(id) else {
+            return Vec::new();
+        };
+        match self.instances[index].config.group {
+            Some(group) => self.members(group).into_iter().filter_map(unread).collect(),
+            None => unread(index).into_iter().collect(),
+        }
     }
 
     /// The instances whose leases are to be read before [`Self::handle_timeout`]: those that rely on leases, of

@@ -21,8 +21,9 @@
 //! promotion raises first, in the kernel.) After [`Input::Reconfigure`], report
 //! [`Input::Interface`] for every instance.
 //!
-//! Instances that rely on leases: call [`Engine::read_leases`] before `handle_timeout` for each that
-//! [`Engine::due`] names, before [`Input::EchoSent`] for each that [`Engine::users`] names, and for the one
+//! Instances that rely on leases: call [`Engine::read_leases`] before any input for each that
+//! [`Engine::unread`] names, before `handle_timeout` for each that [`Engine::due`] names, before
+//! [`Input::EchoSent`] for each that [`Engine::users`] names, and for the one
 //! concerned before the outcomes named above, before [`Input::Acted`], and before what the kernel reports of
 //! leases. Hand in [`Input::PathHeard`] for each path before the call of `handle_timeout` in which an echo is
 //! due.

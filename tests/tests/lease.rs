@@ -158,6 +158,20 @@ fn a_daemon_that_hangs_loses_its_leases_before_the_other_one_speaks() {
 }
 
 #[test]
+fn a_node_that_wakes_takes_nothing_back() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let first = nodes[0].address();
+        let mut scene = Scene::of(lab, nodes, |router| with_leases(ranked(first, router)))?;
+        scene.nodes[0].daemon()?.freeze()?;
+        // Its first advert waits for the other node, whose answer would outrank it.
+        scene.wait_served_by(1)?;
+        scene.nodes[0].daemon()?.thaw()?;
+        scene.stays(1, A_WHILE)
+    });
+}
+
+#[test]
 fn a_killed_daemon_s_addresses_move_and_do_not_return_with_it() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, with_leases)?;

@@ -343,6 +343,12 @@ impl Instance {
         read_at.map_or(now, |read_at| read_at.min(now))
     }
 
+    /// Whether its gate has run out as far as it knows, and the kernel may have extended it since.
+    pub(crate) fn is_unread(&self, now: MonoNs) -> bool {
+        self.gate
+            .is_some_and(|deadline| deadline <= now && self.known_until(now) < deadline)
+    }
+
     /// What follows from them, after a node that is late has stepped down.
     pub(crate) fn consider_leases(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         if let Some(peer) = self.leases.as_ref().and_then(Leases::granted_meanwhile) {

@@ -170,6 +170,10 @@ impl World {
 
     fn hand_in(&mut self, node: usize, input: Input) {
         let now = self.clock(node);
+        let unread = self.nodes[node].process.as_ref();
+        if unread.is_some_and(|process| !process.engine.unread(&input, now).is_empty()) {
+            self.read_leases(node);
+        }
         if let Some(process) = &mut self.nodes[node].process {
             process.engine.handle(input, now);
             process.note_decisions();

@@ -416,6 +416,27 @@ fn a_node_alone_renews_to_what_its_last_echo_would_give() {
 }
 
 #[test]
+fn a_node_that_was_held_up_steps_down_before_it_answers_anybody() {
+    let mut node = Node::active();
+    node.run_for(Nanos::from_millis(30));
+    node.done.clear();
+    node.driver.now = node.now().after(LEASE);
+    let heard = Input::Advert {
+        instance: ID,
+        advert: advert(PEER, 50),
+        received_at: node.now(),
+    };
+    let unread = node.driver.engine.unread(&heard, node.now());
+    assert_eq!(unread, [ID]);
+    node.read();
+    assert!(node.driver.engine.unread(&heard, node.now()).is_empty());
+    node.driver.input(heard);
+    node.carry_out();
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.adverts(), 0);
+}
+
+#[test]
 fn a_node_that_is_to_stop_alone_stops() {
     let mut node = Node::backup(Alone::Stop);
     node.driver.hear(PEER, 200);

@@ -346,8 +346,17 @@ impl Driver {
 
     /// Hands something to the engine, and does what it decides.
     fn handle(&mut self, input: Input) {
-        self.engine.handle(input, clock::now());
+        self.tell(input);
         self.act();
+    }
+
+    /// Hands something to the engine. If this node was held up, it knows how its gates stand by then.
+    fn tell(&mut self, input: Input) {
+        let now = clock::now();
+        for instance in self.engine.unread(&input, now) {
+            self.read_leases_at(instance, now);
+        }
+        self.engine.handle(input, now);
     }
 
     fn act(&mut self) {
@@ -362,7 +371,7 @@ impl Driver {
             };
             if let Some(outcome) = self.shell.execute(action) {
                 self.hear_before(slice::from_ref(&outcome));
-                self.engine.handle(outcome, clock::now());
+                self.tell(outcome);
             } else if let Some(instance) = renewed {
                 self.read_leases(instance);
             }
@@ -379,7 +388,7 @@ impl Driver {
         let outcomes = self.shell.advertise(&adverts);
         self.hear_before(&outcomes);
         for outcome in outcomes {
-            self.engine.handle(outcome, clock::now());
+            self.tell(outcome);
         }
     }
 
@@ -387,7 +396,7 @@ impl Driver {
     fn work(&mut self) {
         while let Some(outcome) = self.shell.work() {
             self.hear_before(slice::from_ref(&outcome));
-            self.engine.handle(outcome, clock::now());
+            self.tell(outcome);
             self.act();
         }
     }

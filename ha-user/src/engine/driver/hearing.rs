@@ -42,7 +42,7 @@ impl Driver {
         if !spoke.is_empty() && self.shell.dataplane.is_none() {
             for name in self.names() {
                 for input in self.packets(&name) {
-                    self.engine.handle(input, clock::now());
+                    self.tell(input);
                 }
             }
         }
@@ -50,7 +50,7 @@ impl Driver {
             self.hear_of(*instance);
         }
         while let Some(input) = self.next_grant() {
-            self.engine.handle(input, clock::now());
+            self.tell(input);
         }
         for instance in spoke.into_iter().chain(asked) {
             self.read_leases(instance);
@@ -69,11 +69,15 @@ impl Driver {
                     peer,
                     ask: event.ask().ask(),
                 },
-                EventKind::Released => Input::Released {
-                    instance,
-                    peer,
-                    received_at: event.stamp(),
-                },
+                EventKind::Released => {
+                    // Read afterwards, the last advert of who has let go would outrank this node.
+                    self.hear_until(instance, event.stamp());
+                    Input::Released {
+                        instance,
+                        peer,
+                        received_at: event.stamp(),
+                    }
+                }
                 EventKind::Yielded => Input::Yielded { instance, peer },
                 EventKind::LeaseSilence => {
                     self.hear_of(instance);
@@ -90,14 +94,19 @@ impl Driver {
     /// Hands in the adverts that wait, and an instance's stamp: read after it was elected, the last advert of a
     /// dead router with a greater address would outrank it.
     fn hear_of(&mut self, instance: InstanceId) {
-        while let Some(event) = self.adverts.pop_front() {
+        self.hear_until(instance, MonoNs(u64::MAX));
+    }
+
+    /// The same of what came before a moment.
+    fn hear_until(&mut self, instance: InstanceId, before: MonoNs) {
+        while let Some(event) = self.adverts.pop_front_if(|event| event.stamp() < before) {
             for input in self.note_advert(&event) {
-                self.engine.handle(input, clock::now());
+                self.tell(input);
             }
         }
         let seat = self.shell.index(instance);
-        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, MonoNs(u64::MAX))) {
-            self.engine.handle(input, clock::now());
+        if let Some(input) = seat.and_then(|index| self.fresh_stamp(index, before)) {
+            self.tell(input);
         }
     }
 
@@ -116,6 +125,11 @@ impl Driver {
 
     /// Hands in what the maps hold about an instance's leases.
     pub(super) fn read_leases(&mut self, id: InstanceId) {
+        self.read_leases_at(id, clock::now());
+    }
+
+    /// The same, as of a moment that has just passed.
+    pub(super) fn read_leases_at(&mut self, id: InstanceId, now: MonoNs) {
         let relies = |seat: &Seat| seat.config.heartbeat.is_some();
         if !self
             .shell
@@ -126,7 +140,7 @@ impl Driver {
         }
         let dataplane = self.shell.dataplane.as_ref();
         let views = dataplane.map_or_else(LeaseViews::default, |dataplane| dataplane.views(id));
-        self.engine.read_leases(id, &views, clock::now());
+        self.engine.read_leases(id, &views, now);
     }
 
     /// The same of every instance of which a timer is due, and what was heard on the paths; what follows is done
@@ -146,14 +160,16 @@ impl Driver {
         let Some(dataplane) = &self.shell.dataplane else {
             return;
         };
-        for path in self.shell.paths.ids() {
+        let heard = self.shell.paths.ids().map(|path| {
             let (heard_at, round_trip) = dataplane.path_heard(path.0);
-            let heard = Input::PathHeard {
+            Input::PathHeard {
                 path,
                 heard_at,
                 round_trip,
-            };
-            self.engine.handle(heard, clock::now());
+            }
+        });
+        for input in heard.collect::<Vec<_>>() {
+            self.tell(input);
         }
         self.act();
     }
