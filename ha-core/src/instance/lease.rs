@@ -39,6 +39,18 @@ pub(crate) enum Phase {
     Won,
 }
 
+/// What was found since a peer asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Nothing: somebody may ask.
+    Unproven,
+    /// The kernel, which was awake all the time, has found that nobody asks.
+    Proven,
+    /// The same, and this node was held up later. It waits for a lease more: once, since a node that is always
+    /// held up would wait for ever.
+    Doubted,
+}
+
 /// What an instance knows of its leases.
 #[derive(Debug)]
 pub(crate) struct Leases {
@@ -53,8 +65,7 @@ pub(crate) struct Leases {
     decide_at: Option<MonoNs>,
     /// The peer that was heard holding the instance last.
     asker: Option<usize>,
-    /// The kernel, which was awake all the time, has found since that nobody asks.
-    nobody_asks: bool,
+    silence: Silence,
 }
 
 /// A peer, as one instance sees it.
@@ -167,7 +178,7 @@ impl Leases {
             stood_at: MonoNs::ZERO,
             decide_at: None,
             asker: None,
-            nobody_asks: false,
+            silence: Silence::Unproven,
         }
     }
 
@@ -320,7 +331,7 @@ impl Instance {
         let mut asks = None;
         for (index, (peer, view)) in leases.peers.iter_mut().zip(views).enumerate() {
             if view.asked_at > peer.view.asked_at {
-                leases.nobody_asks = false;
+                leases.silence = Silence::Unproven;
                 asks = Some(index);
             }
             peer.view = *view;
@@ -393,7 +404,9 @@ impl Instance {
             self.timers.set(Timer::ActiveDown, due);
             return Verdict::Stay;
         }
-        leases.nobody_asks = true;
+        if leases.silence == Silence::Unproven {
+            leases.silence = Silence::Proven;
+        }
         let Some(asker) = leases.asker() else {
             return Verdict::Stay;
         };
@@ -415,7 +428,8 @@ impl Instance {
     }
 
     /// Active_Down_Timer fired at `now` before the Active_Down_Interval was over, perhaps because the kernel
-    /// found that nobody asks. That counts only if this node was not held up since.
+    /// found that nobody asks. If this node was held up since, a request may have been lost: who is there asks
+    /// again within a lease.
     pub(super) fn lease_silence_due(
         &mut self,
         due: MonoNs,
@@ -428,12 +442,16 @@ impl Instance {
         let Some(asker) = leases.asker() else {
             return Verdict::Stay;
         };
-        let in_time = now.since(due) < asker.fastest();
-        leases.nobody_asks &= in_time;
-        if leases.nobody_asks {
-            self.lease_silence(now, out)
-        } else {
-            Verdict::Stay
+        let again = now.after(asker.slowest_lease());
+        let late = now.since(due) >= asker.fastest();
+        match leases.silence {
+            Silence::Unproven => Verdict::Stay,
+            Silence::Proven if late => {
+                leases.silence = Silence::Doubted;
+                self.timers.set(Timer::ActiveDown, again);
+                Verdict::Stay
+            }
+            Silence::Proven | Silence::Doubted => self.lease_silence(now, out),
         }
     }
 
@@ -446,7 +464,7 @@ impl Instance {
             return Verdict::Stay;
         }
         leases.asker = Some(peer);
-        leases.nobody_asks = false;
+        leases.silence = Silence::Unproven;
         if self.state != State::Backup {
             return Verdict::Stay;
         }
@@ -818,7 +836,8 @@ impl Instance {
     /// timer knows whether it slept, has not said so.
     pub(super) fn may_have_slept(&self, now: MonoNs) -> Option<MonoNs> {
         let leases = self.leases.as_ref()?;
-        (leases.asker.is_some() && !leases.nobody_asks).then(|| now.after(leases.slowest_lease()))
+        let unproven = leases.asker.is_some() && leases.silence == Silence::Unproven;
+        unproven.then(|| now.after(leases.slowest_lease()))
     }
 
     /// Whether what was heard of a router's end needs a promise's end, too.

@@ -327,15 +327,62 @@ fn an_advert_after_the_last_request_shows_its_sender_alive_as_that_does() {
     assert_eq!(node.driver.state(), State::Promoting);
 }
 
-#[test]
-fn a_silence_that_was_seen_before_a_node_was_held_up_is_none() {
+/// A Backup that was told of a silence, and was held up before it could act on it: the wake-up that it waited
+/// for is `late`.
+fn held_up_by(late: Nanos) -> Node {
     let mut node = Node::bereaved();
     node.driver.now = node.now().after(Nanos::from_millis(2));
+    let advertised = node.now();
     node.driver.hear(PEER, 200);
     node.silence();
-    node.driver.now = node.now().after(LEASE);
+    let due = advertised.after(LEASE).after(margin(LEASE));
+    node.driver.now = due.after(late);
     node.tick();
-    assert_eq!(node.driver.state(), State::Backup);
+    node
+}
+
+#[test]
+fn a_silence_that_was_seen_before_a_node_was_held_up_has_to_last_a_lease_more() {
+    let almost = Nanos(PATH.interval.0 - 1);
+    assert_eq!(held_up_by(almost).driver.state(), State::Promoting);
+    for late in [PATH.interval, LEASE, LEASE.times(2)] {
+        let mut node = held_up_by(late);
+        let due = node.now().after(LEASE);
+        while node.now() < due {
+            assert_eq!(
+                node.driver.state(),
+                State::Backup,
+                "{late} {:?}",
+                node.now()
+            );
+            node.tick();
+        }
+        assert_eq!(node.now(), due, "{late}");
+        assert_eq!(node.driver.state(), State::Promoting, "{late}");
+    }
+}
+
+#[test]
+fn a_node_that_is_always_held_up_believes_a_silence_the_second_time() {
+    let mut node = held_up_by(LEASE);
+    node.driver.now = node.now().after(LEASE.times(2));
+    node.tick();
+    assert_eq!(node.driver.state(), State::Promoting);
+}
+
+#[test]
+fn a_request_after_a_hold_up_ends_the_silence_before() {
+    let mut node = held_up_by(LEASE);
+    let end = node.now().after(LEASE.times(5));
+    while node.now() < end {
+        node.driver.now = node.now().after(PATH.interval);
+        node.holds();
+        node.read();
+        let now = node.now();
+        node.driver.engine.handle_timeout(now);
+        node.carry_out();
+        assert_eq!(node.driver.state(), State::Backup);
+    }
 }
 
 #[test]
