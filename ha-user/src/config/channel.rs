@@ -1,7 +1,11 @@
 //! `[[channel]]`: a further way on which two nodes hear each other.
 
 use std::{
-    collections::BTreeMap, fs, io::Read as _, net::IpAddr, os::unix::fs::PermissionsExt as _,
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -100,11 +104,21 @@ pub(super) struct DraftChannel {
     pub(super) offset: usize,
     pub(super) name: Option<At<String>>,
     pub(super) interface: Option<At<String>>,
-    local: Option<At<IpAddr>>,
-    peer: Option<At<IpAddr>>,
+    pub(super) local: Option<At<IpAddr>>,
+    pub(super) peer: Option<At<IpAddr>>,
     interval: Nanos,
     multiplier: u8,
     kind: Option<DraftKind>,
+}
+
+impl DraftChannel {
+    /// Whether routers may lie between the two nodes.
+    pub(super) fn is_multihop(&self) -> bool {
+        match &self.kind {
+            Some(DraftKind::Bfd(ChannelKind::Bfd(bfd))) => bfd.min_ttl.is_some(),
+            Some(DraftKind::Lease(_)) | None => false,
+        }
+    }
 }
 
 enum DraftKind {
@@ -127,13 +141,16 @@ const KEY_FILE_LIMIT: u64 = 4_096;
 
 pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
     let kind = section.choice("kind", &[("bfd", Kind::Bfd), ("lease", Kind::Lease)]);
+    let name = section.require("name", name_if_any(section), "\"direct\"");
+    let interface = section.require("interface", interface(section), "\"eth1\"");
+    let (local, peer) = ends(section);
     DraftChannel {
         place: section.place.clone(),
         offset: section.offset,
-        name: section.require("name", name_if_any(section), "\"direct\""),
-        interface: section.require("interface", interface(section), "\"eth1\""),
-        local: section.require("local", section.address("local"), "\"10.0.3.1\""),
-        peer: section.require("peer", section.address("peer"), "\"10.0.3.2\""),
+        name,
+        interface,
+        local,
+        peer,
         interval: interval(section),
         multiplier: section
             .integer("multiplier", 1, 255)
@@ -141,11 +158,46 @@ pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
             .try_into()
             .unwrap_or(u8::MAX),
         kind: section
-            .require("kind", kind, "\"bfd\"")
+            .require_or("kind", kind, || {
+                "add `kind = \"lease\"` for leases between two had, or `kind = \"bfd\"` for a BFD session"
+                    .to_owned()
+            })
             .and_then(|kind| match kind.value {
                 Kind::Bfd => bfd(section).map(DraftKind::Bfd),
                 Kind::Lease => lease(section).map(DraftKind::Lease),
             }),
+    }
+}
+
+/// `local` and `peer`. Where one is missing, the example lies beside the other one.
+fn ends(section: &Section<'_>) -> (Option<At<IpAddr>>, Option<At<IpAddr>>) {
+    let (local, peer) = (section.address("local"), section.address("peer"));
+    let example = |other: &Option<At<IpAddr>>, default: &str| match other {
+        Some(other) => beside(other.value).to_string(),
+        None => default.to_owned(),
+    };
+    let for_local = example(&peer, "10.0.3.1");
+    let for_peer = example(&local, "10.0.3.2");
+    let local = section.require_or("local", local, || {
+        format!("add this node's address on that interface, as `local = \"{for_local}\"`")
+    });
+    let peer = section.require_or("peer", peer, || {
+        format!("add the other node's address there, as `peer = \"{for_peer}\"`")
+    });
+    (local, peer)
+}
+
+/// Another host's address in the smallest network that has two: an odd one's ends in binary 10, an even one's in 01.
+const fn beside(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = address.to_bits();
+            IpAddr::V4(Ipv4Addr::from_bits(bits & !3 | 1 << (bits & 1)))
+        }
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            IpAddr::V6(Ipv6Addr::from_bits(bits & !3 | 1 << (bits & 1)))
+        }
     }
 }
 
@@ -190,34 +242,14 @@ fn bfd(section: &Section<'_>) -> Option<ChannelKind> {
 /// What a channel of kind `lease` has.
 fn lease(section: &Section<'_>) -> Option<LeaseKeys> {
     for key in ["passive", "multihop", "min_ttl", "auth", "key_id"] {
-        if section.has_any(key) {
+        if let Some(offset) = section.offset_of(key) {
             section.fail(
-                section.offset,
+                offset,
                 key,
                 "is only for a channel of kind \"bfd\"",
                 "remove it",
             );
         }
-    }
-    let alone = section.choice(
-        "alone",
-        &[
-            ("serve", Some(Alone::Serve)),
-            ("stop", Some(Alone::Stop)),
-            ("ask", None),
-        ],
-    );
-    if let Some(At {
-        value: None,
-        offset,
-    }) = alone
-    {
-        section.fail(
-            offset,
-            "alone",
-            "not supported by this version of had: \"ask\" comes with the witness",
-            "write \"serve\" or \"stop\"",
-        );
     }
     let key = match section.string("key_file") {
         None => None,
@@ -245,9 +277,27 @@ fn lease(section: &Section<'_>) -> Option<LeaseKeys> {
     Some(LeaseKeys {
         times: heartbeat::times(section),
         key,
-        alone: alone.and_then(|alone| alone.value).unwrap_or(Alone::Serve),
+        alone: alone(section),
         node_address: section.address("node_address").map(|address| address.value),
     })
+}
+
+fn alone(section: &Section<'_>) -> Alone {
+    match section.string("alone") {
+        None => Alone::Serve,
+        Some(word) if word.value == "ask" => {
+            section.fail(
+                word.offset,
+                "alone",
+                "not supported by this version of had: there is no witness to ask yet",
+                "write \"serve\" or \"stop\"",
+            );
+            Alone::Serve
+        }
+        Some(_) => section
+            .choice("alone", &[("serve", Alone::Serve), ("stop", Alone::Stop)])
+            .map_or(Alone::Serve, |alone| alone.value),
+    }
 }
 
 /// `None`: it is wrong, and has been reported.

@@ -1,17 +1,13 @@
 //! What is only wrong in combination: duplicates, networks, intervals, groups, senders.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    os::unix::ffi::OsStrExt as _,
-};
+use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt as _};
 
 use ha_common::{Nanos, Priority, Vrid, abi};
 use ha_core::Version;
-use ipnet::IpNet;
 
 use super::{
-    Addresses, Config, Family, Instance, Taken, channel, family, heartbeat, is_link_local,
+    Addresses, Config, Instance, Taken, channel, family, heartbeat,
+    live::Live,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
 };
@@ -73,14 +69,15 @@ pub(super) fn finish(
     vrids(reader, &draft.instances);
     vips(reader, &draft.instances);
     groups(reader, &draft);
+    let live = Live::new(&draft, addresses, taken);
+    live.check_channels(reader, &draft.channels);
     let mut instances = Vec::new();
     for instance in &draft.instances {
         let interval = interval(reader, instance);
         peers(reader, instance);
         family::check(reader, instance);
         channel::check_names(reader, &instance.place, &instance.channels, &draft.channels);
-        networks(reader, instance, addresses);
-        ordinary_addresses(reader, instance, taken);
+        live.check_instance(reader, instance);
         instances.extend(resolved(instance, interval, &draft));
     }
     heartbeat::check(reader, &draft, &instances, &lease_channels);
@@ -107,7 +104,7 @@ fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) ->
         name: instance.name.as_ref()?.value.clone(),
         interface: instance.interface.as_ref()?.value.clone(),
         vrid: Vrid::new(u8::try_from(vrid).ok()?)?,
-        version: instance.version,
+        version: instance.version.value,
         priority: Priority(u8::try_from(instance.priority.value).ok()?),
         preempt: instance.preempt.value,
         preempt_delay: instance.preempt_delay,
@@ -177,9 +174,11 @@ fn vrids(reader: &Reader<'_>, instances: &[DraftInstance]) {
 fn vips(reader: &Reader<'_>, instances: &[DraftInstance]) {
     let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for instance in instances {
-        if instance.vips.len() > usize::from(u8::MAX) {
+        if let Some(first) = instance.vips.first()
+            && instance.vips.len() > usize::from(u8::MAX)
+        {
             reader.fail(
-                instance.offset,
+                first.offset,
                 format!("{}, vips", instance.place),
                 format!(
                     "{} addresses do not fit into one advert",
@@ -286,7 +285,7 @@ fn groups(reader: &Reader<'_>, draft: &Draft) {
 /// VRRPv3 carries centiseconds in 12 bits (RFC 9568 section 5.2.7), VRRPv2 seconds in 8 (RFC 3768
 /// section 5.3.7).
 fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
-    let (unit, low, high, default) = match instance.version {
+    let (unit, low, high, default) = match instance.version.value {
         Version::V3 => (
             Nanos::from_millis(10),
             Nanos::from_millis(10),
@@ -304,7 +303,7 @@ fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
         return Some(default);
     };
     let key = || format!("{}, advert_interval", instance.place);
-    let (range, steps) = match instance.version {
+    let (range, steps) = match instance.version.value {
         Version::V3 => ("10ms to 40.95s", "steps of 10ms"),
         Version::V2 => ("1s to 255s", "whole seconds"),
     };
@@ -313,7 +312,7 @@ fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
             interval.offset,
             key(),
             format!("{} is out of range", interval.value),
-            match instance.version {
+            match instance.version.value {
                 Version::V3 => format!("write a time from {range}, in {steps}"),
                 Version::V2 => {
                     format!("write a time from {range}, in {steps}; shorter ones need version = 3")
@@ -370,137 +369,4 @@ fn peers(reader: &Reader<'_>, instance: &DraftInstance) {
             );
         }
     }
-}
-
-/// A VIP belongs to the network of one of the node's own addresses: else nobody on the link would look
-/// for it there. `/32` or `/128` says that its route is somebody else's business.
-fn networks(reader: &Reader<'_>, instance: &DraftInstance, addresses: Addresses<'_>) {
-    let live = instance
-        .interface
-        .as_ref()
-        .and_then(|interface| addresses(&interface.value))
-        .unwrap_or_default();
-    let vips: BTreeSet<IpAddr> = instance
-        .addresses()
-        .map(|(_, vip)| vip.value.addr())
-        .collect();
-    let own = distinct(
-        instance.source.iter().map(|source| source.value).chain(
-            live.iter()
-                .map(IpNet::addr)
-                .filter(|address| !vips.contains(address)),
-        ),
-    );
-    if let (Some(source), false) = (&instance.source, live.is_empty())
-        && !live.iter().any(|net| net.addr() == source.value)
-    {
-        reader.fail(
-            source.offset,
-            format!("{}, source", instance.place),
-            format!("the interface does not have the address {}", source.value),
-            format!(
-                "write one that it has: {}",
-                list(&distinct(live.iter().map(IpNet::addr)))
-            ),
-        );
-    }
-    for peer in &instance.peers {
-        if live.iter().any(|net| net.addr() == peer.value) {
-            reader.fail(
-                peer.offset,
-                format!("{}, peers", instance.place),
-                format!("{} is this node itself", peer.value),
-                "name only the other nodes",
-            );
-        }
-    }
-    // The owner of the addresses has them as its own, hence in its own network.
-    if instance.priority.value == u32::from(Priority::OWNER.0) {
-        return;
-    }
-    for (key, vip) in instance.addresses() {
-        let own: Vec<IpAddr> = own
-            .iter()
-            .filter(|address| is_comparable(vip.value.addr(), **address))
-            .copied()
-            .collect();
-        let inside = own.is_empty() || own.iter().any(|address| vip.value.contains(address));
-        if vip.value.prefix_len() < vip.value.max_prefix_len() && !inside {
-            reader.fail(
-                vip.offset,
-                format!("{}, {key}", instance.place),
-                format!(
-                    "{} is outside any network of this node: {} has none of its own addresses ({})",
-                    vip.value,
-                    vip.value.trunc(),
-                    list(&own)
-                ),
-                format!(
-                    "correct the address or the prefix length, or write \"{}/{}\" if it is routed here",
-                    vip.value.addr(),
-                    vip.value.max_prefix_len()
-                ),
-            );
-        }
-    }
-}
-
-/// Whether the one address says something about the other's network. Every interface has a link-local address
-/// of IPv6, whatever else is on the link.
-fn is_comparable(vip: IpAddr, own: IpAddr) -> bool {
-    Family::of(vip) == Family::of(own) && is_link_local(vip) == is_link_local(own)
-}
-
-/// A VIP is nobody's ordinary address, unless this node owns it: its gate would cut this node off.
-fn ordinary_addresses(reader: &Reader<'_>, instance: &DraftInstance, taken: Taken<'_>) {
-    let Some(interface) = &instance.interface else {
-        return;
-    };
-    if instance.priority.value == u32::from(Priority::OWNER.0) {
-        return;
-    }
-    for (key, vip) in instance.addresses() {
-        let address = vip.value.addr();
-        let is_source = instance
-            .source
-            .as_ref()
-            .is_some_and(|source| source.value == address);
-        if is_source {
-            reader.fail(
-                vip.offset,
-                format!("{}, {key}", instance.place),
-                format!("{address} is this node's own address (source)"),
-                "choose an address that no node has, or write `priority = 255` if this node alone owns it",
-            );
-        } else if taken(&interface.value, address) {
-            reader.fail(
-                vip.offset,
-                format!("{}, {key}", instance.place),
-                format!(
-                    "{} has the address {address} already, and not from had",
-                    interface.value
-                ),
-                format!(
-                    "if it is this node's own, choose another one, or write `priority = 255`; if another program left it there, end that and run: ip address del {} dev {}",
-                    vip.value, interface.value
-                ),
-            );
-        }
-    }
-}
-
-/// Each once, in their order: the source is one of the interface's, and that can have one in two networks.
-fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let mut seen = Vec::new();
-    for address in addresses {
-        if !seen.contains(&address) {
-            seen.push(address);
-        }
-    }
-    seen
-}
-
-fn list(addresses: &[IpAddr]) -> String {
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    addresses.join(", ")
 }

@@ -84,9 +84,9 @@ pub(super) fn check(reader: &Reader<'_>, instance: &DraftInstance) {
 /// Adverts over IPv6 (RFC 9568).
 fn over_v6(reader: &Reader<'_>, instance: &DraftInstance, first: &At<IpNet>, count: usize) {
     let place = |key: &str| format!("{}, {key}", instance.place);
-    if instance.version == Version::V2 {
+    if instance.version.value == Version::V2 {
         reader.fail(
-            instance.offset,
+            instance.version.offset,
             place("version"),
             "VRRPv2 knows no IPv6",
             "write `version = 3`, or remove the key",
@@ -107,7 +107,7 @@ fn over_v6(reader: &Reader<'_>, instance: &DraftInstance, first: &At<IpNet>, cou
     }
     if count > MAX_ADDRESSES_V6 {
         reader.fail(
-            instance.offset,
+            first.offset,
             place("vips"),
             format!("{count} IPv6 addresses do not fit into one advert"),
             format!(

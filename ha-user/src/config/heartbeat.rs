@@ -174,8 +174,13 @@ pub(super) fn check(
                 instance.family().number(),
             );
             if let Some(other) = routers.insert(router, &instance.name) {
+                let named = |name: &&At<String>| name.value == channel.name;
                 reader.fail(
-                    drafted.offset,
+                    drafted
+                        .channels
+                        .iter()
+                        .find(named)
+                        .map_or(drafted.offset, |name| name.offset),
                     format!("{}, channels", drafted.place),
                     format!(
                         "{other} has the same VRID, and goes over channel {} as well: the nodes could not \

@@ -10,6 +10,7 @@ mod diagnostic;
 mod family;
 mod foreign;
 mod heartbeat;
+mod live;
 mod parse;
 mod reader;
 

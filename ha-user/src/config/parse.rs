@@ -38,7 +38,7 @@ pub(super) struct DraftInstance {
     pub(super) name: Option<At<String>>,
     pub(super) interface: Option<At<String>>,
     pub(super) vrid: Option<At<u32>>,
-    pub(super) version: Version,
+    pub(super) version: At<Version>,
     pub(super) priority: At<u32>,
     pub(super) preempt: At<bool>,
     pub(super) preempt_delay: Nanos,
@@ -264,7 +264,10 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
 fn instance(section: &Section<'_>) -> DraftInstance {
     let version = section
         .choice_of_numbers("version", &[(2, Version::V2), (3, Version::V3)])
-        .unwrap_or(Version::V3);
+        .unwrap_or(At {
+            value: Version::V3,
+            offset: section.offset,
+        });
     let at_section = |value| At {
         value,
         offset: section.offset,

@@ -13,6 +13,9 @@ use toml::{
 
 use super::{diagnostic::Diagnostic, foreign};
 
+/// Characters of a line that a message shows.
+const EXCERPT_LIMIT: usize = 160;
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct At<T> {
@@ -49,7 +52,7 @@ impl<'a> Reader<'a> {
                 .text
                 .lines()
                 .nth(line - 1)
-                .map(|text| text.trim().to_owned())
+                .map(|text| shortened(text.trim()))
                 .filter(|text| !text.is_empty()),
             key: key.into(),
             message: message.into(),
@@ -163,15 +166,25 @@ impl<'a> Section<'a> {
 
     /// Reports a key that must be there and is not.
     pub(super) fn require<T>(&self, key: &str, value: Option<T>, example: &str) -> Option<T> {
+        self.require_or(key, value, || format!("add `{key} = {example}`"))
+    }
+
+    /// The same with a fix of its own.
+    pub(super) fn require_or<T>(
+        &self,
+        key: &str,
+        value: Option<T>,
+        fix: impl FnOnce() -> String,
+    ) -> Option<T> {
         if value.is_none() && self.value(key).is_none() {
-            self.fail(
-                self.offset,
-                key,
-                "is missing",
-                format!("add `{key} = {example}`"),
-            );
+            self.fail(self.offset, key, "is missing", fix());
         }
         value
+    }
+
+    /// Where the value of a key stands, whatever it is.
+    pub(super) fn offset_of(&self, key: &str) -> Option<usize> {
+        self.value(key).map(|value| value.span().start)
     }
 
     pub(super) fn string(&self, key: &str) -> Option<At<String>> {
@@ -360,14 +373,21 @@ impl<'a> Section<'a> {
     }
 
     /// One of several numbers.
-    pub(super) fn choice_of_numbers<T: Copy>(&self, key: &str, choices: &[(u32, T)]) -> Option<T> {
+    pub(super) fn choice_of_numbers<T: Copy>(
+        &self,
+        key: &str,
+        choices: &[(u32, T)],
+    ) -> Option<At<T>> {
         let low = choices.iter().map(|(number, _)| *number).min()?;
         let high = choices.iter().map(|(number, _)| *number).max()?;
         let chosen = self.integer(key, low, high)?;
         choices
             .iter()
             .find(|(number, _)| *number == chosen.value)
-            .map(|(_, value)| *value)
+            .map(|(_, value)| At {
+                value: *value,
+                offset: chosen.offset,
+            })
     }
 
     /// A table within this one.
@@ -453,6 +473,14 @@ pub(super) fn is_host(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_unspecified() || address.to_ipv4_mapped().is_some(),
     };
     !(reserved || address.is_loopback() || address.is_multicast())
+}
+
+/// Of a long line its beginning.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(EXCERPT_LIMIT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 fn article(value: &DeValue<'_>) -> &'static str {
