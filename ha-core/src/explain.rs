@@ -19,6 +19,7 @@ pub(crate) fn status(
     mates: &[&Instance],
     now: MonoNs,
 ) -> InstanceStatus {
+    let active_peer = other_active(instance, now);
     InstanceStatus {
         instance: instance.id(),
         name: instance.config.name.clone(),
@@ -28,7 +29,8 @@ pub(crate) fn status(
         since: instance.since,
         priority: instance.config.priority,
         effective_priority: instance.config.priority,
-        active_peer: other_active(instance, now),
+        active_peer,
+        active_is_foreign: active_peer.is_some_and(|active| instance.is_foreign(active)),
         explanation: explanation(instance, group, mates, now),
     }
 }

@@ -264,6 +264,8 @@ pub struct InstanceStatus {
     pub effective_priority: Priority,
     /// The Active router, if another one was heard within the Active_Down_Interval.
     pub active_peer: Option<IpAddr>,
+    /// Whether that one is no `had`, as its adverts show.
+    pub active_is_foreign: bool,
     /// Sentences: the state, its cause and time, what is being waited for, what would change it.
     pub explanation: Vec<String>,
 }

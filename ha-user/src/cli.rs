@@ -108,7 +108,11 @@ pub enum Command {
     /// Read the configuration again; an invalid file changes nothing.
     Reload,
     /// Show the dataplane's verdicts, by reason.
-    Counters,
+    Counters {
+        /// Show those of which there were none, too, as --json always does.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[cfg(test)]

@@ -77,12 +77,32 @@ impl Daemon {
                 command
             }
         };
+        Self::spawn(kind, &mut command, log)
+    }
+
+    /// Starts `had` as root with these capabilities at most, as setpriv(1) writes them.
+    pub fn start_confined(
+        capabilities: &str,
+        namespace: &NetNs,
+        config: &Path,
+        log: &Path,
+    ) -> Result<Self> {
+        let mut command = namespace.command("setpriv");
+        command
+            .arg(format!("--bounding-set={capabilities}"))
+            .arg(program("had")?)
+            .arg("--config")
+            .arg(config);
+        Self::spawn(Kind::Had, &mut command, log)
+    }
+
+    fn spawn(kind: Kind, command: &mut Command, log: &Path) -> Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("opening {}", log.display()))?;
-        let child = in_own_group(&mut command)
+        let child = in_own_group(command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -5,7 +5,9 @@ use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 use ha_common::Nanos;
 use ha_tests::{
-    Daemon, Kind, Lab, Node, Prober, Probes, eventually,
+    Daemon, Kind, Lab, Node, Prober, Probes,
+    daemon::program,
+    eventually,
     lab::{VIP, VIP_V6},
     node::PATIENCE,
     now, scenario,
@@ -40,7 +42,8 @@ fn a_switchover_on_a_backup_is_refused_with_a_reason() {
     scenario(|lab| {
         let scene = Scene::new(lab, |router| router)?;
         let refused = scene.nodes[1].hactl(&["switchover", WEB]);
-        ensure!(refused.is_err(), "{refused:?}");
+        let error = format!("{:#}", refused.err().context("it is not Active")?);
+        ensure!(error.contains("hactl switchover web` there"), "{error}");
         let unknown = scene.nodes[0].hactl(&["switchover", "nothing"]);
         ensure!(unknown.is_err(), "{unknown:?}");
         scene.stays(0, A_WHILE)
@@ -350,12 +353,7 @@ fn the_unit_file_allows_every_family_of_sockets_that_the_daemon_has() {
             .had_lines("heartbeat = { interval = \"20ms\", multiplier = 10 }\n");
         node.start(Kind::Had, &[router])?;
         node.wait_for(WEB, "active")?;
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.service");
-        let unit = fs::read_to_string(unit)?;
-        let allowed = unit
-            .lines()
-            .find_map(|line| line.strip_prefix("RestrictAddressFamilies="))
-            .context("the unit restricts no families")?;
+        let allowed = unit("RestrictAddressFamilies")?;
         let pid = node.daemon()?.pid();
         let families = socket_families(pid)?;
         ensure!(families.len() >= 4, "{families:?}");
@@ -372,6 +370,90 @@ fn the_unit_file_allows_every_family_of_sockets_that_the_daemon_has() {
             ensure!(allows, "{name} is not among {allowed}");
         }
         Ok(())
+    });
+}
+
+/// A setting of the packaged unit.
+fn unit(key: &str) -> Result<String> {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/had.service");
+    let text = fs::read_to_string(unit)?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    Ok(value
+        .with_context(|| format!("the unit has no {key}"))?
+        .to_owned())
+}
+
+#[test]
+fn without_its_capabilities_it_names_them_and_makes_nothing() {
+    scenario(|lab| {
+        let node = lab.node("n1")?;
+        node.configure(Kind::Had, &[node.router()])?;
+        let config = node.config_path(Kind::Had);
+        fs::remove_dir(node.dir().join("run"))?;
+        for (capabilities, lacks) in [
+            ("-all", "CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON"),
+            ("-net_raw", "it lacks CAP_NET_RAW."),
+        ] {
+            let log = node.dir().join(format!("had{capabilities}.log"));
+            let mut had = Daemon::start_confined(capabilities, node.ns(), &config, &log)?;
+            let status = had.wait(PATIENCE)?;
+            let said = fs::read_to_string(&log)?;
+            ensure!(status.code() == Some(1), "it ended with {status}: {said}");
+            ensure!(said.contains(lacks) && said.contains("root"), "{said}");
+        }
+        ensure!(!node.dir().join("run").exists(), "a directory was made");
+        // To look at a file takes none.
+        let had = program("had")?.display().to_string();
+        let config = config.display().to_string();
+        let check = ["--bounding-set=-all", &had, "--config", &config, "--check"];
+        let said = node.ns().run("setpriv", &check)?;
+        ensure!(said.contains("valid"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_unit_file_leaves_every_capability_that_the_gate_takes() {
+    scenario(|lab| {
+        let node = lab.node("n1")?;
+        node.configure(Kind::Had, &[node.router().interval_ms(INTERVAL_MS)])?;
+        let kept: Vec<String> = unit("CapabilityBoundingSet")?
+            .split_whitespace()
+            .filter_map(|name| Some(format!("+{}", name.strip_prefix("CAP_")?.to_lowercase())))
+            .collect();
+        let capabilities = format!("-all,{}", kept.join(","));
+        let config = node.config_path(Kind::Had);
+        let log = node.dir().join("confined.log");
+        let _had = Daemon::start_confined(&capabilities, node.ns(), &config, &log)?;
+        node.wait_for(WEB, "active")
+            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        let open = node.instance(WEB)?["gate_open"] == true;
+        ensure!(open, "{}", fs::read_to_string(&log)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn who_wants_the_vip_of_a_keepalived_is_told_how() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        let router = |node: &Node| node.router().interval_ms(INTERVAL_MS);
+        let (first, second) = (router(&nodes[0]), router(&nodes[1]));
+        nodes[1].start(Kind::Keepalived, &[second])?;
+        nodes[1].wait_for_vip(VIP, true)?;
+        nodes[0].start(Kind::Had, &[first])?;
+        let peer = nodes[1].address();
+        nodes[0].wait_for_active_peer(WEB, peer)?;
+        let refused = nodes[0].hactl(&["switchover", WEB]);
+        let error = format!("{:#}", refused.err().context("it is not Active")?);
+        ensure!(error.contains(&peer.to_string()), "{error}");
+        ensure!(error.contains("systemctl stop keepalived"), "{error}");
+        ensure!(!error.contains("hactl switchover web` there"), "{error}");
+        // And that is what moves it.
+        nodes[1].stop()?;
+        nodes[0].wait_for(WEB, "active")
     });
 }
 

@@ -101,6 +101,24 @@ fn a_bad_reload_changes_nothing_and_says_why() {
 }
 
 #[test]
+fn a_reload_warns_as_a_check_does() {
+    scenario(|lab| {
+        let scene = Scene::new(lab, |router| router)?;
+        let path = scene.nodes[0].config_path(Kind::Had);
+        let channel = "[[channel]]\nname = \"direct\"\nkind = \"bfd\"\ninterface = \"eth9\"\n\
+                       local = \"10.9.9.1\"\npeer = \"10.9.9.2\"\n";
+        let text = fs::read_to_string(&path)?;
+        fs::write(&path, format!("{text}{channel}"))?;
+        let report = scene.nodes[0].hactl(&["reload"])?;
+        let warning = "[[channel]] \"direct\": there is no interface eth9 at present";
+        let warned = report["warnings"][0].as_str().unwrap_or_default();
+        ensure!(warned.contains(warning), "{report}");
+        ensure!(scene.nodes[0].log().contains(warning));
+        scene.stays(0, A_WHILE)
+    });
+}
+
+#[test]
 fn a_bad_sighup_changes_nothing() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, |router| router)?;

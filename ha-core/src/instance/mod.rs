@@ -617,6 +617,13 @@ impl Instance {
         self.active = Some(advert.sender);
     }
 
+    /// Whether a router advertises without the mark of a `had`.
+    pub(crate) fn is_foreign(&self, sender: IpAddr) -> bool {
+        self.speakers
+            .iter()
+            .any(|speaker| speaker.advert.sender == sender && !speaker.advert.from_had)
+    }
+
     /// A router let go.
     pub(crate) fn forget(&mut self, sender: IpAddr) {
         self.speakers

@@ -29,30 +29,7 @@ fn main() -> ExitCode {
 
 fn check(arguments: &cli::Had) -> anyhow::Result<()> {
     let config = daemon::check(&arguments.config)?;
-    for instance in daemon::absent(&config) {
-        writeln!(
-            io::stderr().lock(),
-            "warning: [[instance]] \"{}\": there is no interface {} at present; had would wait for it",
-            instance.name,
-            instance.interface
-        )?;
-    }
-    for instance in config.single_paths() {
-        writeln!(
-            io::stderr().lock(),
-            "warning: [[instance]] \"{}\": {} is the only way to the other nodes, a single point of failure; add a [[channel]] on another interface, and name it in `channels`",
-            instance.name,
-            instance.interface
-        )?;
-    }
-    for advice in [
-        daemon::machine::offline(&config),
-        daemon::machine::throttled(&config),
-        daemon::machine::slewed(&config),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for advice in daemon::advice::of(&config) {
         writeln!(io::stderr().lock(), "warning: {advice}")?;
     }
     let counted = |count: usize, what: &str| match count {

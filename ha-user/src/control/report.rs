@@ -293,4 +293,7 @@ pub struct SwitchoverReport {
 pub struct ReloadReport {
     /// What changed, sentence by sentence; empty = nothing.
     pub changes: Vec<String>,
+    /// What of the configuration deserves a look, as `had --check` says it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

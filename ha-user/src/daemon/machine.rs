@@ -16,8 +16,7 @@ const RT_PERIOD: &str = "/proc/sys/kernel/sched_rt_period_us";
 const MULTIPLIER: u64 = 3;
 
 /// What to say of `dataplane.cpu_affinity`, if anything.
-#[must_use]
-pub fn offline(config: &Config) -> Option<String> {
+pub(super) fn offline(config: &Config) -> Option<String> {
     let online = fs::read_to_string(ONLINE).ok()?;
     let online = online.trim();
     let absent: Vec<String> = config
@@ -36,8 +35,7 @@ pub fn offline(config: &Config) -> Option<String> {
 }
 
 /// What to say of the kernel's limit for real-time threads, if anything.
-#[must_use]
-pub fn throttled(config: &Config) -> Option<String> {
+pub(super) fn throttled(config: &Config) -> Option<String> {
     let read = |path: &str| -> Option<i64> {
         let text = fs::read_to_string(Path::new(path)).ok()?;
         text.trim().parse().ok()
@@ -75,8 +73,7 @@ fn throttled_by(config: &Config, runtime_us: i64, period_us: i64) -> Option<Stri
 }
 
 /// What to say of the clock's rate, if anything.
-#[must_use]
-pub fn slewed(config: &Config) -> Option<String> {
+pub(super) fn slewed(config: &Config) -> Option<String> {
     let relies = config
         .instances
         .iter()

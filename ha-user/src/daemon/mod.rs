@@ -4,7 +4,8 @@
 //! the control socket, signals, logging, systemd. The main task is the only one that receives the engine's
 //! messages and that reloads; cancelling it is never done: it ends when the engine thread has ended.
 
-pub mod machine;
+pub mod advice;
+mod machine;
 mod reload;
 mod start;
 
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -25,7 +27,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    config::{self, Config, ConfigError, Instance},
+    config::{self, Config, ConfigError},
     control::server::{self, Context, ReloadRequest},
     dataplane::DataplaneError,
     engine::{self, Command, Handle, Level, Message},
@@ -48,6 +50,12 @@ pub enum DaemonError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// The process may not do what it would have to.
+    #[error(
+        "had may not do its work as this user: it lacks {}. Run it as root, or give it at least these, as packaging/had.service does (`had --check` needs none)",
+        .0.join(", ")
+    )]
+    Unprivileged(Vec<&'static str>),
     /// Another daemon is running.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -89,32 +97,25 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
 /// Every mistake.
 pub fn check(file: &Path) -> Result<Config, ConfigError> {
     let config = config::load(file, &|_| None, &|_, _| false)?;
-    // What cannot be read was not written by a daemon that this user could disturb.
-    let memory = Memory::load(&config.node.runtime_dir).unwrap_or_default();
-    check_beside(file, &memory)
-}
-
-/// The instances whose interfaces do not exist at present.
-#[must_use]
-pub fn absent(config: &Config) -> Vec<&Instance> {
-    let Ok(table) = Table::read() else {
-        return Vec::new();
-    };
-    config
-        .instances
-        .iter()
-        .filter(|instance| table.by_name(&instance.interface).is_none())
-        .collect()
+    match Memory::load(&config.node.runtime_dir) {
+        Ok(memory) => check_beside(file, &memory),
+        // Whose the addresses are is not for this user to know.
+        Err(_) => {
+            let table = Table::read().unwrap_or_default();
+            config::load(file, &live(&table), &|_, _| false)
+        }
+    }
 }
 
 /// As [`check`], beside a daemon that remembers what it may have put on the interfaces.
 fn check_beside(file: &Path, memory: &Memory) -> Result<Config, ConfigError> {
     let table = Table::read().unwrap_or_default();
-    config::load(
-        file,
-        &|interface| table.by_name(interface).map(|link| link.addresses.clone()),
-        &taken(&table, memory),
-    )
+    config::load(file, &live(&table), &taken(&table, memory))
+}
+
+/// The addresses of an interface, if it is there.
+fn live(table: &Table) -> impl Fn(&str) -> Option<Vec<IpNet>> {
+    |interface| table.by_name(interface).map(|link| link.addresses.clone())
 }
 
 /// Whether an interface has an address that no run of this daemon may have put there.

@@ -5,13 +5,14 @@ use std::time::Duration;
 use ha_core::Version;
 use sd_notify::NotifyState;
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{Daemon, absent, check_beside, notify};
+use super::{Daemon, advice, check_beside, notify};
 use crate::{
     config::{Config, Instance},
     control::report::ReloadReport,
     engine::{Command, Reloaded},
+    net::links::Table,
     runtime::memory::Memory,
 };
 
@@ -30,6 +31,9 @@ impl Daemon {
             Ok(report) => info!("reloaded: {}", report.changes.join("; ")),
             Err(error) => error!("not reloaded, nothing was changed:\n{error}"),
         }
+        for warning in result.iter().flat_map(|report| &report.warnings) {
+            warn!("{warning}");
+        }
         notify(&[NotifyState::Ready]);
         result
     }
@@ -37,7 +41,8 @@ impl Daemon {
     async fn read_and_apply(&mut self) -> Result<ReloadReport, String> {
         let mut config =
             check_beside(&self.file, &self.memory).map_err(|error| error.to_string())?;
-        lost_interface(&self.config, &config)?;
+        let table = Table::read().unwrap_or_default();
+        lost_interface(&self.config, &config, &table)?;
         let fixed = keep_fixed(&self.config, &mut config);
         let plan = self.memory.plan(&config);
         let runtime_dir = &config.node.runtime_dir;
@@ -61,6 +66,7 @@ impl Daemon {
         self.memory = Memory::of(&plan, &left);
         self.memory.save(runtime_dir).map_err(unwritable)?;
         report.changes.extend(fixed);
+        report.warnings = advice::of_links(&config, &table);
         self.config = config;
         Ok(report)
     }
@@ -117,14 +123,15 @@ fn keep_intervals(running: &Config, wanted: &mut Config) -> Vec<String> {
 }
 
 /// A service is not moved to an interface that does not exist: more likely its name is mistyped.
-fn lost_interface(running: &Config, wanted: &Config) -> Result<(), String> {
-    let moved = |instance: &&Instance| {
-        running
+fn lost_interface(running: &Config, wanted: &Config, table: &Table) -> Result<(), String> {
+    let lost = |instance: &&Instance| {
+        let moved = running
             .instances
             .iter()
-            .any(|old| old.name == instance.name && old.interface != instance.interface)
+            .any(|old| old.name == instance.name && old.interface != instance.interface);
+        moved && table.links().next().is_some() && table.by_name(&instance.interface).is_none()
     };
-    match absent(wanted).into_iter().find(moved) {
+    match wanted.instances.iter().find(lost) {
         Some(instance) => Err(format!(
             "{}: there is no interface {}: make it first, or correct the name",
             instance.name, instance.interface
@@ -169,13 +176,14 @@ mod tests {
 
     #[test]
     fn an_instance_is_not_moved_to_an_interface_that_does_not_exist() {
+        let table = Table::read().unwrap();
         let wanted = config(3, 1, "10ms");
-        assert!(lost_interface(&wanted, &wanted).is_ok());
+        assert!(lost_interface(&wanted, &wanted, &table).is_ok());
         let mut running = wanted.clone();
         "lo".clone_into(&mut running.instances[0].interface);
-        let error = lost_interface(&running, &wanted).unwrap_err();
+        let error = lost_interface(&running, &wanted, &table).unwrap_err();
         assert!(error.contains("nowhere0"), "{error}");
         "b".clone_into(&mut running.instances[0].name);
-        assert!(lost_interface(&running, &wanted).is_ok());
+        assert!(lost_interface(&running, &wanted, &table).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use ha_common::{abi::MAX_INSTANCES, gate::Epoch};
 use ha_core::InstanceId;
 use tracing::{error, info, warn};
 
-use super::{DaemonError, check_beside, machine, taken};
+use super::{DaemonError, advice, check_beside, machine, taken};
 use crate::{
     config::{self, Config, Mode},
     dataplane::{self, Dataplane},
@@ -17,7 +17,7 @@ use crate::{
         lock::{self, Lock, LockError},
         memory::{Memory, Vip},
     },
-    sys::realtime,
+    sys::{capabilities, realtime},
 };
 
 /// What the daemon begins with.
@@ -36,6 +36,10 @@ pub(super) struct Started {
 /// Gets everything ready.
 pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     let config = config::load(file, &|_| None, &|_, _| false)?;
+    let missing = capabilities::missing(config.dataplane.mode != Mode::Off);
+    if !missing.is_empty() {
+        return Err(DaemonError::Unprivileged(missing));
+    }
     let runtime_dir = &config.node.runtime_dir;
     let used = |what: &'static str| {
         let path = runtime_dir.clone();
@@ -45,16 +49,16 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     let mut locks = vec![lock::runtime_dir(runtime_dir)?];
     let earlier = Memory::load(runtime_dir).map_err(used("there is no reading in"))?;
     let left = remove_leftovers(&config, earlier.vips());
-    config::load(
-        file,
-        &|_| None,
-        &taken(&Table::read().unwrap_or_default(), &earlier),
-    )?;
+    let table = Table::read().unwrap_or_default();
+    config::load(file, &|_| None, &taken(&table, &earlier))?;
     // An interface or its address may come later than the daemon: that is only a warning.
     if let Err(error) = check_beside(file, &earlier) {
         warn!("with the addresses that this node has at present:\n{error}");
     }
 
+    for advice in advice::of_links(&config, &table) {
+        warn!("{advice}");
+    }
     if let Some(advice) = machine::offline(&config) {
         warn!("{advice}");
     }

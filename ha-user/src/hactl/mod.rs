@@ -98,11 +98,11 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
         }
         Command::Reload => {
             let report: ReloadReport = ask(socket, Request::Reload)?;
-            print(out, json, &report, render::reload)
+            print(out, json, &report, |report| render::reload(report, style))
         }
-        Command::Counters => {
+        Command::Counters { all } => {
             let report: Counters = ask(socket, Request::Counters)?;
-            print(out, json, &report, render::counters)
+            print(out, json, &report, |report| render::counters(report, *all))
         }
     }
 }

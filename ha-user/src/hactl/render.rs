@@ -74,9 +74,7 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
     if report.engine.realtime_priority == 0 {
         let _ = writeln!(text, "  the engine thread has no real-time priority");
     }
-    for warning in &report.warnings {
-        let _ = writeln!(text, "{} {warning}", style.paint("1;33", "warning:"));
-    }
+    text.push_str(&warnings(&report.warnings, style));
     let _ = writeln!(text);
     if !report.channels.is_empty() {
         text.push_str(&channels(&report.channels, style));
@@ -332,24 +330,42 @@ pub(super) fn taken_over(moved: &[&InstanceReport]) -> String {
 }
 
 /// `hactl reload`.
-pub(super) fn reload(report: &ReloadReport) -> String {
-    if report.changes.is_empty() {
-        return "nothing changed\n".to_owned();
-    }
+pub(super) fn reload(report: &ReloadReport, style: Style) -> String {
     let mut text = String::new();
     for change in &report.changes {
         let _ = writeln!(text, "{change}");
     }
+    if report.changes.is_empty() {
+        text.push_str("nothing changed\n");
+    }
+    text.push_str(&warnings(&report.warnings, style));
     text
 }
 
-/// `hactl counters`.
-pub(super) fn counters(counters: &Counters) -> String {
+fn warnings(warnings: &[String], style: Style) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        let _ = writeln!(text, "{} {warning}", style.paint("1;33", "warning:"));
+    }
+    text
+}
+
+/// `hactl counters`: without `all`, what was counted at all.
+pub(super) fn counters(counters: &Counters, all: bool) -> String {
     let mut table = Table::new(&["REASON", "COUNT"]);
-    for (reason, count) in counters {
+    let shown = counters.iter().filter(|(_, count)| all || **count > 0);
+    for (reason, count) in shown.clone() {
         table.row(vec![reason.clone(), count.to_string()]);
     }
-    table.render(|_, _, cell| cell.to_owned())
+    let mut text = table.render(|_, _, cell| cell.to_owned());
+    let left_out = counters.len() - shown.count();
+    if left_out > 0 {
+        let _ = writeln!(
+            text,
+            "and {left_out} that are 0: `hactl counters --all` shows them"
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -567,5 +583,26 @@ mod tests {
             ..transition.clone()
         };
         insta::assert_snapshot!(events(&[transition, gate], Style { colour: false }));
+    }
+    #[test]
+    fn counters_of_nothing_are_left_out_unless_they_are_asked_for() {
+        let counts = [("advert_taken", 12), ("arp_answered", 0), ("pass_arp", 3)];
+        let counts: Counters = counts
+            .into_iter()
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .collect();
+        insta::assert_snapshot!([counters(&counts, false), counters(&counts, true)].join("\n"));
+    }
+
+    #[test]
+    fn a_reload_ends_with_its_warnings() {
+        let style = Style { colour: false };
+        let mut report = ReloadReport {
+            changes: Vec::new(),
+            warnings: vec!["somebody should look at this".to_owned()],
+        };
+        let unchanged = reload(&report, style);
+        report.changes.push("web: priority 90".to_owned());
+        insta::assert_snapshot!([unchanged, reload(&report, style)].join("\n"));
     }
 }

@@ -123,6 +123,16 @@ pub struct Table {
     links: BTreeMap<u32, Link>,
 }
 
+/// Numbered in their order.
+#[cfg(test)]
+impl FromIterator<Link> for Table {
+    fn from_iter<T: IntoIterator<Item = Link>>(links: T) -> Self {
+        Self {
+            links: (1..).zip(links).collect(),
+        }
+    }
+}
+
 impl Table {
     /// The table as it is at present.
     ///

@@ -1,5 +1,6 @@
 //! What only the operating system can do; the daemon's `unsafe` code lives here.
 
+pub mod capabilities;
 pub mod clock;
 pub mod packet;
 pub mod realtime;

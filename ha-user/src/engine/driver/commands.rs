@@ -128,15 +128,18 @@ impl Driver {
         }
         if !members.iter().any(|seat| speaking(seat.state)) {
             let state = members.first().map_or(State::Initialize, |seat| seat.state);
-            let peer = self
+            let active = self
                 .engine
                 .status(clock::now())
                 .into_iter()
                 .find(|status| members.iter().any(|seat| seat.id == status.instance))
-                .and_then(|status| status.active_peer);
-            return Err(match peer {
-                Some(peer) => format!(
+                .and_then(|status| Some((status.active_peer?, status.active_is_foreign)));
+            return Err(match active {
+                Some((peer, false)) => format!(
                     "{name} is {state} on this node; {peer} is Active: run `hactl switchover {name}` there"
+                ),
+                Some((peer, true)) => format!(
+                    "{name} is {state} on this node; {peer} is Active, and no had: end its VRRP daemon there, as by `systemctl stop keepalived`, and this node takes over"
                 ),
                 None => format!(
                     "{name} is {state} on this node, and no other node was heard to be Active: `hactl explain` says why"

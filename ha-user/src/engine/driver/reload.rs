@@ -78,7 +78,10 @@ impl Driver {
         self.shell.channels.tell_again();
         self.tell_of_channels();
         Reloaded {
-            report: ReloadReport { changes },
+            report: ReloadReport {
+                changes,
+                warnings: Vec::new(),
+            },
             left: self
                 .shell
                 .debts
