@@ -52,7 +52,7 @@ pub enum DaemonError {
     Config(#[from] ConfigError),
     /// The process may not do what it would have to.
     #[error(
-        "had may not do its work as this user: it lacks {}. Run it as root, or give it at least these, as packaging/had.service does (`had --check` needs none)",
+        "had may not do its work as this user: it lacks {}. Run it as root, or give it these, as packaging/had.service does. With dataplane.mode = \"off\", and so without a gate, CAP_NET_ADMIN and CAP_NET_RAW are enough; --check needs none",
         .0.join(", ")
     )]
     Unprivileged(Vec<&'static str>),
