@@ -164,7 +164,9 @@ fn verify(
         }
     }
     result.map_err(|error| {
-        let what = format!("loading {name} (it takes Linux 5.15 and CAP_BPF with CAP_NET_ADMIN)");
+        let what = format!(
+            "loading {name} (it takes Linux 5.15, and CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON)"
+        );
         match error {
             // The number alone would hide what the verifier said.
             ProgramError::LoadError { .. } => DataplaneError::Kernel {
