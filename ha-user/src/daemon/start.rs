@@ -45,7 +45,9 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         let path = runtime_dir.clone();
         move |source| DaemonError::File { what, path, source }
     };
-    fs::create_dir_all(runtime_dir).map_err(used("the runtime directory cannot be made:"))?;
+    fs::create_dir_all(runtime_dir).map_err(used(
+        "the runtime directory cannot be made (make it for the user that had runs as, or run had as root):",
+    ))?;
     let mut locks = vec![lock::runtime_dir(runtime_dir)?];
     let earlier = Memory::load(runtime_dir).map_err(used("there is no reading in"))?;
     let left = remove_leftovers(&config, earlier.vips());
