@@ -352,6 +352,9 @@ fn warnings(warnings: &[String], style: Style) -> String {
 
 /// `hactl counters`: without `all`, what was counted at all.
 pub(super) fn counters(counters: &Counters, all: bool) -> String {
+    if counters.is_empty() {
+        return "nothing is counted: there is no program in the kernel\n".to_owned();
+    }
     let mut table = Table::new(&["REASON", "COUNT"]);
     let shown = counters.iter().filter(|(_, count)| all || **count > 0);
     for (reason, count) in shown.clone() {
@@ -592,6 +595,7 @@ mod tests {
             .map(|(reason, count)| (reason.to_owned(), count))
             .collect();
         insta::assert_snapshot!([counters(&counts, false), counters(&counts, true)].join("\n"));
+        assert!(counters(&Counters::new(), true).starts_with("nothing is counted"));
     }
 
     #[test]
