@@ -1,6 +1,9 @@
 //! IPv6: take-over of an instance of IPv6 alone, and of one with addresses of both families.
 
-use std::{net::Ipv6Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use ha_common::{MonoNs, Nanos};
@@ -244,6 +247,41 @@ fn a_backup_that_was_away_is_reached_at_once_when_it_returns() {
         })?;
         backup.power_on()?;
         scene.stays(0)
+    });
+}
+
+/// Peers that are not there: with so many more packets wait while the kernel asks for their MAC addresses than one
+/// peer's queue holds.
+fn with_absent_peers(node: &Node, peer: &Node) -> VirtualRouter {
+    let mut router = unicast(node, peer);
+    let absent = |number| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 1, number));
+    router.peers.extend((0..12).map(absent));
+    router
+}
+
+#[test]
+fn an_active_node_stays_active_while_its_kernel_asks_for_peers_that_are_away() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, with_absent_peers)?;
+        let [active, peer] = &mut scene.nodes;
+        lab.cut_off(peer, "eth0")?;
+        peer.kill()?;
+        active.ns().ip(&["neighbour", "flush", "dev", "eth0"])?;
+        let address = peer.address_v6().to_string();
+        eventually(PATIENCE, "adverts wait for the peer's address", || {
+            let asked = ["-6", "neighbour", "show", "nud", "incomplete"];
+            Ok(active.ns().ip(&asked)?.contains(&address))
+        })?;
+        let transitions = active.events("transition")?;
+        let from = now();
+        // Several times as long as the kernel asks.
+        throughout(Duration::from_secs(8), "it is Active", || {
+            Ok(active.state(WEB)? == "active")
+        })?;
+        ensure!(active.events("transition")? == transitions);
+        let gap = scene.prober.longest_gap(from, now())?.length();
+        ensure!(gap < Nanos::from_millis(500), "the client waited {gap}");
+        Ok(())
     });
 }
 

@@ -108,13 +108,11 @@ impl Paths {
         self.lines.iter().map(|line| line.way.interface.as_str())
     }
 
-    /// Whether one on the interface is of IPv6.
-    pub(super) fn use_v6(&self, interface: &str) -> bool {
-        let here = |line: &&Line| line.way.interface == interface;
-        self.lines
-            .iter()
-            .filter(here)
-            .any(|line| line.way.peer.is_ipv6())
+    /// The peers of those on the interface.
+    pub(super) fn peers_on(&self, interface: &str) -> impl Iterator<Item = IpAddr> {
+        let here = self.lines.iter();
+        here.filter(move |line| line.way.interface == interface)
+            .map(|line| line.way.peer)
     }
 
     /// Takes in what a plan needs; paths that stay what they are keep their numbers.

@@ -448,6 +448,7 @@ impl Shell {
         for name in names {
             self.follow_link(&name);
         }
+        self.make_room();
         let found = self.found();
         for index in 0..self.seats.len() {
             self.follow_seat(index, &found, inputs);
@@ -577,7 +578,9 @@ impl Shell {
                 IpAddr::V4(_) => None,
             });
         let opened = !port.has_v6();
-        let result = if here().any(|seat| seat.config.uses_v6()) || self.paths.use_v6(name) {
+        let result = if here().any(|seat| seat.config.uses_v6())
+            || self.paths.peers_on(name).any(|peer| peer.is_ipv6())
+        {
             port.open_v6()
         } else {
             Ok(())
@@ -589,6 +592,28 @@ impl Shell {
                 let text = format!("{name}: not everything of IPv6 can be heard: {error}");
                 self.out.log(Level::Error, text);
                 self.retry_soon();
+            }
+        }
+    }
+
+    /// Lets the sockets hold what waits for the peers' MAC addresses.
+    fn make_room(&mut self) {
+        for (name, interface) in &mut self.interfaces {
+            let Some(port) = &mut interface.port else {
+                continue;
+            };
+            let here = self
+                .seats
+                .iter()
+                .filter(|seat| seat.config.interface == *name);
+            let peers = here.flat_map(|seat| seat.config.peers.iter().copied());
+            let peers = peers.chain(self.paths.peers_on(name)).collect();
+            if let Err(error) = port.make_room(name, &peers) {
+                let text = format!(
+                    "{name}: while the kernel asks for a peer's MAC address, packets to the others may not leave: \
+                     {error}"
+                );
+                self.out.log(Level::Warn, text);
             }
         }
     }

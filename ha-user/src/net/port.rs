@@ -3,10 +3,12 @@
 //! Those of IPv6 are opened when an instance on the interface needs them: a system may be without IPv6.
 
 mod batch;
+mod room;
 mod v4;
 mod v6;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsFd as _, BorrowedFd},
@@ -75,6 +77,20 @@ impl Port {
             self.v6 = Some(V6::open(self.ifindex, self.reading)?);
         }
         Ok(())
+    }
+
+    /// Makes room for the packets that wait while the kernel asks for the MAC addresses of these peers, so that
+    /// those which are away keep none from leaving for the others.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN.
+    pub fn make_room(&mut self, interface: &str, peers: &BTreeSet<IpAddr>) -> io::Result<()> {
+        let of_v4 = peers.iter().filter(|peer| peer.is_ipv4()).count();
+        let result = self.v4.make_room(interface, of_v4);
+        match &mut self.v6 {
+            Some(v6) => result.and(v6.make_room(interface, peers.len() - of_v4)),
+            None => result,
+        }
     }
 
     /// Hears the multicast groups in which these addresses are asked for, and no others, so that switches

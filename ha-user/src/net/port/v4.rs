@@ -15,7 +15,7 @@ use std::{
 use ha_common::{MonoNs, wire::vrrp};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use super::{RECEIVE_BUFFER, batch};
+use super::{RECEIVE_BUFFER, batch, room};
 use crate::{
     net::options::{PRIORITY_CONTROL, REJECT_ALL},
     sys,
@@ -24,6 +24,8 @@ use crate::{
 /// The sockets.
 pub(super) struct V4 {
     adverts_out: Socket,
+    /// Those for whose packets there is room while they wait.
+    neighbours: usize,
     adverts_in: Socket,
 }
 
@@ -50,8 +52,17 @@ impl V4 {
         )?;
         Ok(Self {
             adverts_out,
+            neighbours: 0,
             adverts_in,
         })
+    }
+
+    /// See [`super::Port::make_room`].
+    pub(super) fn make_room(&mut self, interface: &str, neighbours: usize) -> io::Result<()> {
+        if std::mem::replace(&mut self.neighbours, neighbours) == neighbours {
+            return Ok(());
+        }
+        room::make(&self.adverts_out, "ipv4", interface, neighbours)
     }
 
     /// Sends a whole packet; how many bytes were sent.

@@ -17,7 +17,7 @@ use ha_common::{
 };
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::{RECEIVE_BUFFER, batch};
+use super::{RECEIVE_BUFFER, batch, room};
 use crate::{
     net::options::{PRIORITY_CONTROL, REJECT_ALL},
     sys,
@@ -38,6 +38,8 @@ const VRRP_ONLY: [SockFilter; 4] = [
 pub(super) struct V6 {
     ifindex: u32,
     adverts_out: Socket,
+    /// Those for whose packets there is room while they wait.
+    neighbours: usize,
     members: Socket,
     /// Mode `off`.
     adverts_in: Option<Socket>,
@@ -60,6 +62,7 @@ impl V6 {
         Ok(Self {
             ifindex,
             adverts_out,
+            neighbours: 0,
             members,
             adverts_in: reading.then(|| packets(ifindex)).transpose()?,
             groups: BTreeSet::new(),
@@ -97,6 +100,14 @@ impl V6 {
             }
         }
         result
+    }
+
+    /// See [`super::Port::make_room`].
+    pub(super) fn make_room(&mut self, interface: &str, neighbours: usize) -> io::Result<()> {
+        if std::mem::replace(&mut self.neighbours, neighbours) == neighbours {
+            return Ok(());
+        }
+        room::make(&self.adverts_out, "ipv6", interface, neighbours)
     }
 
     /// Sends a whole packet; how many bytes were sent.
