@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ha_common::{MonoNs, Nanos};
 use ha_tests::{
     Kind, Node, Prober, Probes, Sniffer, VirtualRouter, eventually,
@@ -154,6 +154,44 @@ fn a_daemon_that_hangs_loses_its_leases_before_the_other_one_speaks() {
         scene.one_after_the_other(from)?;
         scene.nodes[0].daemon()?.thaw()?;
         scene.stays(1, A_WHILE)
+    });
+}
+
+/// When a node's gate closed last, and how.
+fn last_closing(node: &Node) -> Result<(MonoNs, String)> {
+    let events = node.hactl(&["events", "-n", "1000"])?;
+    let mut events = events.as_array().into_iter().flatten();
+    let last = events
+        .rfind(|event| event["kind"] == "gate_closed")
+        .context("no gate closed")?;
+    let at = last["at_ns"].as_u64().context("without a time")?;
+    Ok((MonoNs(at), last["sentence"].to_string()))
+}
+
+#[test]
+fn events_tell_when_and_how_a_gate_closed() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, with_leases)?;
+        // The lease that opened it has ended long ago.
+        scene.stays(0, A_WHILE)?;
+        let from = now();
+        scene.nodes[0].daemon()?.freeze()?;
+        scene.wait_served_by(1)?;
+        let to = now();
+        scene.nodes[0].daemon()?.thaw()?;
+        scene.nodes[0].wait_for(WEB, "backup")?;
+        let (at, how) = last_closing(&scene.nodes[0])?;
+        ensure!(how.contains("closed by itself"), "{how}");
+        ensure!((from..to).contains(&at), "{from:?} <= {at:?} < {to:?}");
+
+        scene.stays(1, A_WHILE)?;
+        let from = now();
+        scene.nodes[1].hactl(&["switchover", WEB])?;
+        scene.wait_served_by(0)?;
+        let (at, how) = last_closing(&scene.nodes[1])?;
+        ensure!(how.contains("the gate was closed"), "{how}");
+        ensure!((from..now()).contains(&at), "{from:?} <= {at:?}");
+        Ok(())
     });
 }
 

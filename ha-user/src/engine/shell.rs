@@ -266,6 +266,7 @@ impl Shell {
     }
 
     fn set_epoch(&mut self, id: InstanceId, epoch: Epoch) {
+        let ends = self.gate_ends(id);
         if let Some(dataplane) = &self.dataplane {
             // One that was raised behind the engine's back may be superseded before the engine comes to it.
             debug_assert_eq!(dataplane.epoch(id).raised(), epoch);
@@ -278,9 +279,10 @@ impl Shell {
         let seat = &mut self.seats[index];
         seat.announced = false;
         // A gate that ran out while this thread was held up closed at its deadline, not now.
-        if let Some(lease) = seat.gate.take() {
-            let (at, how) = if lease.deadline() <= now {
-                (lease.deadline(), "closed by itself: its lease ran out")
+        seat.gate = None;
+        if let Some(ends) = ends {
+            let (at, how) = if ends <= now {
+                (ends, "closed by itself: its lease ran out")
             } else {
                 (now, "was closed")
             };
@@ -294,6 +296,19 @@ impl Shell {
             );
             self.out.event(at, &seat.name, Kind::GateClosed, sentence);
         }
+    }
+
+    /// When an open gate closes by itself. Leases that peers grant were renewed by the kernel since it opened.
+    fn gate_ends(&self, id: InstanceId) -> Option<MonoNs> {
+        let seat = &self.seats[self.index(id)?];
+        let opened = seat.gate?;
+        let renewed = self
+            .dataplane
+            .as_ref()
+            .filter(|_| seat.config.heartbeat.is_some())
+            .map(|dataplane| dataplane.first_lease(id))
+            .filter(|lease| lease.epoch() == opened.epoch());
+        Some(renewed.unwrap_or(opened).deadline())
     }
 
     fn set_lease(&mut self, id: InstanceId, slot: usize, lease: Lease) {
