@@ -22,6 +22,7 @@ use ha_core::{ChannelState, bfd::Input};
 
 use self::line::Line;
 use super::{
+    difference,
     outbox::{Level, Outbox},
     shell::Interface,
 };
@@ -99,7 +100,8 @@ impl Channels {
         for new in wanted {
             if let Some(line) = self.lines.iter_mut().find(|line| line.can_become(new)) {
                 if line.config != *new {
-                    changes.push(format!("channel {}: changed", line.name));
+                    let changed = difference::of_channel(&line.config, new);
+                    changes.push(format!("channel {}: {changed}", line.name));
                     line.become_like(new, self.random.u32(..), world);
                 }
                 continue;

@@ -19,6 +19,7 @@ mod advert;
 mod channels;
 mod chores;
 mod debts;
+mod difference;
 mod driver;
 mod outbox;
 mod paths;

@@ -8,12 +8,12 @@ use ipnet::IpNet;
 
 use super::Driver;
 use crate::{
-    config::Instance,
     control::report::ReloadReport,
     dataplane::Dataplane,
     engine::{
         Reloaded,
         advert::Prepared,
+        difference,
         outbox::Level,
         plan::{Plan, SeatPlan},
         seat::Seat,
@@ -35,6 +35,10 @@ impl Driver {
         }
         let (channels, _, mut world) = self.shell.channels();
         changes.extend(channels.configure(&plan.channels, &mut world));
+        changes.extend(difference::of_lease_channels(
+            &self.shell.lease_channels,
+            &plan.lease_channels,
+        ));
         self.shell.configure_paths(plan);
         // New interfaces are attached before the engine learns of them; it is told of all below.
         let mut ignored = Vec::new();
@@ -144,7 +148,7 @@ impl Driver {
         changes.push(format!(
             "{}: {}",
             new.instance.name,
-            difference(&old, &new.instance)
+            difference::of_instance(&old, &new.instance)
         ));
         let without = |vips: &[IpNet], others: &[IpNet]| -> Vec<IpNet> {
             let others: BTreeSet<&IpNet> = others.iter().collect();
@@ -181,31 +185,4 @@ impl Driver {
             self.work();
         }
     }
-}
-
-/// Which keys differ.
-fn difference(old: &Instance, new: &Instance) -> String {
-    let keys = [
-        ("priority", old.priority != new.priority),
-        ("preempt", old.preempt != new.preempt),
-        ("preempt_delay", old.preempt_delay != new.preempt_delay),
-        (
-            "advert_interval",
-            old.advert_interval != new.advert_interval,
-        ),
-        ("source", old.source != new.source),
-        ("peers", old.peers != new.peers),
-        ("heartbeat", old.heartbeat != new.heartbeat),
-        ("checksum", old.checksum != new.checksum),
-        ("vips", old.vips_by_key().0 != new.vips_by_key().0),
-        ("extra_vips", old.vips_by_key().1 != new.vips_by_key().1),
-        ("group", old.group != new.group),
-        ("channels", old.channels != new.channels),
-        ("announce", old.announce != new.announce),
-    ];
-    let changed: Vec<&str> = keys
-        .into_iter()
-        .filter_map(|(key, differs)| differs.then_some(key))
-        .collect();
-    format!("{} changed", changed.join(", "))
 }
