@@ -355,6 +355,9 @@ impl Engine {
     /// Promotes a unit of which every member can be. One that joined an Active group later follows it.
     fn promote(&mut self, index: usize, now: MonoNs) {
         let unit = self.unit(index);
+        for member in &unit {
+            self.instances[*member].await_peers(now, &mut self.out);
+        }
         let free = |member: &usize| {
             let instance = &self.instances[*member];
             instance.speaks() || instance.is_electable()

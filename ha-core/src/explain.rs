@@ -1,13 +1,17 @@
 //! Why an instance is in its state, in sentences.
 
 use alloc::{format, string::String, vec::Vec};
+use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority};
 
 use crate::{
     config::{ChannelConfig, GroupConfig},
     event::InterfaceCondition,
-    instance::{Claim, Instance, lease::Phase},
+    instance::{
+        Claim, Instance,
+        lease::{Leases, Phase},
+    },
     status::{Cause, InstanceStatus, Span, State},
     timer::Timer,
 };
@@ -31,6 +35,7 @@ pub(crate) fn status(
         effective_priority: instance.config.priority,
         active_peer,
         active_is_foreign: active_peer.is_some_and(|active| instance.is_foreign(active)),
+        awaits: awaited(instance),
         explanation: explanation(instance, group, mates, now),
     }
 }
@@ -51,14 +56,17 @@ pub(crate) fn nothing_to_hand_over(instance: &Instance, now: MonoNs) -> String {
     }
 }
 
-/// The Active router, if another one is. Where the kernel watches, it would have reported silence.
-fn other_active(instance: &Instance, now: MonoNs) -> Option<core::net::IpAddr> {
+/// The Active router, if another one is: by its adverts, else because it asks for its lease. Where the kernel
+/// watches, it would have reported silence.
+fn other_active(instance: &Instance, now: MonoNs) -> Option<IpAddr> {
     let watched = instance.kernel_watch
         && instance.state == State::Backup
         && !matches!(instance.claim, Some(Claim::Silence | Claim::Dead(_)));
     instance
         .active
-        .filter(|_| !instance.speaks() && (watched || instance.heard_recently(now)))
+        .filter(|_| watched || instance.heard_recently(now))
+        .or_else(|| asking(instance, now))
+        .filter(|_| !instance.speaks())
 }
 
 fn explanation(
@@ -151,10 +159,39 @@ fn fault(instance: &Instance, now: MonoNs) -> Vec<String> {
     ]
 }
 
+/// The peer without which it does not serve, if that is all that it waits for.
+fn awaited(instance: &Instance) -> Option<IpAddr> {
+    instance.leases.as_ref().and_then(Leases::awaited)
+}
+
+/// The peer that asks for its lease at present.
+fn asking(instance: &Instance, now: MonoNs) -> Option<IpAddr> {
+    instance.leases.as_ref()?.asking(now)
+}
+
+fn still_asks(asker: IpAddr) -> String {
+    format!(
+        "{asker} still asks for its lease, and so may serve: this node takes over once that has ended as \
+         well."
+    )
+}
+
 fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
     let since = since(instance, now);
+    let awaited = awaited(instance);
+    let asking = asking(instance, now);
     let mut lines = Vec::new();
     match (instance.active, instance.heard, instance.released) {
+        (Some(_), Some(advert), _) if !instance.heard_recently(now) => {
+            let last = instance.stamp.unwrap_or_default();
+            lines.push(format!(
+                "{since}: the last advert of {}, of priority {}, came {} ago.",
+                advert.sender,
+                advert.priority,
+                Span(now.since(last))
+            ));
+            lines.extend(asking.map(still_asks));
+        }
         (Some(_), Some(advert), _) => {
             lines.push(format!(
                 "{since}: {} advertises priority {} every {}.",
@@ -170,6 +207,11 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
             lines.extend(channels(instance, advert.sender, now));
             lines.extend(preemption(instance, advert.priority, now));
         }
+        _ if awaited.is_some() => lines.push(format!("{since}: no Active router is heard.")),
+        _ if let Some(asker) = asking => {
+            lines.push(format!("{since}: no advert is heard."));
+            lines.push(still_asks(asker));
+        }
         (_, _, Some(by)) => lines.push(format!(
             "{since}: {by} let go; takes over in {} unless another router does.",
             wait(instance, now)
@@ -178,6 +220,11 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
             "{since}: no Active router is heard; takes over in {} unless one is.",
             wait(instance, now)
         )),
+    }
+    if let Some(peer) = awaited {
+        lines.push(format!(
+            "It waits for {peer}: alone = \"stop\" does not let it serve while nothing is heard from that node."
+        ));
     }
     lines.push(format!("It is Backup because {}.", instance.cause));
     if instance.yielded && instance.active.is_none() {
@@ -223,7 +270,7 @@ fn leases(instance: &Instance) -> Option<String> {
 }
 
 /// What its channels say of the router that it hears.
-fn channels(instance: &Instance, active: core::net::IpAddr, now: MonoNs) -> Option<String> {
+fn channels(instance: &Instance, active: IpAddr, now: MonoNs) -> Option<String> {
     if instance.dead_due().is_some() {
         return Some(format!(
             "Every channel to {active} is dead: takes over in {} unless it advertises.",

@@ -95,6 +95,8 @@ pub enum Cause {
         by: IpAddr,
         /// With which priority.
         priority: Priority,
+        /// It is this node's as well, and the address of the other one is greater.
+        by_address: bool,
     },
     /// The daemon was held up beyond the gate's deadline.
     Late {
@@ -161,10 +163,19 @@ impl fmt::Display for Cause {
             }
             Self::Owner => f.write_str("this node owns the addresses (priority 255)"),
             Self::Promoted => f.write_str("its addresses are in place, and it speaks for them"),
-            Self::Outranked { by, priority } => {
+            Self::Outranked {
+                by,
+                priority,
+                by_address,
+            } => {
+                let how = if *by_address {
+                    " by its greater address"
+                } else {
+                    ""
+                };
                 write!(
                     f,
-                    "{by} advertises priority {priority}, which outranks this node"
+                    "{by} advertises priority {priority}, which outranks this node{how}"
                 )
             }
             Self::Late { by } => write!(
@@ -262,10 +273,12 @@ pub struct InstanceStatus {
     pub priority: Priority,
     /// Priority in use.
     pub effective_priority: Priority,
-    /// The Active router, if another one was heard within the Active_Down_Interval.
+    /// The Active router, if another one was heard within the Active_Down_Interval, or asks for its lease.
     pub active_peer: Option<IpAddr>,
     /// Whether that one is no `had`, as its adverts show.
     pub active_is_foreign: bool,
+    /// The peer that it waits for, silently: it is not to serve alone.
+    pub awaits: Option<IpAddr>,
     /// Sentences: the state, its cause and time, what is being waited for, what would change it.
     pub explanation: Vec<String>,
 }

@@ -214,6 +214,9 @@ fn nodes_without_any_path_serve_both_and_one_again_within_a_second() {
         throughout(A_WHILE, "both serve", || {
             Ok(scene.nodes[0].state(WEB)? == "active" && scene.nodes[1].state(WEB)? == "active")
         })?;
+        for node in &scene.nodes {
+            warns(node, "both serve now")?;
+        }
         let healed = now();
         lab.heal()?;
         let active = settles(&scene, healed)?;
@@ -226,20 +229,119 @@ fn nodes_without_any_path_serve_both_and_one_again_within_a_second() {
     });
 }
 
+/// `hactl status` on a node has such a warning by and by.
+fn warns(node: &Node, words: &str) -> Result<()> {
+    let what = format!("{} warns: {words}", node.name());
+    eventually(PATIENCE, &what, || {
+        let warnings = &node.hactl(&["status"])?["warnings"];
+        Ok(warnings.to_string().contains(words))
+    })
+    .with_context(|| format!("{:?}", node.hactl(&["status"])))
+}
+
+/// What `hactl explain` says.
+fn explained(node: &Node) -> Result<String> {
+    Ok(node.hactl(&["explain", WEB])?["sentences"].to_string())
+}
+
+/// Nobody is served; these nodes say for whom they wait, and nothing new.
+fn wait_quietly(scene: &Scene, nodes: &[Node]) -> Result<()> {
+    for node in nodes {
+        warns(node, "waits for")?;
+        let explained = explained(node)?;
+        ensure!(explained.contains("alone = \\\"stop\\\""), "{explained}");
+    }
+    let said = || -> Result<Vec<Vec<String>>> {
+        let kinds = ["transition", "note"];
+        nodes
+            .iter()
+            .flat_map(|node| kinds.map(|kind| node.events(kind)))
+            .collect()
+    };
+    let before = said()?;
+    throughout(A_WHILE, "nobody serves", || {
+        Ok(scene.prober.answered_within(RECENTLY).is_none())
+    })?;
+    let after = said()?;
+    ensure!(before == after, "{after:?}");
+    Ok(())
+}
+
+/// Two nodes of which neither serves without the other one; the first one serves.
+fn stops_when_alone(lab: &Lab) -> Result<Scene> {
+    let scene = scene(lab, ["", ""])?;
+    // Not before: who stops when alone does not begin, either.
+    let addresses = [scene.nodes[0].address(), scene.nodes[1].address()];
+    for (index, node) in scene.nodes.iter().enumerate() {
+        let router = node.router().interval_ms(INTERVAL_MS);
+        let router = router.peers(&[addresses[1 - index]]);
+        let router = with_channel(router, index, "alone = \"stop\"\n");
+        node.configure(Kind::Had, &[router])?;
+        node.hactl(&["reload"])?;
+    }
+    scene.stays(0, A_WHILE)?;
+    Ok(scene)
+}
+
+#[test]
+fn who_stops_when_alone_waits_for_a_backup_that_was_stopped() {
+    scenario(|lab| {
+        let mut scene = stops_when_alone(lab)?;
+        scene.nodes[1].stop()?;
+        scene.nodes[0].wait_for(WEB, "backup")?;
+        wait_quietly(&scene, &scene.nodes[..1])?;
+        scene.nodes[1].restart(Kind::Had)?;
+        let returned = now();
+        eventually(PATIENCE, "one serves again", || {
+            Ok(scene.prober.answered_within(RECENTLY).is_some())
+        })
+        .with_context(|| format!("since {}", now().since(returned)))
+    });
+}
+
+#[test]
+fn a_lan_that_is_cut_while_the_cable_lives_is_told_of_on_both_nodes() {
+    scenario(|lab| {
+        let scene = scene(lab, ["", ""])?;
+        for node in &scene.nodes {
+            // The lab's cable is two ports of the one switch: it is no way to the addresses of the LAN.
+            node.ns().sysctl("net/ipv4/conf/eth1/arp_ignore", "1")?;
+            node.wait_for_path("direct", true)?;
+        }
+        let [holder, other] = &scene.nodes;
+        lab.cut(holder, other)?;
+        warns(holder, "on eth0 for ")?;
+        warns(holder, "only over direct: ")?;
+        warns(other, "still asks for its lease over direct: ")?;
+        let explained = explained(other)?;
+        ensure!(
+            explained.contains("still asks for its lease")
+                && !explained.contains("Takes over if nothing is heard"),
+            "{explained}"
+        );
+        scene.stays(0, A_WHILE)?;
+        // What the warnings advise.
+        holder.hactl(&["switchover", WEB])?;
+        scene.wait_served_by(1)?;
+        scene.stays(1, A_WHILE)?;
+        warns(other, "only over direct: ")?;
+        lab.heal()?;
+        for node in &scene.nodes {
+            let what = format!("{} warns no more", node.name());
+            eventually(PATIENCE, &what, || {
+                let warnings = node.hactl(&["status"])?["warnings"].to_string();
+                Ok(!warnings.contains("direct"))
+            })
+            .with_context(|| format!("{:?}", node.hactl(&["status"])))?;
+        }
+        scene.stays(1, A_WHILE)
+    });
+}
+
 #[test]
 fn nodes_that_stop_when_alone_serve_nobody_and_one_again_within_a_second() {
     scenario(|lab| {
-        let scene = scene(lab, ["", ""])?;
-        // Not before: who stops when alone does not begin, either.
-        let addresses = [scene.nodes[0].address(), scene.nodes[1].address()];
-        for (index, node) in scene.nodes.iter().enumerate() {
-            let router = node.router().interval_ms(INTERVAL_MS);
-            let router = router.peers(&[addresses[1 - index]]);
-            let router = with_channel(router, index, "alone = \"stop\"\n");
-            node.configure(Kind::Had, &[router])?;
-            node.hactl(&["reload"])?;
-        }
-        scene.stays(0, A_WHILE)?;
+        let scene = stops_when_alone(lab)?;
         let ask = |node: &Node| DirectProber::start(&scene.client, VIP, node.mac());
         let _asked = [ask(&scene.nodes[0])?, ask(&scene.nodes[1])?];
         let from = now();
@@ -248,14 +350,16 @@ fn nodes_that_stop_when_alone_serve_nobody_and_one_again_within_a_second() {
         eventually(PATIENCE, "nobody serves", || {
             Ok(scene.prober.answered_within(RECENTLY).is_none())
         })?;
-        for node in &scene.nodes {
+        // Who stops says why with that, and who does not begin by itself.
+        for (node, kind) in scene.nodes.iter().zip(["transition", "note"]) {
             let why = format!("{}: an event says why", node.name());
             eventually(PATIENCE, &why, || {
-                let events = node.events("transition")?;
+                let events = node.events(kind)?;
                 Ok(events.iter().any(|event| event.contains("alone")))
             })
-            .with_context(|| format!("{:?}", node.events("transition")))?;
+            .with_context(|| format!("{:?}", node.events(kind)))?;
         }
+        wait_quietly(&scene, &scene.nodes)?;
         let spoken = scene.sniffers[1].spoken(from, now());
         ensure!(spoken.is_empty(), "the Backup spoke: {:?}", spoken.first());
         ensure!(scene.prober.answered_within(RECENTLY).is_none());
@@ -317,6 +421,31 @@ fn leases_with_a_key_hold_while_the_lan_is_cut() {
         scene.nodes[0].set_cable("eth1", false)?;
         scene.nodes[0].power_off()?;
         scene.wait_served_by(1)
+    });
+}
+
+#[test]
+fn a_reload_takes_a_new_key_from_the_same_file_and_says_so() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let lines = keys(&nodes, ["a", "a"])?;
+        let scene = scene_of(lab, nodes, [&lines[0], &lines[1]])?;
+        for node in &scene.nodes {
+            node.wait_for_path("direct", true)?;
+        }
+        keys(&scene.nodes, ["c", "c"])?;
+        for node in &scene.nodes {
+            let reload = node.hactl(&["reload"])?;
+            let told = serde_json::json!(["channel direct: its key changed"]);
+            ensure!(reload["changes"] == told, "{reload}");
+        }
+        // From now on the answers have the new key, too.
+        let answers = scene.nodes[0].path("direct")?["answers"].as_u64();
+        eventually(PATIENCE, "the new key is in use", || {
+            let path = scene.nodes[0].path("direct")?;
+            Ok(path["up"] == true && path["answers"].as_u64() > answers.map(|count| count + 10))
+        })?;
+        scene.stays(0, A_WHILE)
     });
 }
 

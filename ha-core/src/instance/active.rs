@@ -64,10 +64,7 @@ impl Instance {
         }
         self.remember(advert, received_at);
         if self.is_outranked(&advert, received_at) {
-            return Verdict::Leave(Departure::to_backup(Cause::Outranked {
-                by: advert.sender,
-                priority: advert.priority,
-            }));
+            return Verdict::Leave(Departure::to_backup(self.outranked(&advert)));
         }
         // RFC 9568 section 6.4.3: answered at once, so that the lower one learns of us. It may have
         // announced the addresses as its own: once it has stepped down, they are announced again.

@@ -58,6 +58,11 @@ impl Instance {
 
     /// Whether nothing but its unit keeps it from taking over.
     pub(crate) fn is_electable(&self) -> bool {
+        self.claims() && !self.awaits_peer()
+    }
+
+    /// Whether it may take over, if the peers that it needs are there.
+    pub(super) fn claims(&self) -> bool {
         self.state == State::Backup && self.claim.is_some() && self.hold_until.is_none()
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Every handler is called after the words of the maps were read again ([`crate::Engine::read_leases`]).
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 use core::net::IpAddr;
 
 use ha_common::{
@@ -66,6 +66,17 @@ pub(crate) struct Leases {
     /// The peer that was heard holding the instance last.
     asker: Option<usize>,
     silence: Silence,
+    /// Backup that is not to serve alone: whom it waits for before it stands as candidate.
+    awaited: Option<Awaited>,
+}
+
+/// A peer that is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    peer: usize,
+    since: MonoNs,
+    /// It had the time to answer, and that it did not was told.
+    told: bool,
 }
 
 /// A peer, as one instance sees it.
@@ -179,7 +190,23 @@ impl Leases {
             decide_at: None,
             asker: None,
             silence: Silence::Unproven,
+            awaited: None,
         }
+    }
+
+    /// The first peer without which this node does not stand: not to serve alone, it needs them all.
+    fn missing(&self, now: MonoNs) -> Option<usize> {
+        let is_missing = |peer: &Peer| peer.view.heard_at.after(peer.slowest_lease()) <= now;
+        match self.alone {
+            Alone::Serve => None,
+            Alone::Stop => self.peers.iter().position(is_missing),
+        }
+    }
+
+    /// The peer that is waited for.
+    pub(crate) fn awaited(&self) -> Option<IpAddr> {
+        let peer = self.peers.get(self.awaited?.peer)?;
+        Some(peer.address)
     }
 
     /// When the first lease ends.
@@ -194,6 +221,13 @@ impl Leases {
     /// The peer that was heard holding the instance last.
     pub(crate) fn asker(&self) -> Option<&Peer> {
         self.peers.get(self.asker?)
+    }
+
+    /// The peer that was heard holding the instance last, if it has asked within a lease.
+    pub(crate) fn asking(&self, now: MonoNs) -> Option<IpAddr> {
+        let asker = self.asker()?;
+        let asks = asker.view.asked_at.after(asker.slowest_lease()) > now;
+        asks.then_some(asker.address)
     }
 
     /// When the last promise ends.
@@ -310,6 +344,7 @@ impl Instance {
                 Phase::Won => Pace::Hold,
             },
             (Some(_), State::Active) => Pace::Hold,
+            (Some(leases), State::Backup) if leases.awaited.is_some() => Pace::Hold,
             _ => Pace::Hello,
         }
     }
@@ -371,6 +406,7 @@ impl Instance {
                 self.go_on_alone(now, out);
                 Verdict::Stay
             }
+            State::Backup if self.awaits_peer() => Verdict::Claim,
             _ => Verdict::Stay,
         }
     }
@@ -778,12 +814,62 @@ impl Instance {
         })
     }
 
-    /// A peer may have fallen silent.
+    /// A peer may have fallen silent, or one that is waited for be back.
     pub(super) fn alone_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         if self.state == State::Active {
             self.go_on_alone(now, out);
         }
-        Verdict::Stay
+        if self.awaits_peer() {
+            Verdict::Claim
+        } else {
+            Verdict::Stay
+        }
+    }
+
+    pub(crate) fn awaits_peer(&self) -> bool {
+        self.leases
+            .as_ref()
+            .is_some_and(|leases| leases.awaited.is_some())
+    }
+
+    /// Before it stands: looks whether it has to wait for a peer. Echoes go out as fast as those of a holder
+    /// meanwhile; one that heard hellos alone so far answers the first of them.
+    pub(crate) fn await_peers(&mut self, now: MonoNs, out: &mut Outbox) {
+        let claims = self.claims();
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        let Some(missing) = leases.missing(now).filter(|_| claims) else {
+            if leases.awaited.take().is_some() {
+                self.timers.stop(Timer::Alone);
+            }
+            return;
+        };
+        let peer = &leases.peers[missing];
+        let since = leases.awaited.map_or(now, |awaited| awaited.since);
+        let mut told = leases.awaited.is_some_and(|awaited| awaited.told);
+        let sentence = (!told && since.after(peer.slowest_lease()) <= now)
+            .then(|| format!("waits for {}: alone = \"stop\"", peer.address));
+        told |= sentence.is_some();
+        self.timers.set(Timer::Alone, now.after(peer.fastest()));
+        leases.awaited = Some(Awaited {
+            peer: missing,
+            since,
+            told,
+        });
+        // Who let go because it was alone has said so.
+        if let Some(sentence) = sentence
+            && !matches!(self.cause, Cause::Alone { .. })
+        {
+            self.note(sentence, out);
+        }
+    }
+
+    /// Forgets whom it waited for.
+    pub(super) fn await_nobody(&mut self) {
+        if let Some(leases) = &mut self.leases {
+            leases.awaited = None;
+        }
     }
 
     fn arm_alone(&mut self, now: MonoNs) {

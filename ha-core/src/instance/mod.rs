@@ -519,6 +519,7 @@ impl Instance {
         self.extra_at = None;
         self.gate = None;
         self.calls = false;
+        self.await_nobody();
         self.announcements = 0;
         self.announce_failures = 0;
         if let Some(interval) = self.deferred_interval.take() {

@@ -103,10 +103,7 @@ impl Instance {
         }
         self.remember(advert, received_at);
         if self.is_outranked(&advert, received_at) {
-            return Verdict::Leave(Departure::to_backup(Cause::Outranked {
-                by: advert.sender,
-                priority: advert.priority,
-            }));
+            return Verdict::Leave(Departure::to_backup(self.outranked(&advert)));
         }
         self.active = None;
         self.await_losers(now);
@@ -117,10 +114,7 @@ impl Instance {
     /// Whether an advert outranks this node, by the rank that the dataplane may have judged it with: it
     /// has closed the gate then.
     pub(super) fn is_outranked(&self, advert: &Advert, received_at: MonoNs) -> bool {
-        let theirs = Rank {
-            priority: advert.priority,
-            address: advert.sender,
-        };
+        let theirs = rank_of(advert);
         let floor = self
             .floor
             .filter(|(_, told)| told.is_none_or(|told| received_at <= told));
@@ -130,6 +124,15 @@ impl Instance {
             }
             theirs > ours
         })
+    }
+
+    pub(super) fn outranked(&self, advert: &Advert) -> Cause {
+        let is_greater = self.rank().is_some_and(|ours| rank_of(advert) > ours);
+        Cause::Outranked {
+            by: advert.sender,
+            priority: advert.priority,
+            by_address: is_greater && advert.priority == self.config.priority,
+        }
     }
 
     /// An advert out of turn, for a router that should know better: at most two in an interval, so
@@ -294,5 +297,12 @@ impl Instance {
         Verdict::Leave(Departure::to_backup(Cause::PromotionFailed {
             why: format!("the addresses were not in place after {PATIENCE}"),
         }))
+    }
+}
+
+const fn rank_of(advert: &Advert) -> Rank {
+    Rank {
+        priority: advert.priority,
+        address: advert.sender,
     }
 }

@@ -207,7 +207,7 @@ fn adverts_that_cannot_be_sent_end_it_at_the_deadline() {
 
 #[test]
 fn outranked_closes_then_says_so() {
-    for (sender, priority) in [(1, 101), (102, 100)] {
+    for (sender, priority, by_address) in [(1, 101, false), (102, 100, true)] {
         let mut driver = Driver::active(instance(0));
         driver.hear(sender, priority);
         let actions = driver.take();
@@ -218,7 +218,8 @@ fn outranked_closes_then_says_so() {
                 State::Backup,
                 Cause::Outranked {
                     by: address(sender),
-                    priority: Priority(priority)
+                    priority: Priority(priority),
+                    by_address,
                 }
             )]
         );

@@ -81,7 +81,8 @@ fn one_member_that_is_outranked_takes_the_other_along_and_every_gate_closes_firs
                 State::Backup,
                 Cause::Outranked {
                     by: address(102),
-                    priority: Priority(200)
+                    priority: Priority(200),
+                    by_address: false,
                 }
             ),
         ]

@@ -212,6 +212,12 @@ impl Node {
         self.done.iter().filter(advert).count()
     }
 
+    /// What an operator reads of it.
+    fn told(&self) -> Vec<&Action> {
+        let told = |action: &&Action| matches!(action, Action::Report(_) | Action::Note { .. });
+        self.done.iter().filter(told).collect()
+    }
+
     fn cause(&self) -> Cause {
         self.driver.status_of(ID).cause
     }
@@ -490,13 +496,82 @@ fn a_node_that_is_to_stop_alone_stops() {
     node.asked();
     node.grants = true;
     node.silence();
-    node.run_for(Nanos::ZERO);
+    node.run_for(PATH.interval.times(3));
     assert_eq!(node.driver.state(), State::Active);
     node.grants = false;
     node.run_for(Nanos::from_millis(20));
     assert_eq!(node.driver.state(), State::Backup);
     let without = address(PEER);
     assert_eq!(node.cause(), Cause::Alone { without });
+
+    // It has said so.
+    node.done.clear();
+    node.run_for(Nanos::from_secs(20));
+    assert_eq!(node.driver.status_of(ID).awaits, Some(without));
+    assert!(node.told().is_empty(), "{:?}", node.told());
+    node.grants = true;
+    node.run_for(PATH.interval.times(3));
+    assert_eq!(node.driver.state(), State::Active);
+    assert_eq!(node.driver.status_of(ID).awaits, None);
+}
+
+#[test]
+fn who_is_not_to_serve_alone_waits_quietly_until_its_peer_is_heard() {
+    let mut node = Node::backup(Alone::Stop);
+    node.driver.hear(PEER, 200);
+    node.asked();
+    node.done.clear();
+    node.silence();
+    node.run_for(Nanos::from_secs(20));
+    assert_eq!(node.driver.state(), State::Backup);
+    let [Action::Note { sentence, .. }] = &node.told()[..] else {
+        panic!("{:?}", node.told());
+    };
+    assert!(sentence.contains("waits for") && sentence.contains("alone = \"stop\""));
+    let status = node.driver.status_of(ID);
+    assert_eq!(status.awaits, Some(address(PEER)));
+    let explained = status.explanation.join(" ");
+    assert!(explained.contains("It waits for"), "{explained}");
+    assert!(!explained.contains("takes over"), "{explained}");
+
+    node.grants = true;
+    node.run_for(PATH.interval.times(3));
+    assert_eq!(node.driver.state(), State::Active);
+}
+
+#[test]
+fn a_peer_that_asks_while_it_is_waited_for_is_waited_for_no_more() {
+    let mut node = Node::backup(Alone::Stop);
+    node.driver.hear(PEER, 200);
+    node.asked();
+    node.silence();
+    node.run_for(Nanos::from_secs(1));
+    assert_eq!(node.driver.status_of(ID).awaits, Some(address(PEER)));
+    node.driver.hear(PEER, 200);
+    node.asked();
+    node.done.clear();
+    node.run_for(PATH.interval);
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(node.driver.status_of(ID).awaits, None);
+    assert!(node.told().is_empty(), "{:?}", node.told());
+}
+
+#[test]
+fn a_peer_that_advertises_no_more_and_still_asks_is_told_of() {
+    let mut node = Node::backup(Alone::Serve);
+    node.driver.hear(PEER, 200);
+    for _ in 0..2_000 {
+        node.asked();
+        node.run_for(PATH.interval);
+    }
+    assert_eq!(node.driver.state(), State::Backup);
+    let explained = node.driver.status_of(ID).explanation.join(" ");
+    assert!(explained.contains("the last advert of"), "{explained}");
+    assert!(
+        explained.contains("still asks for its lease"),
+        "{explained}"
+    );
+    assert!(!explained.contains("Takes over if"), "{explained}");
 }
 
 #[test]

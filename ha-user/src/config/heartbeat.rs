@@ -23,6 +23,14 @@ pub struct Heartbeat {
     pub multiplier: u32,
 }
 
+impl Heartbeat {
+    /// How long a lease lasts.
+    #[must_use]
+    pub fn lease(self) -> Nanos {
+        self.interval.times(self.multiplier.into())
+    }
+}
+
 pub(super) const DEFAULT: Heartbeat = Heartbeat {
     interval: Nanos::from_millis(3),
     multiplier: 3,

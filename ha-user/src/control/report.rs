@@ -225,6 +225,8 @@ pub struct PathReport {
     pub keyed: bool,
     /// Whether it works; `None` until that is known.
     pub up: Option<bool>,
+    /// How long ago anything valid came on it.
+    pub last_heard_us: Option<u64>,
     /// Since when (RFC 3339).
     pub since: String,
     /// Echoes sent.

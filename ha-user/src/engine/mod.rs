@@ -18,6 +18,7 @@ mod addresses;
 mod advert;
 mod channels;
 mod chores;
+mod contact;
 mod debts;
 mod difference;
 mod driver;

@@ -44,7 +44,11 @@ use crate::{
     control::report::PathReport,
     dataplane::{Dataplane, Grantor, Grantors, PathSettings},
     events::Kind,
-    net::{options::REJECT_ALL, port::Port},
+    net::{
+        links::{Link, Table},
+        options::REJECT_ALL,
+        port::Port,
+    },
     sys::clock,
 };
 
@@ -65,6 +69,17 @@ struct Line {
     sought: MonoNs,
     sent: u64,
     error: Option<String>,
+}
+
+/// When a peer of an instance was heard last.
+pub(super) struct Contact {
+    pub(super) peer: IpAddr,
+    /// By way: its name, and when anything came on it.
+    pub(super) ways: Vec<(String, MonoNs)>,
+    /// On the instance's own LAN.
+    pub(super) lan: Option<MonoNs>,
+    /// The longest lease on any way.
+    pub(super) lease: Nanos,
 }
 
 /// What every packet has of its own, on whichever path it leaves.
@@ -240,6 +255,33 @@ impl Paths {
             })
     }
 
+    /// When an instance's peers were heard last, in the order of its lease slots.
+    pub(super) fn contacts<'a>(
+        &'a self,
+        instance: &'a Instance,
+        channels: &'a [LeaseChannel],
+        dataplane: &'a Dataplane,
+    ) -> impl Iterator<Item = Contact> {
+        let heard_at = |line: &Line| dataplane.path_heard(line.id.0).0;
+        self.to_peers(instance, channels)
+            .map(move |(peer, lines)| Contact {
+                peer,
+                ways: lines
+                    .iter()
+                    .map(|line| (line.name.clone(), heard_at(line)))
+                    .collect(),
+                lan: lines
+                    .iter()
+                    .find(|line| line.way.interface == instance.interface)
+                    .map(|line| heard_at(line)),
+                lease: lines
+                    .iter()
+                    .map(|line| line.way.times.lease())
+                    .max()
+                    .unwrap_or_default(),
+            })
+    }
+
     /// For the engine; `None`: the instance relies on adverts alone.
     pub(super) fn lease_config(
         &self,
@@ -281,8 +323,7 @@ impl Paths {
         let mut peers = Vec::new();
         for (address, lines) in self.to_peers(instance, channels) {
             for line in &lines {
-                let times = line.way.times;
-                lease = lease.max(times.interval.times(times.multiplier.into()));
+                lease = lease.max(line.way.times.lease());
             }
             let ours = source.map_or(Address::UNSPECIFIED, Address::from);
             peers.push(Grantor {
@@ -401,11 +442,18 @@ impl Paths {
     }
 
     /// For `hactl status`.
-    pub(super) fn report(&self, dataplane: Option<&Dataplane>) -> Vec<PathReport> {
+    pub(super) fn report(
+        &self,
+        dataplane: Option<&Dataplane>,
+        links: &Table,
+        now: MonoNs,
+    ) -> Vec<PathReport> {
         self.lines
             .iter()
             .map(|line| {
                 let state = dataplane.map(|dataplane| dataplane.path_state(line.id.0));
+                let heard_at = dataplane.map(|dataplane| dataplane.path_heard(line.id.0).0);
+                let heard_at = heard_at.filter(|at| *at != MonoNs::ZERO);
                 let rtt = |permille: u64| {
                     let rtts = state.as_ref().map(|state| state.rtts)?;
                     percentile(&rtts, permille).map(|rtt| rtt.0 / 1_000)
@@ -418,7 +466,8 @@ impl Paths {
                     interval_us: line.way.times.interval.0 / 1_000,
                     multiplier: line.way.times.multiplier,
                     keyed: line.way.key.is_some(),
-                    up: line.up,
+                    up: line.is_up(heard_at, links),
+                    last_heard_us: heard_at.map(|at| now.since(at).0 / 1_000),
                     since: clock::rfc3339(line.since),
                     echoes_sent: line.sent,
                     echoes_answered: state.map_or(0, |state| state.echoes),
@@ -497,6 +546,16 @@ impl Line {
         (ifindex != 0).then_some((ifindex, local))
     }
 
+    /// Whether it works, as far as that can be told at once: the engine looks when an echo is due.
+    fn is_up(&self, heard_at: Option<MonoNs>, links: &Table) -> Option<bool> {
+        let carries = |link: &Link| link.up && link.carrier;
+        if !links.by_name(&self.way.interface).is_some_and(carries) {
+            return Some(false);
+        }
+        let heard = heard_at.is_some_and(|at| at >= self.since);
+        self.up.or(heard.then_some(true))
+    }
+
     /// Sets it up, or takes it off. Whether that was done.
     fn move_to(
         &mut self,
@@ -570,7 +629,7 @@ impl Line {
                 challenge: world.dataplane.their_challenge(self.id.0),
                 sequence,
                 sent,
-                lease: times.interval.times(times.multiplier.into()),
+                lease: times.lease(),
             };
             let mut payload = [0; MAX_LEN];
             let payload = echo::build(&head, chunk, &route, &mut payload);

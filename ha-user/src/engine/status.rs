@@ -3,7 +3,7 @@
 use ha_common::{MonoNs, abi::Reason};
 use ha_core::{Engine, InstanceStatus, Version};
 
-use super::{seat::Seat, shell::Shell, warnings::Warnings};
+use super::{contact, seat::Seat, shell::Shell, warnings::Warnings};
 use crate::{
     control::report::{
         Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, LeaseReport,
@@ -48,6 +48,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             error: interface.error.clone(),
         })
         .collect();
+    let statuses = engine.status(now);
     StatusReport {
         node: vitals.node.clone(),
         mode: "active-standby".to_owned(),
@@ -67,11 +68,12 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             lost_messages: shell.out.lost(),
             ..vitals.engine.clone()
         },
-        warnings: warnings(shell, vitals),
+        warnings: warnings(shell, vitals, &statuses, now),
         channels: shell.channels.report(shell.dataplane.as_ref(), now),
-        paths: shell.paths.report(shell.dataplane.as_ref()),
-        instances: engine
-            .status(now)
+        paths: shell
+            .paths
+            .report(shell.dataplane.as_ref(), shell.links.table(), now),
+        instances: statuses
             .iter()
             .filter_map(|status| {
                 let seat = shell.seats.iter().find(|seat| seat.id == status.instance)?;
@@ -82,7 +84,12 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
 }
 
 /// What somebody should see to.
-fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
+fn warnings(
+    shell: &Shell,
+    vitals: &Vitals,
+    statuses: &[InstanceStatus],
+    now: MonoNs,
+) -> Vec<String> {
     let guarded = match &shell.dataplane {
         Some(_) => "no packet for it passes",
         None => "nothing guards it",
@@ -115,7 +122,13 @@ fn warnings(shell: &Shell, vitals: &Vitals) -> Vec<String> {
         .iter()
         .any(|seat| seat.config.heartbeat.is_some());
     let slewed = relies.then(slew::advice).flatten();
-    owed.chain(fragile)
+    let contacts = statuses.iter().flat_map(|status| {
+        let seat = shell.seats.iter().find(|seat| seat.id == status.instance);
+        seat.map_or_else(Vec::new, |seat| contact::warnings(shell, seat, status, now))
+    });
+    contacts
+        .chain(owed)
+        .chain(fragile)
         .chain(hidden)
         .chain(slewed)
         .chain(vitals.warnings.sentences())

@@ -154,6 +154,7 @@ fn paths(paths: &[PathReport], style: Style) -> String {
         "INTERFACE",
         "PEER",
         "STATE",
+        "HEARD",
         "INTERVAL",
         "LEASE",
         "ROUND TRIP",
@@ -174,6 +175,7 @@ fn paths(paths: &[PathReport], style: Style) -> String {
                 None => "unknown",
             }
             .to_owned(),
+            heard(path.last_heard_us),
             millis(path.interval_us),
             millis(lease_us),
             round_trip(path.rtt_median_us),
@@ -200,10 +202,7 @@ fn leases(report: &StatusReport, style: Style) -> String {
                 lease.peer.to_string(),
                 lease_in_words(lease, report.now_ns).to_owned(),
                 if promised { "yes" } else { "no" }.to_owned(),
-                match lease.last_heard_us {
-                    Some(us) => format!("{} ago", millis(us)),
-                    None => "never".to_owned(),
-                },
+                heard(lease.last_heard_us),
             ]);
         }
     }
@@ -221,6 +220,14 @@ fn lease_in_words(lease: &LeaseReport, now_ns: u64) -> &'static str {
         (deadline_ns, _) if deadline_ns <= now_ns => "run out",
         (_, true) => "self-renewed",
         (_, false) => "granted",
+    }
+}
+
+fn heard(last_heard_us: Option<u64>) -> String {
+    match last_heard_us {
+        Some(us) if us >= 1_000_000 => format!("{:.1} s ago", us as f64 / 1_000_000.0),
+        Some(us) => format!("{} ago", millis(us)),
+        None => "never".to_owned(),
     }
 }
 
@@ -413,6 +420,7 @@ mod tests {
             multiplier: 3,
             keyed: false,
             up,
+            last_heard_us: up.map(|up| if up { 700 } else { 3_900_000 }),
             since: "2026-11-21T00:59:40.000000Z".to_owned(),
             echoes_sent: 50,
             echoes_answered: 40,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ha_common::Nanos;
-use ha_core::{Input, State, Target};
+use ha_core::{Input, InstanceId, State, Target};
 
 use super::Driver;
 use crate::{
@@ -26,13 +26,13 @@ impl Driver {
                 Command::Status(reply) => {
                     self.follow_links();
                     self.look_for_warnings();
-                    self.feed_stamps();
+                    self.look_again();
                     let report =
                         status::report(&self.engine, &self.shell, &self.vitals, clock::now());
                     let _ = reply.send(report);
                 }
                 Command::Explain { instance, reply } => {
-                    self.feed_stamps();
+                    self.look_again();
                     let _ = reply.send(self.explain(&instance));
                 }
                 Command::Switchover { target, to, reply } => {
@@ -55,6 +55,16 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Hands in what the maps hold by now.
+    fn look_again(&mut self) {
+        self.feed_stamps();
+        let ids: Vec<InstanceId> = self.shell.seats.iter().map(|seat| seat.id).collect();
+        for id in ids {
+            self.read_leases(id);
+        }
+        self.act();
     }
 
     fn explain(&self, name: &str) -> Result<ExplainReport, String> {
