@@ -155,7 +155,7 @@ pub enum Input {
         instance: InstanceId,
         /// The action's `round`.
         round: MonoNs,
-        /// Whether it left, of several peers for one at least.
+        /// Whether it left for every configured peer.
         result: Result<(), String>,
     },
     /// Outcome of [`Action::AddVips`].

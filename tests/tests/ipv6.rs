@@ -285,34 +285,6 @@ fn an_active_node_stays_active_while_its_kernel_asks_for_peers_that_are_away() {
     });
 }
 
-/// As in a network that lost its router.
-#[test]
-fn a_peer_without_a_route_costs_no_role_and_is_told_once() {
-    scenario(|lab| {
-        let far = Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 1);
-        let scene = Scene::new(lab, |node, peer| {
-            let mut router = unicast(node, peer);
-            router.peers.push(far.into());
-            router
-        })?;
-        scene.stays(0)?;
-        let [active, peer] = &scene.nodes;
-        let told = |word: &str| -> Result<usize> {
-            let notes = active.events("note")?;
-            let about = |note: &&String| note.contains(&far.to_string()) && note.contains(word);
-            Ok(notes.iter().filter(about).count())
-        };
-        ensure!(told("cannot be sent")? == 1 && told("again")? == 0);
-        let (network, router) = (format!("{far}/128"), peer.address_v6().to_string());
-        let route = ["-6", "route", "add", &network, "via", &router];
-        active.ns().ip(&route)?;
-        eventually(PATIENCE, "the way back is told", || Ok(told("again")? == 1))?;
-        scene.stays(0)?;
-        ensure!(told("cannot be sent")? == 1);
-        Ok(())
-    });
-}
-
 #[test]
 fn sigterm_hands_over_and_leaves_nothing_behind() {
     scenario(|lab| {

@@ -1,6 +1,6 @@
 //! Adverts, both ways: building what is sent, and (mode `off`) checking what a socket received.
 
-use std::{collections::BTreeMap, io, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ha_common::{
     Address, Centis, MonoNs, Nanos, Priority,
@@ -10,15 +10,10 @@ use ha_common::{
 use ha_core::{Action, Advert, Input, InstanceId, Version};
 
 use super::{
-    outbox::Outbox,
     seat::{Seat, centis},
     shell::{Interface, Shell},
 };
-use crate::{
-    config::{Checksum, Family},
-    events::Kind,
-    sys::clock,
-};
+use crate::config::{Checksum, Family};
 
 /// The adverts of an instance as they were built last: from one round to the next nothing in them changes.
 #[derive(Default)]
@@ -43,8 +38,6 @@ struct Sending {
     seat: usize,
     round: MonoNs,
     result: Result<(), String>,
-    /// For whom it did not leave, and why.
-    failures: Vec<(IpAddr, io::Error)>,
 }
 
 impl Shell {
@@ -77,7 +70,6 @@ impl Shell {
                 seat,
                 round,
                 result,
-                failures: Vec::new(),
             });
         }
         let Self {
@@ -89,11 +81,8 @@ impl Shell {
         }
         sending
             .into_iter()
-            .map(|mut one| {
+            .map(|one| {
                 let seat = &mut self.seats[one.seat];
-                if one.result.is_ok() {
-                    one.result = judge(seat, &one.failures, &mut self.out);
-                }
                 seat.adverts_sent += u64::from(one.result.is_ok());
                 Input::AdvertSent {
                     instance: seat.id,
@@ -129,34 +118,11 @@ fn transmit(run: &mut [Sending], seats: &[Seat], interfaces: &BTreeMap<String, I
         })
         .unzip();
     port.send_adverts(&packets, |at, error| {
-        run[senders[at]].failures.push((packets[at].1, error));
-    });
-}
-
-/// Whether an advert was sent: it left for somebody. A node that reaches some of its peers goes on, for one that it
-/// has no way to is as one behind a cut.
-fn judge(
-    seat: &mut Seat,
-    failures: &[(IpAddr, io::Error)],
-    out: &mut Outbox,
-) -> Result<(), String> {
-    if let [(peer, error), ..] = failures
-        && failures.len() == seat.prepared.packets.len()
-    {
-        return Err(format!("to {peer}: {error}"));
-    }
-    for (peer, error) in failures {
-        if seat.left_out.insert(*peer) {
-            let sentence = format!("adverts to {peer} cannot be sent: {error}");
-            out.event(clock::now(), &seat.name, Kind::Note, sentence);
+        let result = &mut run[senders[at]].result;
+        if result.is_ok() {
+            *result = Err(format!("to {}: {error}", packets[at].1));
         }
-    }
-    let failed = |peer: &IpAddr| failures.iter().any(|(failed, _)| failed == peer);
-    for peer in seat.left_out.extract_if(.., |peer| !failed(peer)) {
-        let sentence = format!("adverts to {peer} can be sent again");
-        out.event(clock::now(), &seat.name, Kind::Note, sentence);
-    }
-    Ok(())
+    });
 }
 
 /// Builds an instance's adverts, unless they are what was built last.

@@ -43,8 +43,6 @@ pub(super) struct Seat {
     pub(super) said: Said,
     /// Its adverts, ready to be sent.
     pub(super) prepared: Prepared,
-    /// Peers for whom adverts do not leave, while they do for others.
-    pub(super) left_out: BTreeSet<IpAddr>,
     pub(super) adverts_sent: u64,
     /// Valid adverts received (mode `off`).
     pub(super) adverts_received: u64,
@@ -72,7 +70,6 @@ impl Seat {
             heard: MonoNs::ZERO,
             said: Said::default(),
             prepared: Prepared::default(),
-            left_out: BTreeSet::new(),
             adverts_sent: 0,
             adverts_received: 0,
             active_since: None,

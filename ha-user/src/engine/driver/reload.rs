@@ -135,8 +135,6 @@ impl Driver {
         let seat = &mut self.shell.seats[index];
         let old = std::mem::replace(&mut seat.config, new.instance.clone());
         seat.prepared = Prepared::default();
-        seat.left_out
-            .retain(|peer| seat.config.peers.contains(peer));
         if old == new.instance {
             // Its channels may be other paths by now.
             if old.heartbeat.is_some() {
