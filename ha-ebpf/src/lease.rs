@@ -289,13 +289,13 @@ fn is_promised_elsewhere(slot: u32, peer: u32, leases: u32, now: MonoNs) -> bool
     false
 }
 
-/// Promises, unless the word is changed under it twice, or this node acts by now.
+/// Promises, unless a word is changed under it twice, or this node acts by now.
 ///
 /// What was granted is noted before the promise is made: a release that is older leaves the promise alone.
 #[inline(always)]
 fn grant(slot: u32, words: &Words, expected: Promise, request: &Request) -> Verdict {
-    if request.sent.0 > maps::load(words.granted_sent) {
-        maps::store(words.granted_sent, request.sent.0);
+    if !raise(words.granted_sent, request.sent) {
+        return Verdict::Refused;
     }
     let mut expected = expected;
     for _ in 0..2 {
@@ -311,6 +311,24 @@ fn grant(slot: u32, words: &Words, expected: Promise, request: &Request) -> Verd
         }
     }
     Verdict::Refused
+}
+
+/// Raises a word to a send time, unless it is there already. Whether it is now: one that is changed under it
+/// twice is left.
+#[inline(always)]
+fn raise(word: *mut u64, sent: MonoNs) -> bool {
+    let mut before = maps::load(word);
+    for _ in 0..2 {
+        if before >= sent.0 {
+            return true;
+        }
+        let found = maps::compare_exchange(word, before, sent.0);
+        if found == before {
+            return true;
+        }
+        before = found;
+    }
+    false
 }
 
 /// A peer lets go: what it was promised before is void, but not what it was granted since.

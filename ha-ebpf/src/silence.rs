@@ -6,9 +6,10 @@
 //! is that of [`crate::watch`], with the promise in the place of the stamp. A promise is made by
 //! compare-and-exchange, a full barrier itself: after it, reading that the timer runs is enough.
 //!
-//! What came before the callback was judged before it: the kernel runs it in softirq, which serves the
-//! receive queues of its CPU first. Whether this machine was held up, so that what the peer asked is lost or
-//! still in a queue, is told by when the callbacks ran (`ha_common::lease::Vigil`).
+//! A round of softirqs serves the receive queues of its CPU before the timers, so that what came to those before
+//! the callback was mostly judged before it. Of the queues of other CPUs and of NAPI threads nothing is known: what
+//! the peer asked may be lost or still in one. What protects from taking that for silence is
+//! `ha_common::lease::Vigil`, which tells by when the callbacks ran whether this machine was held up.
 
 use core::ffi::c_void;
 
