@@ -337,7 +337,8 @@ enum Meeting {
 }
 
 /// The send time must rise from echo to echo as time passes, and another boot, or any other send time, must carry
-/// the present challenge, which is drawn anew then: no echo is taken twice, whoever recorded it.
+/// the present challenge. Whatever carries it has it drawn anew, also what needed none: no echo is taken twice,
+/// whoever recorded it.
 #[inline(always)]
 fn meet(path: &Path, head: &Head, now: MonoNs) -> Meeting {
     // SAFETY: field addresses within a map value.
@@ -350,6 +351,10 @@ fn meet(path: &Path, head: &Head, now: MonoNs) -> Meeting {
             &raw mut (*path.state).old,
         )
     };
+    let present = maps::load(challenge);
+    let spent = present != 0
+        && present == head.challenge
+        && maps::compare_exchange(challenge, present, drawn()) == present;
     if maps::load(boot) == head.boot {
         let last = MonoNs(maps::load(last_sent));
         let passed = now.since(MonoNs(maps::load(met_ns)));
@@ -366,11 +371,7 @@ fn meet(path: &Path, head: &Head, now: MonoNs) -> Meeting {
             Order::Strange => {}
         }
     }
-    let present = maps::load(challenge);
-    if present != 0
-        && present == head.challenge
-        && maps::compare_exchange(challenge, present, drawn()) == present
-    {
+    if spent {
         maps::store(last_sent, head.sent.0);
         maps::store(met_ns, now.0);
         maps::exchange(boot, head.boot);

@@ -503,6 +503,40 @@ fn an_echo_is_taken_once() {
 }
 
 #[test]
+fn an_echo_that_carried_a_challenge_in_vain_is_no_stranger_s_later() {
+    let (mut a, mut b) = Node::pair(Some(KEY));
+    a.stand();
+    let recorded = a.echo(Ask::Candidate, now().before(Nanos(D.0 * 3)));
+    let granted = a.echo(Ask::Candidate, now());
+    assert_eq!(a.exchange(&mut b, &granted), Verdict::Granted);
+    // Whoever recorded an echo and sends it again gets the peer to carry the present challenge.
+    let (code, answer, reason) = b.run(&recorded);
+    assert_eq!((code, reason), (TX, Reason::EchoStranger));
+    assert_eq!(a.counted(&answer), Reason::EchoAnswer);
+    let challenge = a.dataplane.path_state(PATH).their_challenge;
+    assert_eq!(b.dataplane.path_state(PATH).challenge, challenge);
+
+    // The next echo carries it, but would have been taken without.
+    let sent = now();
+    let carries = a.echo(Ask::Candidate, sent);
+    assert_eq!(a.exchange(&mut b, &carries), Verdict::Granted);
+    let later = a.echo(Ask::Candidate, sent.after(D).after(D));
+    let (_, answer, reason) = b.run(&later);
+    assert_eq!(reason, Reason::EchoAnswered);
+    assert_eq!(verdict(&answer), Verdict::Granted);
+    // Now they are older than a lease, all of them.
+    let promised = b.promise();
+    for echo in [&recorded, &granted, &carries] {
+        assert_eq!(b.counted(echo), Reason::EchoStranger);
+    }
+    assert_eq!(b.promise(), promised);
+    assert_eq!(
+        b.dataplane.path_state(PATH).last_sent,
+        sent.after(D).after(D).0
+    );
+}
+
+#[test]
 fn only_the_open_epoch_is_extended() {
     let (mut a, mut b) = Node::pair(None);
     a.hold(&mut b);
