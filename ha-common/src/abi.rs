@@ -1,14 +1,25 @@
 //! The BPF maps' layouts: one definition for both sides.
 //!
 //! Multi-byte values are in host order unless a name says `_be`. Addresses are [`Address`], in network
-//! order. Each layout has a size assertion, so that a change of layout is a change of [`ABI_VERSION`].
+//! order. Of what is pinned, size and place of each field are asserted, so that no layout changes unnoticed: who
+//! changes one raises [`ABI_VERSION`], unless only what was zero so far gets a meaning for which zero is right.
+
+/// Asserts how a type lies in pinned maps: its size, and where each field begins, in bytes.
+macro_rules! pinned {
+    ($type:ident: $size:literal { $($field:ident: $offset:literal),+ $(,)? }) => {
+        const _: () = {
+            assert!(size_of::<$type>() == $size);
+            $(assert!(core::mem::offset_of!($type, $field) == $offset);)+
+        };
+    };
+}
 
 pub mod bfd;
 pub mod lease;
 
 use crate::{Address, units::MonoNs, wire::vrrp::Rules};
 
-/// Grows with every change of a map's layout; pinned maps of another version are not adopted.
+/// Grows with a pinned map's layout; maps of another version are not adopted.
 pub const ABI_VERSION: u32 = 2;
 
 /// Slots for instances: 255 VRIDs on each of a few interfaces, and [`CLOSED_SLOT`].
@@ -535,14 +546,43 @@ reasons! {
     EgressNdpClosed = "egress_ndp_closed",
 }
 
+pinned!(VridKey: 8 { ifindex: 0, vrid: 4, family: 5, _pad: 6 });
+pinned!(VlanKey: 8 { ifindex: 0, protocol: 4, vid: 6 });
+pinned!(SenderKey: 24 { instance: 0, _pad: 4, address: 8 });
+pinned!(InstanceConfig: 40 {
+    ifindex: 0,
+    leases: 4,
+    vrid: 8,
+    version: 9,
+    priority: 10,
+    unicast: 11,
+    mac: 12,
+    interval_centis: 18,
+    family: 20,
+    router: 21,
+    _pad: 22,
+    source: 24,
+});
+pinned!(Gate: 64 {
+    epoch: 0,
+    superseded: 8,
+    standing: 16,
+    rank: 24,
+    candidate_until_ns: 32,
+    _pad: 40,
+});
+pinned!(LeaseCell: 64 { word: 0, _pad: 8 });
+pinned!(Received: 64 {
+    last_ns: 0,
+    sequence: 8,
+    last_word: 16,
+    sender: 24,
+    adverts: 40,
+    window_ns: 48,
+    window_events: 56,
+});
+
 const _: () = {
-    assert!(size_of::<VridKey>() == 8);
-    assert!(size_of::<VlanKey>() == 8);
-    assert!(size_of::<SenderKey>() == 24);
-    assert!(size_of::<InstanceConfig>() == 40);
-    assert!(size_of::<Gate>() == 64);
-    assert!(size_of::<LeaseCell>() == 64);
-    assert!(size_of::<Received>() == 64);
     assert!(size_of::<WatchConfig>() == 8);
     assert!(size_of::<Event>() == 48);
 };

@@ -4,8 +4,10 @@
 //! The Active node's *echo* asks; the peer's kernel answers by itself, and so promises not to act before a
 //! time. XDP and the simulator decide with the same functions.
 
+mod round_trips;
 mod vigil;
 
+pub use round_trips::RoundTrips;
 pub use vigil::{Look, Vigil};
 
 use crate::units::{MonoNs, Nanos};
@@ -13,11 +15,13 @@ use crate::units::{MonoNs, Nanos};
 /// UDP port of echoes and their answers, source and destination: "hA".
 pub const PORT: u16 = 0x6841;
 
-/// At least this much longer than the lease that it grants lasts a promise.
+/// A promise outlasts its lease by this much at least.
 const LEAST_MARGIN: Nanos = Nanos::from_micros(200);
 
-/// How much longer than the lease that it grants a promise lasts: clocks differ in rate, and who hears
-/// nobody goes on alone by an echo that was lost after the one that was granted, an interval later.
+/// By how much a promise outlasts the lease that it grants.
+///
+/// The two are counted by clocks that differ in rate. And a holder that hears nobody renews its lease itself, to
+/// what its last echo would give: that one may have been lost, an interval after the one that was granted.
 #[must_use]
 pub const fn margin(lease: Nanos) -> Nanos {
     let third = Nanos(lease.0 / 3);

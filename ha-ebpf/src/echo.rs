@@ -10,9 +10,9 @@ use ha_common::{
     MonoNs, Nanos,
     abi::{
         Reason,
-        lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket, rtt_window},
+        lease::{PathConfig, PathKey, PathState, path_instance, rtt_bucket},
     },
-    lease::{Order, PORT, order},
+    lease::{Order, PORT, RoundTrips, order},
     wire::{
         checksum::{self, Sum},
         echo::{self, ENTRY_LEN, Entry, HEAD_LEN, HEAD_WORDS, Head, Kind, MAX_ENTRIES, Verdict},
@@ -532,14 +532,11 @@ fn answered(datagram: Span, len: u16, path: &Path, head: &Head, now: MonoNs) {
     }
 }
 
-/// Takes a round trip down.
-///
-/// One of a lease or longer is that of an echo that had to wait for a neighbour's address, or of a node that was
-/// held up: no refusal that matters is on its way for so long.
+/// Takes a round trip down. Of two CPUs that do so at once, one may lose what it adds.
 #[inline(always)]
 fn measure(path: &Path, rtt: Nanos, lease: Nanos, now: MonoNs) {
     // SAFETY: field addresses within a map value.
-    let (last, high, before, window, rtts) = unsafe {
+    let (last, longest, before, window, rtts) = unsafe {
         (
             &raw mut (*path.state).rtt_ns,
             &raw mut (*path.state).rtt_high_ns,
@@ -551,17 +548,19 @@ fn measure(path: &Path, rtt: Nanos, lease: Nanos, now: MonoNs) {
     maps::store(last, rtt.0);
     // SAFETY: the bucket is below the length, as the mask shows to the verifier.
     bump(unsafe { (&raw mut (*rtts)[0]).add(rtt_bucket(rtt) & 63) });
-    if rtt >= lease {
-        return;
+    // Written in the other order: where the window is the new one by now, `before` is left alone.
+    let known = RoundTrips {
+        longest: Nanos(maps::load(longest)),
+        before: Nanos(maps::load(before)),
+        window: maps::load(window),
+    };
+    let taken = known.taken(rtt, lease, now);
+    if taken.window != known.window {
+        maps::store(before, taken.before.0);
+        maps::store(window, taken.window);
     }
-    let present = rtt_window(now);
-    let longest = maps::load(high);
-    if maps::load(window) != present {
-        maps::store(before, longest);
-        maps::store(window, present);
-        maps::store(high, rtt.0);
-    } else if rtt.0 > longest {
-        maps::store(high, rtt.0);
+    if taken.longest.0 != known.longest.0 {
+        maps::store(longest, taken.longest.0);
     }
 }
 

@@ -94,13 +94,6 @@ pub const RTT_BUCKETS: usize = 64;
 
 const RTT_LEAST_LOG: u32 = 10;
 
-/// The window in which the longest round trip is sought: 4.3 s each, so that the pace of hellos fills it too.
-#[must_use]
-#[inline(always)]
-pub const fn rtt_window(now: MonoNs) -> u64 {
-    now.0 >> 32
-}
-
 /// The bucket of a round trip.
 #[must_use]
 #[inline(always)]
@@ -159,12 +152,8 @@ pub struct PathState {
     pub answers: u64,
     /// The last round trip.
     pub rtt_ns: u64,
-    /// The longest one in the present window ([`rtt_window`]), of those that were shorter than a lease.
+    /// The longest one of the present window ([`crate::lease::RoundTrips`]).
     pub rtt_high_ns: u64,
-    /// The longest one in the window before.
-    pub rtt_before_ns: u64,
-    /// Which window is the present one.
-    pub rtt_window: u64,
     /// Packets whose tag was wrong, or there or not there where it should not be.
     pub bad_tags: u64,
     /// Echoes that came after a later one.
@@ -173,6 +162,10 @@ pub struct PathState {
     pub strangers: u64,
     /// How many round trips were how long ([`rtt_bucket`]).
     pub rtts: [u64; RTT_BUCKETS],
+    /// The longest round trip of the window before.
+    pub rtt_before_ns: u64,
+    /// Which window is the present one.
+    pub rtt_window: u64,
 }
 
 /// Value of `PROMISES`, one cache line, at `instance × MAX_LEASES + peer`, in a map that user space has mapped.
@@ -266,13 +259,48 @@ impl Event {
 
 const _: () = {
     assert!(MAX_LEASES == PEER_MASK as usize + 1);
-    assert!(size_of::<PathKey>() == 24);
-    assert!(size_of::<PathConfig>() == 72);
     assert!(size_of::<PathInstance>() == 4);
-    assert!(size_of::<PathState>() == 640);
-    assert!(size_of::<PromiseCell>() == 64);
-    assert!(size_of::<LeaseConfig>() == 24);
 };
+
+pinned!(PathKey: 24 { peer: 0, ifindex: 16, _pad: 20 });
+pinned!(PathConfig: 72 {
+    local: 0,
+    peer: 16,
+    key: 32,
+    keyed: 48,
+    node: 56,
+    boot: 64,
+});
+pinned!(PathState: 640 {
+    heard_ns: 0,
+    mac: 8,
+    boot: 16,
+    last_sent: 24,
+    met_ns: 32,
+    challenge: 40,
+    their_challenge: 48,
+    echoes: 56,
+    answers: 64,
+    rtt_ns: 72,
+    rtt_high_ns: 80,
+    bad_tags: 88,
+    old: 96,
+    strangers: 104,
+    rtts: 112,
+    rtt_before_ns: 624,
+    rtt_window: 632,
+});
+pinned!(PromiseCell: 64 {
+    word: 0,
+    granted_sent: 8,
+    released_sent: 16,
+    ask: 24,
+    held_ns: 32,
+    boot: 40,
+    window_ns: 48,
+    window_events: 56,
+});
+pinned!(LeaseConfig: 24 { longest_ns: 0, again_ns: 8, greater: 16 });
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use ha_common::{
         lease::{MAX_PATHS, PathState, PromiseCell, RTT_BUCKETS},
     },
     gate::MAX_LEASES,
-    lease::Promise,
+    lease::{Promise, RoundTrips},
 };
 use ha_core::InstanceId;
 
@@ -92,10 +92,12 @@ impl LeaseWords {
         self.path_word(path, offset_of!(PathState, their_challenge))
     }
 
-    /// The longest round trip of the last two windows in which there was one.
-    pub(super) fn rtt_high(&self, path: u32) -> Nanos {
-        let high = self.path_word(path, offset_of!(PathState, rtt_high_ns));
-        Nanos(high.max(self.path_word(path, offset_of!(PathState, rtt_before_ns))))
+    pub(super) fn round_trips(&self, path: u32) -> RoundTrips {
+        RoundTrips {
+            longest: Nanos(self.path_word(path, offset_of!(PathState, rtt_high_ns))),
+            before: Nanos(self.path_word(path, offset_of!(PathState, rtt_before_ns))),
+            window: self.path_word(path, offset_of!(PathState, rtt_window)),
+        }
     }
 
     pub(super) fn path_state(&self, path: u32) -> PathState {
@@ -116,12 +118,12 @@ impl LeaseWords {
             answers: load(offset_of!(PathState, answers)),
             rtt_ns: load(offset_of!(PathState, rtt_ns)),
             rtt_high_ns: load(offset_of!(PathState, rtt_high_ns)),
-            rtt_before_ns: load(offset_of!(PathState, rtt_before_ns)),
-            rtt_window: load(offset_of!(PathState, rtt_window)),
             bad_tags: load(offset_of!(PathState, bad_tags)),
             old: load(offset_of!(PathState, old)),
             strangers: load(offset_of!(PathState, strangers)),
             rtts,
+            rtt_before_ns: load(offset_of!(PathState, rtt_before_ns)),
+            rtt_window: load(offset_of!(PathState, rtt_window)),
         }
     }
 

@@ -453,8 +453,7 @@ impl Dataplane {
     #[must_use]
     pub fn path_heard(&self, path: u32) -> (MonoNs, Option<Nanos>) {
         let words = &self.loaded.lease_words;
-        let high = words.rtt_high(path);
-        (words.heard_at(path), (high.0 > 0).then_some(high))
+        (words.heard_at(path), words.round_trips(path).of_late())
     }
 
     /// What was heard on a path.

@@ -585,6 +585,10 @@ fn the_longest_round_trip_is_one_shorter_than_a_lease() {
     let measured = longest(&mut a, half);
     assert!(measured >= Some(half), "{measured:?}");
     assert_eq!(longest(&mut a, Nanos(D.0 / 4)), measured, "of late");
+    eventually(Duration::from_secs(20), "none is known any more", || {
+        Ok(longest(&mut a, D).is_none())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{format, vec::Vec};
 
 use ha_common::{
-    MonoNs, Nanos,
-    lease::{Ask, Look, Rank, Standing, Vigil},
+    MonoNs,
+    lease::{Ask, Look, Rank, RoundTrips, Standing, Vigil},
 };
 
 use super::super::{
@@ -36,7 +36,7 @@ pub(crate) struct Echo {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PathWords {
     pub(crate) heard_at: MonoNs,
-    pub(crate) round_trip: Option<Nanos>,
+    pub(crate) round_trips: RoundTrips,
 }
 
 impl World {
@@ -283,7 +283,7 @@ impl World {
         }
         let round_trip = now.since(echo.header.sent);
         let path = self.path(to, from, link);
-        path.round_trip = path.round_trip.max(Some(round_trip));
+        path.round_trips = path.round_trips.taken(round_trip, echo.header.lease, now);
         let slot = Self::slot(to, from);
         for entry in echo.entries.iter().filter(|entry| entry.granted) {
             let instance = entry.instance;
@@ -388,7 +388,7 @@ impl World {
             .map(|(index, words)| crate::Input::PathHeard {
                 path: PathId(u32::try_from(index).unwrap_or(u32::MAX)),
                 heard_at: words.heard_at,
-                round_trip: words.round_trip,
+                round_trip: words.round_trips.of_late(),
             })
             .collect()
     }
