@@ -115,10 +115,11 @@ impl Driver {
             return;
         };
         let made = MonoNs(event.made_ns);
-        let sentence = format!(
-            "silence: nobody asks for leases any more; the last promise ended {} earlier",
-            made.since(event.stamp())
-        );
+        let promised = match event.stamp() {
+            MonoNs::ZERO => String::new(),
+            ended => format!("; the last promise ended {} earlier", made.since(ended)),
+        };
+        let sentence = format!("silence: nobody asks for leases any more{promised}");
         let name = &self.shell.seats[index].name;
         self.shell.out.event(made, name, Kind::Silence, sentence);
     }
