@@ -1,4 +1,4 @@
-use std::{fs, net::IpAddr, path::Path};
+use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt as _, path::Path};
 
 use ha_common::{Nanos, Priority};
 use ha_core::Version;
@@ -75,19 +75,44 @@ fn the_packaged_file_is_valid() {
     assert_eq!(config.instances.len(), 1);
 }
 
+/// What stands as TOML in a page of the documentation.
+fn examples(page: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(page);
+    let text = fs::read_to_string(&file).expect(page);
+    text.split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The example of docs/keepalived.md is a whole file.
 #[test]
 fn the_example_beside_keepalived_is_valid() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/keepalived.md");
-    let text = fs::read_to_string(&file).expect("docs/keepalived.md");
-    let examples: Vec<&str> = text
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
+    let examples = examples("keepalived.md");
     assert_eq!(examples.len(), 1);
-    let config = parse(examples[0]);
+    let config = parse(&examples[0]);
     assert_eq!(config.instances[0].version, Version::V3);
+}
+
+/// Those of docs/pair.md are two whole files, of nodes that name each other.
+#[test]
+fn the_example_of_a_pair_fits_together() {
+    let [one, other] = examples("pair.md")
+        .try_into()
+        .expect("a file for each of two nodes");
+    let (one, other) = (parse(&one), parse(&other));
+    assert_ne!(one.node.name, other.node.name);
+    for (this, that) in [(&one, &other), (&other, &one)] {
+        let (here, there) = (&this.instances[0], &that.instances[0]);
+        assert_eq!(here.peers, [there.source.unwrap()]);
+        assert_eq!(here.heartbeat, there.heartbeat);
+        assert_eq!((here.vrid, &here.vips), (there.vrid, &there.vips));
+        let (here, there) = (&this.lease_channels[0], &that.lease_channels[0]);
+        assert_eq!((here.local, here.times), (there.peer, there.times));
+    }
 }
 
 /// What the packaged file shows as comments is valid too, and every key is shown.
@@ -101,7 +126,21 @@ fn the_packaged_file_shows_every_key_truly() {
         .collect::<Vec<_>>()
         .join("\n");
     assert_ne!(shown, text);
-    parse(&shown);
+    // The keys that it names are not on this machine.
+    let dir = tempfile::tempdir().unwrap();
+    let mut there = shown.clone();
+    for (name, key) in [
+        ("channel.key", "a secret"),
+        ("cable.key", &*"a0".repeat(16)),
+    ] {
+        let file = dir.path().join(name);
+        fs::write(&file, key).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let named = format!("/etc/had/{name}");
+        assert!(shown.contains(&named), "{named}");
+        there = there.replace(&named, file.to_str().unwrap());
+    }
+    parse(&there);
     for key in [
         "name",
         "state_dir",
