@@ -59,8 +59,9 @@ fn hang(pair: &mut Pair) -> Result<Spoken> {
     );
     let spoken = hang::end_daemon(pair, End::Stop, old)?;
     println!(
-        "  {} frames left {name} for {VIP} later than three intervals after its last advert ({} were offered)",
-        spoken.stopped, spoken.offered
+        "  {} frames left {name} for {VIP} later than three intervals after its last advert: answers to the client's\n\
+         {:2}packets ({} were offered), and what that process sent",
+        spoken.stopped, "", spoken.offered
     );
     Ok(spoken)
 }
