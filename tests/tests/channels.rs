@@ -300,6 +300,21 @@ fn who_stops_when_alone_waits_for_a_backup_that_was_stopped() {
 }
 
 #[test]
+fn who_stops_when_alone_takes_over_while_the_cable_lives() {
+    scenario(|lab| {
+        let scene = stops_when_alone(lab)?;
+        scene.nodes[0].set_cable("eth0", false)?;
+        scene.nodes[0].wait_for(WEB, "fault")?;
+        let path = scene.nodes[0].path("eth0")?;
+        ensure!(path["up"] == false, "{path}");
+        scene.wait_served_by(1)?;
+        throughout(A_WHILE, "it serves", || {
+            Ok(scene.nodes[1].state(WEB)? == "active")
+        })
+    });
+}
+
+#[test]
 fn a_lan_that_is_cut_while_the_cable_lives_is_told_of_on_both_nodes() {
     scenario(|lab| {
         let scene = scene(lab, ["", ""])?;
