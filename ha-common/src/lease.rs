@@ -21,7 +21,8 @@ const LEAST_MARGIN: Nanos = Nanos::from_micros(200);
 /// By how much a promise outlasts the lease that it grants.
 ///
 /// The two are counted by clocks that differ in rate. And a holder that hears nobody renews its lease itself, to
-/// what its last echo would give: that one may have been lost, an interval after the one that was granted.
+/// what its last echo would give: together with a candidate's announcements this outlasts one echo that was lost,
+/// an interval after the one that was granted. By more of them a holder may outlast the promise.
 #[must_use]
 pub const fn margin(lease: Nanos) -> Nanos {
     let third = Nanos(lease.0 / 3);

@@ -188,15 +188,17 @@ impl World {
             return Some(0);
         }
         self.nodes[node].process.as_mut()?.next = Step::Report(outcomes);
-        Some(self.step_time())
+        Some(self.step_time(node))
     }
 
     /// How long a step takes.
-    fn step_time(&mut self) -> u64 {
+    fn step_time(&mut self, node: usize) -> u64 {
         let pace = self.scenario.pace;
         if self.rng.chance(pace.stall_permille) && self.now < self.scenario.quiet_at {
             let stall = self.rng.between(0, pace.stall_max);
-            return stall.min(self.scenario.quiet_at - self.now);
+            let stall = stall.min(self.scenario.quiet_at - self.now);
+            self.hold_up(node, self.now + stall);
+            return stall;
         }
         self.rng.between(0, pace.step_max)
     }
@@ -221,11 +223,11 @@ impl World {
                 return None;
             }
             process.next = Step::Execute(action);
-            return Some(self.step_time());
+            return Some(self.step_time(node));
         }
         if let Some(word) = self.nodes[node].words.pop_front() {
             self.take_in(node, word);
-            return Some(self.step_time());
+            return Some(self.step_time(node));
         }
         for instance in 0..self.scenario.instances {
             self.read_stamp(node, instance);
@@ -530,7 +532,7 @@ impl World {
             Some(advert) => Step::Execute(advert),
             None => Step::Listen,
         };
-        Some(self.step_time())
+        Some(self.step_time(node))
     }
 
     fn send(

@@ -260,6 +260,18 @@ fn a_candidate_that_hears_nothing_opens_after_three_announcements_and_a_round_tr
 }
 
 #[test]
+fn a_candidate_opens_after_the_lease_of_an_echo_that_was_lost_after_the_last_one() {
+    let mut node = Node::bereaved();
+    let lost = node.now().after(PATH.interval);
+    node.silence();
+    while node.driver.state() == State::Promoting {
+        node.tick();
+    }
+    assert_eq!(node.driver.state(), State::Active);
+    assert!(node.now() >= lost.after(LEASE), "{:?}", node.now());
+}
+
+#[test]
 fn one_long_round_trip_delays_a_candidate_by_a_lease_at_most() {
     let mut node = Node::bereaved();
     node.input(Input::PathHeard {

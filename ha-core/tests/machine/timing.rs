@@ -144,6 +144,36 @@ fn pre_emption_waits_for_its_delay_and_a_higher_one_ends_it() {
 }
 
 #[test]
+fn a_loser_whose_advert_was_overtaken_by_its_priority_0_is_waited_for() {
+    for overtaken in [false, true] {
+        let mut driver = Driver::backup(instance(0));
+        while driver.state() == State::Backup {
+            driver.after(INTERVAL);
+            driver.hear(102, 50);
+            driver.engine.handle_timeout(driver.now);
+        }
+        assert_eq!(driver.state(), State::Promoting);
+        driver.hear(102, 0);
+        if overtaken {
+            driver.hear(102, 50);
+        }
+        let heard = driver.now;
+        driver.settle();
+        assert_eq!(driver.state() == State::Promoting, overtaken);
+        while driver.state() == State::Promoting {
+            let (due, _) = driver.engine.poll_timeout().unwrap();
+            driver.now = due;
+            driver.engine.handle_timeout(due);
+            driver.settle();
+        }
+        assert_eq!(driver.state(), State::Active);
+        let waited = driver.now.since(heard);
+        assert_eq!(waited >= INTERVAL.times(3), overtaken, "{waited}");
+        assert!(waited < INTERVAL.times(4), "{waited}");
+    }
+}
+
+#[test]
 fn without_preempt_a_lower_one_is_left_alone() {
     let mut meek = instance(0);
     meek.preempt = false;

@@ -35,6 +35,8 @@ pub(crate) enum Trouble {
     Mismatch,
     /// Clocks differ in rate as much as they may, leases are long, and nothing passes in one direction.
     Drift,
+    /// What one node sends is lost; then it is held up, and what is sent to it is lost.
+    Turns,
     /// A node is without power for a moment while nothing from the other one reaches it.
     PowerCycle,
     /// Everything, also cuts of all paths in both directions.
@@ -62,6 +64,7 @@ impl Scenario {
             Trouble::Mismatch,
             Trouble::Drift,
             Trouble::PowerCycle,
+            Trouble::Turns,
             Trouble::All,
             Trouble::All,
         ]);
@@ -187,11 +190,14 @@ impl Scenario {
             Trouble::OneWay => &[5, 5, 6],
             Trouble::Drift => &[5],
             Trouble::PowerCycle => &[13],
+            Trouble::Turns => &[14],
             Trouble::Direct => &[7],
             Trouble::BackupStalls => &[8],
             Trouble::HandOver => &[9, 9, 3, 4, 5],
             Trouble::Mismatch => &[3, 4, 5, 5, 6],
-            Trouble::BoundedLoss | Trouble::All => &[0, 1, 2, 3, 3, 4, 5, 5, 6, 7, 9, 10, 11, 12],
+            Trouble::BoundedLoss | Trouble::All => {
+                &[0, 1, 2, 3, 3, 4, 5, 5, 6, 7, 9, 10, 11, 12, 14]
+            }
         };
         let fault = match rng.pick(kinds) {
             kind @ 0..=2 => {
@@ -283,6 +289,22 @@ impl Scenario {
                 self.faults.push((until, Fault::Heal));
                 return until;
             }
+            14 => {
+                let lease = self.longest_lease();
+                let turns = (at + rng.between(0, lease)).min(self.quiet_at);
+                let held_up = (at + rng.between(0, lease / 2 * 3)).min(self.quiet_at);
+                let until = (held_up + 3 * lease).min(self.quiet_at);
+                self.faults.push((held_up, Fault::Pause { node, until }));
+                self.faults.push((turns, Fault::Heal));
+                for link in 0..self.links {
+                    let cut = |from, to| Fault::CutLink { link, from, to };
+                    self.faults.push((at, cut(node, other)));
+                    self.faults.push((turns, cut(other, node)));
+                }
+                let until = (at + 5 * lease).min(self.quiet_at);
+                self.faults.push((until, Fault::Heal));
+                return until + 5 * lease;
+            }
             11 if self.vips_fail < 2 => {
                 self.vips_fail += 1;
                 Fault::VipsFail { node, times: 1 }
@@ -350,7 +372,13 @@ impl NodePlan {
             .unwrap_or_default()
     }
 
-    /// The shortest of them, less its interval.
+    /// The shortest interval of its paths.
+    pub(crate) fn interval(&self) -> u64 {
+        let intervals = self.paths().map(|path| path.interval.0);
+        intervals.min().unwrap_or_default()
+    }
+
+    /// The shortest of its leases, less its interval.
     pub(crate) fn patience(&self) -> u64 {
         self.paths()
             .map(|path| path.lease().0 - path.interval.0)

@@ -9,7 +9,7 @@ use ha_common::{
 
 use super::super::{
     grants::{Entry, Header},
-    leases::Packet,
+    leases::{Fate, Packet},
 };
 use super::{Event, Word, World, id};
 use crate::{LeaseViews, PathId};
@@ -183,7 +183,7 @@ impl World {
             from,
             to,
             sent: self.now,
-            arrives: None,
+            fate: if lost { Fate::Lost } else { Fate::Sent },
         });
         if lost && !echo.entries.is_empty() {
             self.say(|| format!("node{from} -> node{to} on link{link}: lost"));
@@ -203,7 +203,7 @@ impl World {
                 from,
                 to,
                 sent: self.now,
-                arrives: None,
+                fate: Fate::Lost,
             });
             return;
         }
@@ -211,7 +211,7 @@ impl World {
             from,
             to,
             sent: self.now,
-            arrives: Some(self.now),
+            fate: Fate::Arrived(self.now),
         });
         let now = self.clock(to);
         let path = self.path(to, from, link);

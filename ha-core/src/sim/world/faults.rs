@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::super::{
-    leases::{Cut, Outage},
+    leases::{Cut, Span},
     ledger::millis,
     scenario::Fault,
 };
@@ -20,6 +20,7 @@ impl World {
             Fault::Pause { node, until } => {
                 let machine = &mut self.nodes[node];
                 machine.paused_until = machine.paused_until.max(until);
+                self.hold_up(node, until);
             }
             Fault::Freeze { node, until } => self.freeze(node, until, false),
             Fault::Stall { node, until } => self.freeze(node, until, true),
@@ -94,8 +95,9 @@ impl World {
         machine.paused_until = machine.paused_until.max(until);
         machine.keeps_packets = keeps_packets;
         let until = machine.frozen_until;
+        self.hold_up(node, until);
         if !keeps_packets {
-            self.outages.push(Outage {
+            self.outages.push(Span {
                 node,
                 from: self.now,
                 until,

@@ -22,7 +22,7 @@ use super::{
     Mutations,
     grants::Grants,
     kernel::{Kernel, Origin},
-    leases::{self, Cut, Outage, Packet},
+    leases::{self, Cut, Packet, Span},
     ledger::{self, Limits, Stay, Violation},
     process::Process,
     rng::Rng,
@@ -156,7 +156,8 @@ pub(crate) struct World {
     cuts: Vec<Vec<Vec<bool>>>,
     /// When each of these was changed: link, from, to, time, cut.
     cut_history: Vec<Cut>,
-    outages: Vec<Outage>,
+    outages: Vec<Span>,
+    hold_ups: Vec<Span>,
     /// By from and to: echoes and answers lost in a row.
     echoes_lost: Vec<Vec<u32>>,
     traffic: Vec<Packet>,
@@ -209,6 +210,7 @@ impl World {
             cuts: std::vec![std::vec![std::vec![false; count]; count]; scenario.links],
             cut_history: Vec::new(),
             outages: Vec::new(),
+            hold_ups: Vec::new(),
             echoes_lost: std::vec![std::vec![0; count]; count],
             traffic: Vec::new(),
             loss_permille: 0,
@@ -359,6 +361,9 @@ impl World {
         machine.boot += 1;
         machine.process = Some(Process::new(engine, machine.kernels.len(), count));
         self.nodes[node].words.clear();
+        for held in self.hold_ups.iter_mut().filter(|held| held.node == node) {
+            held.until = held.until.min(self.now);
+        }
         self.say(|| format!("node{node} starts"));
         for instance in 0..self.scenario.instances {
             let input = self.interface(node, instance);
@@ -380,7 +385,14 @@ impl World {
         }
     }
 
+    /// A node's engine does not run until a time.
+    pub(crate) fn hold_up(&mut self, node: usize, until: u64) {
+        let from = self.now;
+        self.hold_ups.push(Span { node, from, until });
+    }
+
     fn kill(&mut self, node: usize) {
+        self.hold_up(node, u64::MAX);
         self.nodes[node].process = None;
         self.nodes[node].words.clear();
     }

@@ -25,13 +25,16 @@ impl World {
     /// What the network did, for the judge of leases.
     pub(super) fn network(&self) -> Network<'_> {
         let patience = self.scenario.nodes.iter().map(NodePlan::patience).min();
+        let interval = self.scenario.nodes.iter().map(NodePlan::interval).max();
         let lease = self.scenario.longest_lease();
         Network {
             traffic: &self.traffic,
             cuts: &self.cut_history,
             outages: &self.outages,
+            hold_ups: &self.hold_ups,
             links: self.scenario.links,
             patience: patience.unwrap_or(0),
+            interval: interval.unwrap_or(0),
             grace: lease,
         }
     }
