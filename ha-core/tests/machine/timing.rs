@@ -155,6 +155,7 @@ fn a_loser_whose_advert_was_overtaken_by_its_priority_0_is_waited_for() {
         assert_eq!(driver.state(), State::Promoting);
         driver.hear(102, 0);
         if overtaken {
+            driver.after(Nanos(1));
             driver.hear(102, 50);
         }
         let heard = driver.now;
