@@ -165,8 +165,9 @@ pub(crate) struct World {
     /// By node and instance: adverts lost in a row.
     lost_in_a_row: Vec<Vec<u32>>,
     pub(crate) stays: Vec<Stay>,
-    /// When an advert arrived after a priority 0 that its sender sent later.
-    overtaken: Vec<u64>,
+    /// By instance: when an advert reached a pre-emptor after a priority 0 that its sender sent later, for it or
+    /// for a member of its group, since they open together.
+    overtaken: Vec<Vec<u64>>,
     /// By instance: the last transition at any node.
     moved_at: Vec<u64>,
     pub(crate) mutations: Mutations,
@@ -216,7 +217,7 @@ impl World {
             loss_permille: 0,
             lost_in_a_row: std::vec![std::vec![0; instances]; count],
             stays: Vec::new(),
-            overtaken: Vec::new(),
+            overtaken: std::vec![Vec::new(); instances],
             moved_at: std::vec![0; instances],
             mutations,
             violation: None,

@@ -6,7 +6,7 @@ use ha_common::{MonoNs, Priority};
 
 use super::super::{kernel::Origin, ledger::Sent, scenario::Reports};
 use super::{Event, Word, World};
-use crate::{Advert, vrrp};
+use crate::{Advert, Cause, vrrp};
 
 impl World {
     /// Sends an advert to every other node.
@@ -70,6 +70,16 @@ impl World {
         lost
     }
 
+    /// Whether a node was elected by pre-emption and has not opened yet.
+    fn preempts(&self, node: usize, instance: usize) -> bool {
+        let machine = &self.nodes[node];
+        let stay = machine.stays[instance].map(|stay| &self.stays[stay]);
+        machine.open_since[instance].is_none()
+            && stay.is_some_and(|stay| {
+                stay.open.is_empty() && matches!(stay.cause, Cause::Preempting { .. })
+            })
+    }
+
     pub(super) fn deliver(&mut self, to: usize, instance: usize, advert: Advert, origin: Origin) {
         let node = &self.nodes[to];
         if !node.powered || !node.up[instance] || self.now < node.frozen_until {
@@ -79,11 +89,18 @@ impl World {
             }
             return;
         }
+        let preempts = self.preempts(to, instance);
         let let_go = &mut self.nodes[to].let_go[instance][origin.node];
         if advert.priority == Priority::RELEASE {
             *let_go = origin.sent_at.max(*let_go);
-        } else if origin.sent_at < *let_go {
-            self.overtaken.push(self.now);
+        } else if origin.sent_at < *let_go && preempts {
+            let plans = &self.nodes[to].plan.config.instances;
+            let group = plans[instance].group;
+            for (index, plan) in plans.iter().enumerate() {
+                if index == instance || group.is_some() && plan.group == group {
+                    self.overtaken[index].push(self.now);
+                }
+            }
         }
         let clock = self.clock(to);
         self.look(to, instance);

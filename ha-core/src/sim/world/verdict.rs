@@ -68,14 +68,6 @@ impl World {
             contest,
             ..
         } = self.scenario;
-        // A pre-emptor hears of a loser that is there after all, and waits until its gate is closed.
-        let contested_until = self
-            .overtaken
-            .iter()
-            .filter(|at| contest > 0 && **at <= served_by + hand_over)
-            .map(|at| at + contest)
-            .max();
-        let spoken_by = served_by.max(contested_until.unwrap_or(0)) + hand_over;
         for (instance, speaking) in speakers.iter().enumerate() {
             let fault = |at: u64, what: String| {
                 Some(Violation {
@@ -98,6 +90,13 @@ impl World {
                     String::from("a transition long after everything was put right"),
                 );
             }
+            // A pre-emptor hears of a loser that is there after all, and waits until its gate is closed.
+            let contested_until = self.overtaken[instance]
+                .iter()
+                .filter(|at| contest > 0 && **at <= served_by + hand_over)
+                .map(|at| at + contest)
+                .max();
+            let spoken_by = served_by.max(contested_until.unwrap_or(0)) + hand_over;
             let served = self.stays.iter().any(|stay| {
                 stay.instance == instance
                     && stay
