@@ -292,6 +292,8 @@ fn seal(frame: &mut [u8]) {
         .half(len.to_be_bytes())
         .slice(&frame[34..34 + usize::from(len)])
         .checksum();
+    // Zero is written in its other form (RFC 768).
+    let sum = if sum == 0 { 0xffff } else { sum };
     frame[40..42].copy_from_slice(&sum.to_be_bytes());
 }
 
