@@ -902,6 +902,16 @@ impl Instance {
         self.arm_alone(now);
     }
 
+    /// A loser need not be outlived any more, since it asks: now the promises are what is waited for.
+    pub(super) fn await_promises(&mut self, now: MonoNs) {
+        if let Some(leases) = &self.leases
+            && leases.phase == Phase::Promised
+        {
+            let due = leases.promised_until().max(now);
+            self.timers.set(Timer::Candidate, due);
+        }
+    }
+
     /// After a loser's end was noticed: takes what it held, if its promise allows.
     pub(super) fn losers_gone(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         self.await_losers(now);

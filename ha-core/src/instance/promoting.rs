@@ -69,10 +69,15 @@ impl Instance {
             .filter(|due| *due > now);
         #[cfg(feature = "sim")]
         let due = due.filter(|_| !self.mutations.preempt_at_once);
-        self.contested = due.is_some();
+        let contested = core::mem::replace(&mut self.contested, due.is_some());
         match due {
             Some(due) => self.timers.set(Timer::Rival, due),
-            None => self.timers.stop(Timer::Rival),
+            None => {
+                self.timers.stop(Timer::Rival);
+                if contested {
+                    self.await_promises(now);
+                }
+            }
         }
     }
 

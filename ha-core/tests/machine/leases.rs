@@ -52,8 +52,12 @@ impl Node {
     }
 
     fn backup_with(alone: Alone, paths: &[PathConfig]) -> Self {
+        Self::with(with_leases(alone, paths))
+    }
+
+    fn with(config: InstanceConfig) -> Self {
         let mut node = Self {
-            driver: Driver::backup(with_leases(alone, paths)),
+            driver: Driver::backup(config),
             view: LeaseView::default(),
             grants: false,
             done: Vec::new(),
@@ -637,6 +641,34 @@ fn a_hand_over_closes_before_it_releases_and_acts_no_more() {
     let released = place(|action| matches!(action, Action::SendRelease { .. }));
     let let_go = place(|action| matches!(action, Action::LetGo { .. }));
     assert!(closed.is_some() && closed < released && released < let_go);
+}
+
+#[test]
+fn a_pre_emptor_whose_loser_asks_after_all_waits_for_its_promise_only() {
+    let mut node = Node::with(InstanceConfig {
+        preempt: true,
+        ..with_leases(Alone::Serve, &[PATH])
+    });
+    // A promise from before this daemon's start, and a peer that advertises without asking.
+    node.view.promised_until = node.now().after(LEASE.times(10));
+    while node.now() < node.view.promised_until.after(LEASE) {
+        node.driver.now = node.now().after(PATH.interval);
+        node.driver.hear(PEER, 50);
+        node.read();
+        let now = node.now();
+        node.driver.engine.handle_timeout(now);
+        node.carry_out();
+    }
+    assert_eq!(node.driver.state(), State::Promoting);
+    node.asked();
+    node.driver.now = node.now().after(Nanos(1));
+    node.driver.hear(PEER, 50);
+    node.carry_out();
+    let due = node.view.promised_until;
+    node.grants = true;
+    node.run_for(LEASE.times(3));
+    assert_eq!(node.driver.state(), State::Active);
+    assert!(due <= node.driver.status_of(ID).since);
 }
 
 #[test]
