@@ -61,6 +61,8 @@ pub(crate) struct PeerWords {
 pub(crate) struct Grants {
     pub(crate) peers: Vec<PeerWords>,
     pub(crate) standing: Standing,
+    /// As what the daemon stands, whose echoes ask by that, also after the kernel yielded.
+    pub(crate) told: Standing,
     /// Until when it counts as candidate, if it does not announce itself again.
     pub(crate) candidate_until: MonoNs,
     pub(crate) rank: Rank,
@@ -90,6 +92,7 @@ impl Grants {
         Self {
             peers: peers.collect(),
             standing: Standing::Bystander,
+            told: Standing::Bystander,
             candidate_until: MonoNs::ZERO,
             rank,
             longest: slowest.times(4),
@@ -103,7 +106,7 @@ impl Grants {
 
     /// A daemon starts, after it raised the epoch.
     pub(crate) fn attach(&mut self, now: MonoNs) {
-        self.standing = Standing::Bystander;
+        self.stand(Standing::Bystander);
         let first = if self.mutations.no_promise_at_attach {
             now
         } else {
@@ -112,6 +115,12 @@ impl Grants {
         for peer in &mut self.peers {
             peer.promise = Promise::until(peer.promise.ends().max(first));
         }
+    }
+
+    /// The daemon says as what it stands.
+    pub(crate) fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.told = standing;
     }
 
     pub(crate) fn is_open(&self, epoch: Epoch, superseded: Epoch, now: MonoNs) -> bool {

@@ -578,7 +578,7 @@ impl World {
         self.look(node, instance);
         let now = self.clock(node);
         if let Some(grants) = &mut self.nodes[node].kernels[instance].grants {
-            grants.standing = standing;
+            grants.stand(standing);
             grants.candidate_until = now.after(grants.slowest);
         }
         if standing == Standing::Candidate {

@@ -43,7 +43,7 @@ pub(crate) enum Trouble {
     All,
 }
 
-const MULTIPLIER: u32 = 3;
+const MULTIPLIERS: [u32; 8] = [3, 3, 3, 3, 2, 4, 5, 10];
 const LONG_MULTIPLIER: u32 = 250;
 
 impl Scenario {
@@ -406,7 +406,7 @@ fn draw_nodes(
     });
     let multiplier = match trouble {
         Trouble::Drift => LONG_MULTIPLIER,
-        _ => MULTIPLIER,
+        _ => rng.pick(&MULTIPLIERS),
     };
     let same = matches!(trouble, Trouble::Drift | Trouble::PowerCycle);
     let differ = links > 1 && rng.chance(300) && !same;

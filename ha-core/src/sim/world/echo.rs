@@ -91,7 +91,7 @@ impl World {
         let entries = (0..self.scenario.instances).filter_map(|instance| {
             let kernel = &self.nodes[node].kernels[instance];
             let grants = kernel.grants.as_ref()?;
-            let ask = match grants.standing {
+            let ask = match grants.told {
                 Standing::Bystander => return None,
                 Standing::Candidate => Ask::Candidate,
                 Standing::Active => Ask::Hold,
