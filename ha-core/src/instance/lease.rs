@@ -714,7 +714,9 @@ impl Instance {
     }
 
     /// A candidate may speak when every peer has granted, or was not heard since it began to announce
-    /// itself and had the time to answer.
+    /// itself and had the time to answer. Who was heard shortly before is alive, unless it let go: it may have
+    /// gone on alone while its echoes were lost, as the announcements may be by now. So it counts as silent
+    /// only when it would itself count this node as that.
     fn consider_candidacy(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         let Some(leases) = &mut self.leases else {
             return Verdict::Stay;
@@ -729,7 +731,11 @@ impl Instance {
         let missing: Vec<(usize, bool)> = (0..)
             .zip(&leases.peers)
             .filter(|(_, peer)| peer.view.deadline <= now)
-            .map(|(index, peer)| (index, peer.view.heard_at < leases.stood_at))
+            .map(|(index, peer)| {
+                let released = self.claim == Some(Claim::Released(peer.address));
+                let silent = released || peer.is_silent(now);
+                (index, silent && peer.view.heard_at < leases.stood_at)
+            })
             .collect();
         for (index, silent) in &missing {
             if decided && serves && *silent {

@@ -276,6 +276,20 @@ fn a_candidate_opens_after_the_lease_of_an_echo_that_was_lost_after_the_last_one
 }
 
 #[test]
+fn a_peer_that_was_heard_shortly_before_is_not_silent_yet() {
+    let mut node = Node::bereaved();
+    // Its kernel answered a hello, though it was not heard asking.
+    let heard_at = node.view.promised_until.before(Nanos::from_millis(1));
+    node.view.heard_at = heard_at;
+    node.silence();
+    let silent_from = heard_at.after(Nanos(LEASE.0 - PATH.interval.0 / 2 * 3));
+    node.run_for(silent_from.before(Nanos(1)).since(node.now()));
+    assert_eq!(node.driver.state(), State::Promoting);
+    node.run_for(PATH.interval);
+    assert_eq!(node.driver.state(), State::Active);
+}
+
+#[test]
 fn one_long_round_trip_delays_a_candidate_by_a_lease_at_most() {
     let mut node = Node::bereaved();
     node.input(Input::PathHeard {
