@@ -147,8 +147,10 @@ fn aim(tools: &mut Ebpf, tested: &Xdp) -> Result<()> {
     for (word, chunk) in words.iter_mut().zip(chunks) {
         *word = u64::from_ne_bytes(*chunk);
     }
-    let map = tools.map_mut("FRAME").context("no map FRAME")?;
+    let map = tools.map_mut("FRAMES").context("no map FRAMES")?;
     Array::<&mut MapData, [u64; WORDS]>::try_from(map)?.set(0, words, 0)?;
+    let map = tools.map_mut("CYCLE").context("no map CYCLE")?;
+    Array::<&mut MapData, [u64; 2]>::try_from(map)?.set(0, [1, 0], 0)?;
     let map = tools.map_mut("TESTED").context("no map TESTED")?;
     ProgramArray::try_from(map)?.set(0, tested.fd()?, 0)?;
     Ok(())
