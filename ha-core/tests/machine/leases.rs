@@ -347,14 +347,20 @@ fn a_peer_that_advertises_and_no_longer_asks_is_not_dead() {
     assert!(!node.done.contains(&Action::Act { instance: ID }));
 }
 
-#[test]
-fn an_advert_after_the_last_request_shows_its_sender_alive_as_that_does() {
+/// A Backup whose peer advertised after its last request, told by its kernel that nobody asks; and until when the
+/// advert shows the peer alive.
+fn advertised_after_asking() -> (Node, MonoNs) {
     let mut node = Node::bereaved();
     node.driver.now = node.now().after(Nanos::from_millis(2));
-    let advertised = node.now();
+    let due = node.now().after(LEASE).after(margin(LEASE));
     node.driver.hear(PEER, 200);
     node.silence();
-    let due = advertised.after(LEASE).after(margin(LEASE));
+    (node, due)
+}
+
+#[test]
+fn an_advert_after_the_last_request_shows_its_sender_alive_as_that_does() {
+    let (mut node, due) = advertised_after_asking();
     while node.now() < due {
         assert_eq!(node.driver.state(), State::Backup, "{:?}", node.now());
         node.tick();
@@ -366,12 +372,7 @@ fn an_advert_after_the_last_request_shows_its_sender_alive_as_that_does() {
 /// A Backup that was told of a silence, and was held up before it could act on it: the wake-up that it waited
 /// for is `late`.
 fn held_up_by(late: Nanos) -> Node {
-    let mut node = Node::bereaved();
-    node.driver.now = node.now().after(Nanos::from_millis(2));
-    let advertised = node.now();
-    node.driver.hear(PEER, 200);
-    node.silence();
-    let due = advertised.after(LEASE).after(margin(LEASE));
+    let (mut node, due) = advertised_after_asking();
     node.driver.now = due.after(late);
     node.tick();
     node
