@@ -418,15 +418,21 @@ fn keys(nodes: &[Node; 2], digits: [&str; 2]) -> Result<[String; 2]> {
     Ok(lines)
 }
 
+/// The pair with one key for the cable, which works.
+fn keyed(lab: &Lab) -> Result<Scene> {
+    let nodes = [lab.node("n1")?, lab.node("n2")?];
+    let lines = keys(&nodes, ["a", "a"])?;
+    let scene = scene_of(lab, nodes, [&lines[0], &lines[1]])?;
+    for node in &scene.nodes {
+        node.wait_for_path("direct", true)?;
+    }
+    Ok(scene)
+}
+
 #[test]
 fn leases_with_a_key_hold_while_the_lan_is_cut() {
     scenario(|lab| {
-        let nodes = [lab.node("n1")?, lab.node("n2")?];
-        let lines = keys(&nodes, ["a", "a"])?;
-        let scene = scene_of(lab, nodes, [&lines[0], &lines[1]])?;
-        for node in &scene.nodes {
-            node.wait_for_path("direct", true)?;
-        }
+        let scene = keyed(lab)?;
         let path = scene.nodes[0].path("direct")?;
         ensure!(path["keyed"] == true && path["bad_tags"] == 0, "{path}");
         lab.cut(&scene.nodes[0], &scene.nodes[1])?;
@@ -442,12 +448,7 @@ fn leases_with_a_key_hold_while_the_lan_is_cut() {
 #[test]
 fn a_reload_takes_a_new_key_from_the_same_file_and_says_so() {
     scenario(|lab| {
-        let nodes = [lab.node("n1")?, lab.node("n2")?];
-        let lines = keys(&nodes, ["a", "a"])?;
-        let scene = scene_of(lab, nodes, [&lines[0], &lines[1]])?;
-        for node in &scene.nodes {
-            node.wait_for_path("direct", true)?;
-        }
+        let scene = keyed(lab)?;
         keys(&scene.nodes, ["c", "c"])?;
         for node in &scene.nodes {
             let reload = node.hactl(&["reload"])?;
