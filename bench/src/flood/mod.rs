@@ -8,15 +8,18 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use self::{answers::Answers, siege::Siege};
+use self::{
+    answers::{Answers, Quartiles},
+    siege::Siege,
+};
 use crate::{
     figures::{Figures, millis},
     write_json,
 };
 
-/// XDP answers at least so many times as many ARP requests as the kernel.
+/// XDP answers at least so many times as many ARP requests as the kernel, in the median round, net.
 const ANSWER_RATIO: f64 = 5.0;
 
 /// Processor time of the flooded daemon, as a share of one core.
@@ -38,15 +41,11 @@ pub(crate) fn run(
     ensure!(seconds > 0 && trials > 0, "nothing to measure");
     let mut misses = Vec::new();
     let answers = answers::measure()?;
-    let ratio = f64::from(answers.by_kernel) / f64::from(answers.by_xdp);
-    println!(
-        "ARP requests answered per second and core: {} by XDP, {} by the kernel: {ratio:.1} times as many",
-        rate(answers.by_xdp),
-        rate(answers.by_kernel)
-    );
+    print!("{}", table(&answers));
+    let ratio = answers.ratio().median;
     if ratio < ANSWER_RATIO {
         misses.push(format!(
-            "XDP answers {ratio:.1} times as many ARP requests, less than {ANSWER_RATIO}"
+            "XDP answers {ratio:.2} times as many ARP requests, less than {ANSWER_RATIO}"
         ));
     }
     let beside = heartbeat.map_or_else(String::new, |heartbeat| {
@@ -99,9 +98,8 @@ pub(crate) fn run(
         ));
     }
     if let Some(file) = json_file {
-        let Answers { by_xdp, by_kernel } = answers;
         let figures = json!({
-            "arp_answers_per_second": { "xdp": rate(by_xdp), "kernel": rate(by_kernel) },
+            "arp_answers": arp_report(&answers),
             "heartbeat_ms": heartbeat.map(millis),
             "flood": {
                 "seconds": seconds,
@@ -124,7 +122,53 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Quartiles are those of the rounds.
+fn table(answers: &Answers) -> String {
+    let mut text = format!(
+        "ARP requests answered by CPU {} alone, without the {:.0} ns that making one takes:\n",
+        answers.cpu,
+        answers.generator().median
+    );
+    for (name, nanos) in [
+        ("XDP", answers.by_xdp()),
+        ("the kernel", answers.by_kernel()),
+    ] {
+        let Quartiles {
+            lower,
+            median,
+            upper,
+        } = nanos;
+        text.push_str(&format!(
+            "  by {name}: {:.0} per second; {median:.0} ns each (quartiles {lower:.0} and {upper:.0})\n",
+            rate(median)
+        ));
+    }
+    let (net, gross) = (answers.ratio(), answers.gross_ratio());
+    text.push_str(&format!(
+        "  {:.2} times as many by XDP (quartiles {:.2} and {:.2}); with the making of each, {:.2} times ({:.2} and {:.2})\n",
+        net.median, net.lower, net.upper, gross.median, gross.lower, gross.upper
+    ));
+    text
+}
+
+fn arp_report(answers: &Answers) -> Value {
+    let quartiles = |of: Quartiles| json!([of.lower, of.median, of.upper]);
+    json!({
+        "cpu": answers.cpu,
+        "per_second": {
+            "xdp": rate(answers.by_xdp().median),
+            "kernel": rate(answers.by_kernel().median),
+        },
+        // Lower quartile, median, upper quartile.
+        "generator_ns": quartiles(answers.generator()),
+        "xdp_ns": quartiles(answers.by_xdp()),
+        "kernel_ns": quartiles(answers.by_kernel()),
+        "ratio": quartiles(answers.ratio()),
+        "gross_ratio": quartiles(answers.gross_ratio()),
+    })
+}
+
 /// Per second, of what takes so many nanoseconds.
-fn rate(nanos: u32) -> u32 {
-    1_000_000_000 / nanos.max(1)
+fn rate(nanos: f64) -> f64 {
+    (1e9 / nanos).round()
 }
