@@ -28,7 +28,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
                 Reason::DropArpClosed
             };
         }
-        let station = frame.station;
+        let station = frame.station();
         if frame.ifindex != config.ifindex
             || (station != ethernet::BROADCAST && station != config.mac)
         {

@@ -45,10 +45,10 @@ pub(crate) fn judge(ctx: &TcContext) -> Reason {
 
 #[inline(always)]
 fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
-    let Ok(header) = ctx.load::<[u8; ipv4::HEADER_LEN]>(start) else {
+    let Ok(header) = ctx.load::<[u32; ipv4::HEADER_WORDS]>(start) else {
         return Reason::EgressOther;
     };
-    let Some(header) = ipv4::Header::parse(&header) else {
+    let Some(header) = ipv4::Header::from_words(header) else {
         return Reason::EgressOther;
     };
     from(Address::v4(header.source), header.protocol).unwrap_or(Reason::EgressOther)

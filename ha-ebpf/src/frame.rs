@@ -19,8 +19,6 @@ pub(crate) struct Frame {
     link: Span,
     /// From the network header on.
     packet: Span,
-    /// The station that it is for.
-    pub(crate) station: [u8; 6],
     /// What the packet is.
     pub(crate) ether_type: u16,
     /// The interface that gets it: a VLAN's, if it has a tag.
@@ -41,7 +39,6 @@ impl Frame {
         let Some(header) = link.bytes::<{ ethernet::HEADER_LEN }>(0) else {
             return Err(Reason::PassOther);
         };
-        let station = ethernet::destination(header);
         let mut ether_type = ethernet::ether_type(header);
         let mut header_len = ethernet::HEADER_LEN;
         let mut ifindex = ifindex;
@@ -70,12 +67,17 @@ impl Frame {
         Ok(Self {
             link,
             packet: link.after(header_len, ifindex),
-            station,
             ether_type,
             ifindex,
             header_len,
             echo: Cell::new(Echo::NONE),
         })
+    }
+
+    /// The station that it is for.
+    #[inline(always)]
+    pub(crate) fn station(&self) -> [u8; 6] {
+        self.link.bytes(0).copied().unwrap_or_default()
     }
 
     /// The `N` bytes at `offset` of the packet, unless the frame ends before.
@@ -88,6 +90,24 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
         self.packet.words(offset)
+    }
+
+    /// [`Self::words`] of 32 bits.
+    #[inline(always)]
+    pub(crate) fn half_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        self.packet.half_words(offset)
+    }
+
+    /// The packet from its network header on.
+    #[inline(always)]
+    pub(crate) const fn packet(&self) -> Span {
+        self.packet
+    }
+
+    /// What the packet holds after `offset` bytes, less than 2,048, of which the verifier forgets how many they are.
+    #[inline(always)]
+    pub(crate) fn after(&self, offset: usize) -> Span {
+        self.packet.after_unknown(offset, self.ifindex)
     }
 
     /// As [`Self::answer`], with the packet in words.

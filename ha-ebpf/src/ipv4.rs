@@ -3,10 +3,7 @@
 use ha_common::{
     Address,
     abi::Reason,
-    wire::{
-        ipv4::{self, Header},
-        udp, vrrp,
-    },
+    wire::{ipv4::Header, udp, vrrp},
 };
 
 use crate::{frame::Frame, gate, maps, udp::Datagram};
@@ -14,10 +11,7 @@ use crate::{frame::Frame, gate, maps, udp::Datagram};
 /// Judges an IPv4 packet. Fragments and packets with options meet the gate as any other.
 #[inline(always)]
 pub(crate) fn judge(frame: &Frame) -> Reason {
-    let Some(header) = frame
-        .bytes::<{ ipv4::HEADER_LEN }>(0)
-        .and_then(Header::parse)
-    else {
+    let Some(header) = frame.half_words(0).and_then(Header::from_words) else {
         return Reason::PassOther;
     };
     let mut otherwise = Reason::PassOther;

@@ -25,7 +25,7 @@ pub(crate) fn judge(frame: &Frame, ip: &Header) -> Result<Reason, Reason> {
     // Whom the neighbour table learns from it.
     let about = if subject.kind == ndp::SOLICITATION {
         if let Some((slot, config)) = maps::instance_of_vip(subject.target) {
-            let station = frame.station;
+            let station = frame.station();
             if frame.ifindex != config.ifindex
                 || (!ethernet::is_group(station) && station != config.mac)
             {

@@ -77,6 +77,20 @@ impl Span {
         Some(words)
     }
 
+    /// [`Self::words`] of 32 bits.
+    #[inline(always)]
+    pub(crate) fn half_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let start = hidden(self.start + offset);
+        if start + N * 4 > self.end {
+            return None;
+        }
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = load_half(start + index * 4);
+        }
+        Some(words)
+    }
+
     /// Overwrites the `N` words at `offset`. False if the frame ends before.
     #[inline(always)]
     pub(crate) fn set_words<const N: usize>(&self, offset: usize, words: [u64; N]) -> bool {
@@ -121,6 +135,26 @@ fn load(pointer: usize) -> u64 {
         );
     }
     word
+}
+
+/// [`load`] of 32 bits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the instruction clears the upper half"
+)]
+#[inline(always)]
+fn load_half(pointer: usize) -> u32 {
+    let word: u64;
+    // SAFETY: as in `load`, of four bytes.
+    unsafe {
+        asm!(
+            "{word} = *(u32 *)({pointer} + 0)",
+            word = out(reg) word,
+            pointer = in(reg) pointer,
+            options(pure, readonly, nostack)
+        );
+    }
+    word as u32
 }
 
 #[inline(always)]

@@ -15,8 +15,12 @@ use crate::{
     frame::Frame,
     gate,
     maps::{self, INSTANCES, RECEIVED, SENDERS, VRIDS},
+    packet::Span,
     said, watch,
 };
+
+/// Of a length below 2,048 what whole words of eight bytes take.
+const TAIL: usize = 0x7f8;
 
 /// Judges a VRRP packet over IPv4. `Err`: it concerns no instance; the reason holds unless it is for a VIP.
 #[inline(always)]
@@ -78,32 +82,41 @@ fn check(
         }
     }
     let message_len = claim.message_len() as usize;
+    // From here on the verifier knows no more of the header's length: it would follow the sum over the message once
+    // for each length that the loop over the header ends with.
+    let message = frame.after(header_len);
     let sum = if ip.source.is_v4() {
-        match sum::<{ ipv4::MAX_HEADER_LEN }>(frame, 0, header_len) {
+        match sum::<{ ipv4::MAX_HEADER_LEN }>(frame.packet(), header_len) {
             Some(checksum::VALID) => {}
             Some(_) => return Err(Reject::Checksum),
             None => return Err(Reject::Length),
         }
-        sum::<{ vrrp::MAX_MESSAGE_LEN }>(frame, header_len, message_len)
+        sum::<{ vrrp::MAX_MESSAGE_LEN }>(message, message_len)
     } else {
-        sum::<{ vrrp::MAX_MESSAGE_LEN_V6 }>(frame, header_len, message_len)
+        sum::<{ vrrp::MAX_MESSAGE_LEN_V6 }>(message, message_len)
     };
     claim.verify(sum.ok_or(Reject::Length)?)
 }
 
-/// The folded sum over `len` bytes, a multiple of four and at most `MAX`; `None` if the frame ends
-/// before. Nothing of the loop but the sum is used after it: what is left of each of its many ends looks
+/// The folded sum over the first `len` bytes, a multiple of four and at most `MAX`; `None` if there are
+/// fewer. Nothing of the loop but the sum is used after it: what is left of each of its many ends looks
 /// alike to the verifier, which then follows one.
 #[inline(always)]
-fn sum<const MAX: usize>(frame: &Frame, start: usize, len: usize) -> Option<u16> {
+fn sum<const MAX: usize>(data: Span, len: usize) -> Option<u16> {
     let mut sum = Sum::ZERO;
+    // What words of eight bytes leave comes first, since where it is does not depend on how far the loop came.
+    if len & 4 != 0 {
+        let [rest] = data.half_words(len & TAIL)?;
+        sum = sum.word(rest.to_ne_bytes());
+    }
     let mut at = 0;
     while at < MAX {
-        if at + 4 > len {
+        if at + 8 > len {
             break;
         }
-        sum = sum.word(*frame.bytes::<4>(start + at)?);
-        at += 4;
+        let [word] = data.words(at)?;
+        sum = sum.long(word);
+        at += 8;
     }
     Some(sum.folded())
 }

@@ -8,6 +8,9 @@ pub const VERSION: u8 = 4;
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
 
+/// 32-bit words of a header without options.
+pub const HEADER_WORDS: usize = HEADER_LEN / 4;
+
 /// Bytes of the longest header.
 pub const MAX_HEADER_LEN: usize = 60;
 
@@ -44,21 +47,39 @@ impl Header {
     /// The header's checksum is not looked at: that takes the options.
     #[must_use]
     pub const fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
-        let header_len = (bytes[0] & 0x0f) * 4;
-        if bytes[0] >> 4 != VERSION || header_len < 20 {
+        let mut words = [0; HEADER_WORDS];
+        let (chunks, _) = bytes.as_chunks::<4>();
+        let mut at = 0;
+        while at < HEADER_WORDS {
+            words[at] = u32::from_ne_bytes(chunks[at]);
+            at += 1;
+        }
+        Self::from_words(words)
+    }
+
+    /// The same from words, as they lie in memory.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_words(words: [u32; HEADER_WORDS]) -> Option<Self> {
+        let [first, second, third, source, destination] = words;
+        let [version, _, t0, t1] = first.to_ne_bytes();
+        let [i0, i1, f0, f1] = second.to_ne_bytes();
+        let [ttl, protocol, _, _] = third.to_ne_bytes();
+        let header_len = (version & 0x0f) * 4;
+        if version >> 4 != VERSION || header_len < 20 {
             return None;
         }
-        let flags = u16::from_be_bytes([bytes[6], bytes[7]]);
+        let flags = u16::from_be_bytes([f0, f1]);
         Some(Self {
             header_len,
-            total_len: u16::from_be_bytes([bytes[2], bytes[3]]),
-            identification: u16::from_be_bytes([bytes[4], bytes[5]]),
+            total_len: u16::from_be_bytes([t0, t1]),
+            identification: u16::from_be_bytes([i0, i1]),
             dont_fragment: flags & DONT_FRAGMENT != 0,
             fragment: flags & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0,
-            ttl: bytes[8],
-            protocol: bytes[9],
-            source: [bytes[12], bytes[13], bytes[14], bytes[15]],
-            destination: [bytes[16], bytes[17], bytes[18], bytes[19]],
+            ttl,
+            protocol,
+            source: source.to_ne_bytes(),
+            destination: destination.to_ne_bytes(),
         })
     }
 
