@@ -25,11 +25,22 @@ const LEAST_MARGIN: Nanos = Nanos::from_micros(200);
 /// an interval after the one that was granted. By more of them a holder may outlast the promise.
 #[must_use]
 pub const fn margin(lease: Nanos) -> Nanos {
-    let third = Nanos(lease.0 / 3);
+    let third = Nanos(third(lease.0));
     if third.0 > LEAST_MARGIN.0 {
         third
     } else {
         LEAST_MARGIN
+    }
+}
+
+/// A third, rounded down: of a number of 32 bits by a multiplication, since a division is what takes longest of all
+/// that XDP does with a promise.
+const fn third(number: u64) -> u64 {
+    if number <= u32::MAX as u64 {
+        // (2^33 + 1) / 3: what it is too much comes to less than a third.
+        (number * 0xaaaa_aaab) >> 33
+    } else {
+        number / 3
     }
 }
 
@@ -247,6 +258,18 @@ pub struct Situation {
     pub promised_elsewhere: bool,
 }
 
+impl Situation {
+    /// Of who does not act: of the rest only `promised_elsewhere` counts then.
+    pub const AT_REST: Self = Self {
+        acting: false,
+        standing: Standing::Bystander,
+        alive: false,
+        self_renewed: false,
+        outranked: false,
+        promised_elsewhere: false,
+    };
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -295,14 +318,7 @@ pub const fn judge(ask: Ask, at: &Situation) -> Judgement {
 mod tests {
     use super::*;
 
-    const FREE: Situation = Situation {
-        acting: false,
-        standing: Standing::Bystander,
-        alive: false,
-        self_renewed: false,
-        outranked: false,
-        promised_elsewhere: false,
-    };
+    const FREE: Situation = Situation::AT_REST;
     const CANDIDATE: Situation = Situation {
         acting: true,
         standing: Standing::Candidate,
@@ -362,6 +378,30 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_act_is_judged_by_its_promises_alone() {
+        for promised_elsewhere in [false, true] {
+            let rest = Situation {
+                promised_elsewhere,
+                ..FREE
+            };
+            for standing in [Standing::Bystander, Standing::Candidate, Standing::Active] {
+                for bits in 0..8_u8 {
+                    let at = Situation {
+                        standing,
+                        alive: bits & 1 != 0,
+                        self_renewed: bits & 2 != 0,
+                        outranked: bits & 4 != 0,
+                        ..rest
+                    };
+                    for ask in [Ask::Hold, Ask::Candidate] {
+                        assert_eq!(judge(ask, &at), judge(ask, &rest), "{at:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_promise_outlasts_the_lease_and_always_changes() {
         let lease = Nanos::from_millis(3);
         let now = MonoNs(5_000_000);
@@ -371,6 +411,16 @@ mod tests {
         assert_eq!(shorter.ends(), MonoNs(9_000_001));
         assert_eq!(margin(Nanos::from_micros(500)), Nanos::from_micros(200));
         assert!(!first.is_acting() && Promise::ACTING.is_acting());
+    }
+
+    #[test]
+    fn a_third_is_rounded_down() {
+        let most = u64::from(u32::MAX);
+        for base in [0, 1_000, 8_999_998, most / 2, most - 4, u64::MAX - 8] {
+            for number in base..base + 8 {
+                assert_eq!(third(number), number / 3, "{number}");
+            }
+        }
     }
 
     #[test]

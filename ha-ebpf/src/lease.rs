@@ -217,48 +217,74 @@ fn requested(
     words: &Words,
     request: &Request,
 ) -> Verdict {
-    let (Some(gate), Some(instance)) = (GATES.get_ptr_mut(slot), INSTANCES.get(slot)) else {
-        return Verdict::Unknown;
-    };
-    // SAFETY: field addresses within a map value.
-    let (standing, rank, until) = unsafe {
-        (
-            &raw mut (*gate).standing,
-            &raw const (*gate).rank,
-            &raw const (*gate).candidate_until_ns,
-        )
-    };
-    let stands = Standing::from_word(maps::load(standing));
-    // At a bystander neither decides anything.
-    let alive = match stands {
-        Standing::Bystander => false,
-        Standing::Candidate => request.now.0 < maps::load(until),
-        Standing::Active => gate::is_open(slot, instance.leases, request.now),
-    };
-    let self_renewed = matches!(stands, Standing::Active) && is_self_renewed(slot, peer);
-    let before = Promise::from_word(maps::load(words.word));
-    let ours = Rank::from_word(maps::load(rank));
-    let at = Situation {
-        acting: before.is_acting(),
-        standing: stands,
-        alive,
-        self_renewed,
-        outranked: ours.is_below(entry.rank, greater >> (peer & 63) & 1 != 0),
-        promised_elsewhere: matches!(entry.ask, Ask::Candidate)
-            && is_promised_elsewhere(slot, peer, instance.leases, request.now),
-    };
+    let mut before = Promise::from_word(maps::load(words.word));
+    let mut at = Situation::AT_REST;
+    if before.is_acting() {
+        let outranked_at_tie = greater >> (peer & 63) & 1 != 0;
+        let Some(acting) = acting(slot, peer, entry.rank, outranked_at_tie, request.now) else {
+            return Verdict::Unknown;
+        };
+        // Last, as it is what a grant is exchanged for.
+        before = Promise::from_word(maps::load(words.word));
+        at = Situation {
+            acting: before.is_acting(),
+            ..acting
+        };
+    }
+    at.promised_elsewhere =
+        matches!(entry.ask, Ask::Candidate) && is_promised_elsewhere(slot, peer, request.now);
     match lease::judge(entry.ask, &at) {
         Judgement::Refuse => Verdict::Refused,
         Judgement::Grant => grant(slot, words, before, request),
         Judgement::Yield => {
             gate::supersede(slot);
             let verdict = grant(slot, words, Promise::ACTING, request);
-            maps::store(standing, Standing::Bystander.to_word());
+            if let Some(gate) = GATES.get_ptr_mut(slot) {
+                // SAFETY: a field's address within a map value.
+                let standing = unsafe { &raw mut (*gate).standing };
+                maps::store(standing, Standing::Bystander.to_word());
+            }
             // Of no budget: this node has to stand anew before there is another one.
             maps::report(Event::of_lease(EventKind::Yielded, slot, request.now, ask));
             verdict
         }
     }
+}
+
+/// What a request meets at a node that acts. To others none of it matters, so it is not read there.
+#[inline(always)]
+fn acting(
+    slot: u32,
+    peer: u32,
+    theirs: Rank,
+    outranked_at_tie: bool,
+    now: MonoNs,
+) -> Option<Situation> {
+    let (gate, instance) = (GATES.get_ptr(slot)?, INSTANCES.get(slot)?);
+    // SAFETY: field addresses within a map value.
+    let (standing, rank, until) = unsafe {
+        (
+            &raw const (*gate).standing,
+            &raw const (*gate).rank,
+            &raw const (*gate).candidate_until_ns,
+        )
+    };
+    let standing = Standing::from_word(maps::load(standing));
+    // At a bystander neither decides anything.
+    let alive = match standing {
+        Standing::Bystander => false,
+        Standing::Candidate => now.0 < maps::load(until),
+        Standing::Active => gate::is_open(slot, instance.leases, now),
+    };
+    let self_renewed = matches!(standing, Standing::Active) && is_self_renewed(slot, peer);
+    let ours = Rank::from_word(maps::load(rank));
+    Some(Situation {
+        standing,
+        alive,
+        self_renewed,
+        outranked: ours.is_below(theirs, outranked_at_tie),
+        ..Situation::AT_REST
+    })
 }
 
 #[inline(always)]
@@ -272,9 +298,12 @@ fn is_self_renewed(slot: u32, peer: u32) -> bool {
 
 /// Whether another peer holds the instance, as far as it was promised that.
 #[inline(always)]
-fn is_promised_elsewhere(slot: u32, peer: u32, leases: u32, now: MonoNs) -> bool {
+fn is_promised_elsewhere(slot: u32, peer: u32, now: MonoNs) -> bool {
+    let Some(instance) = INSTANCES.get(slot) else {
+        return true;
+    };
     for other in 0..SLOTS {
-        if other >= leases {
+        if other >= instance.leases {
             break;
         }
         let Some(words) = promise(slot, other) else {

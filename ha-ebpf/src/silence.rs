@@ -47,16 +47,23 @@ static SILENCE_TIMERS: Array<SilenceTimer, { MAX_INSTANCES as usize }> = Array::
 /// A promise until `ends` was made: makes sure that the timer runs.
 #[inline(always)]
 pub(crate) fn promised(slot: u32, ends: MonoNs, now: MonoNs) {
-    if let Some(cell) = SILENCE_TIMERS.get_ptr_mut(slot) {
+    if let Some(cell) = SILENCE_TIMERS.get_ptr_mut(slot)
+        && !runs(cell)
+    {
         arm(cell, &Vigil::begin(ends, now));
     }
+}
+
+#[inline(always)]
+fn runs(cell: *const SilenceTimer) -> bool {
+    // SAFETY: a field's address within a map value.
+    maps::load(unsafe { &raw const (*cell).armed }) == 1
 }
 
 /// Starts the timer for the next look, unless it runs.
 #[inline(always)]
 fn arm(cell: *mut SilenceTimer, vigil: &Vigil) {
-    // SAFETY: a field's address within a map value.
-    if maps::load(unsafe { &raw const (*cell).armed }) == 1 || exchange(cell, 1) == 1 {
+    if runs(cell) || exchange(cell, 1) == 1 {
         return;
     }
     // SAFETY: field addresses within a map value; the timer lies in a value of the map that is named, as the
