@@ -109,6 +109,50 @@ impl Echo {
     }
 }
 
+/// An echo that was taken and is left to be answered, in one word: when it came, and whether its sender is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked(u64);
+
+impl Asked {
+    const STRANGER: u64 = 1 << 63;
+
+    /// No verdict is greater than this, and no packet comes as early.
+    const MOST_VERDICT: u64 = 2;
+
+    #[inline(always)]
+    const fn by_known(now: MonoNs) -> Self {
+        Self(now.0)
+    }
+
+    #[inline(always)]
+    const fn by_stranger(now: MonoNs) -> Self {
+        Self(now.0 | Self::STRANGER)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_word(word: u64) -> Option<Self> {
+        if word <= Self::MOST_VERDICT {
+            return None;
+        }
+        Some(Self(word))
+    }
+
+    #[inline(always)]
+    const fn is_known(self) -> bool {
+        self.0 & Self::STRANGER == 0
+    }
+
+    #[inline(always)]
+    const fn now(self) -> u64 {
+        self.0 & !Self::STRANGER
+    }
+}
+
 /// Judges a datagram for the port of echoes: `Ok` means that it is to be served ([`Frame::echo`]), unless the
 /// reason is another one. `Err`: it is none of a path; the reason holds unless it is for a VIP.
 #[inline(always)]
@@ -134,26 +178,6 @@ pub(crate) fn judge(frame: &Frame, datagram: &Datagram) -> Result<Reason, Reason
     Ok(Reason::EchoAnswer)
 }
 
-/// Checks a packet, takes what it says, and makes the answer of it, if it is an echo.
-///
-/// The parts are functions of their own for the stack: a program has 512 bytes with all that it calls, and a
-/// function's are free when it returns. They get the frame anew instead of what this one would keep for them,
-/// and numbers, since the kernel's BTF has no words for other types.
-#[inline(always)]
-pub(crate) fn serve(data: usize, data_end: usize, echo: Echo) -> Reason {
-    match check(data, data_end, echo.0) {
-        Reason::EchoAnswer => {}
-        reason => return reason,
-    }
-    let now = gate::now().0;
-    let known = match take(data, data_end, echo.0, now) {
-        Reason::EchoAnswered => 1,
-        Reason::EchoStranger => 0,
-        reason => return reason,
-    };
-    answer(data, data_end, echo.0, now, known)
-}
-
 /// Stations and IP addresses change places. The addresses come last in either IP header, which has no options.
 #[inline(always)]
 fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
@@ -177,32 +201,74 @@ fn turn_back(frame: Span, echo: Echo, config: &PathConfig) {
     }
 }
 
-/// Everything that a packet must fulfil before it means anything; `EchoAnswer` if it does.
+/// Checks a packet and takes what it says: the verdict, or what is left to be done about an echo.
+///
+/// This and [`answer`] are functions of their own for the stack: a program has 512 bytes with all that it calls, and
+/// a function's are free when it returns. They get numbers, since the kernel's BTF has no words for other types.
 #[inline(never)]
-fn check(data: usize, data_end: usize, echo: u64) -> Reason {
-    let echo = Echo(echo);
-    let len = echo.len();
-    let datagram = echo.datagram(Span::new(data, data_end));
-    let Some(path) = Path::get(echo.path()) else {
-        return Reason::EchoFormat;
+pub(crate) fn take(data: usize, data_end: usize, echo: u64) -> u64 {
+    match taken(Span::new(data, data_end), Echo(echo)) {
+        Ok(asked) => asked.to_word(),
+        Err(reason) => crate::counted(reason) as u64,
+    }
+}
+
+#[inline(always)]
+fn taken(frame: Span, echo: Echo) -> Result<Asked, Reason> {
+    let (Some(path), Some([station])) = (Path::get(echo.path()), frame.words(STATION)) else {
+        return Err(Reason::EchoFormat);
     };
+    let datagram = echo.datagram(frame);
     let (Some([udp]), Some(words)) = (datagram.words(0), datagram.words::<HEAD_WORDS>(HEAD)) else {
-        return Reason::EchoFormat;
+        return Err(Reason::EchoFormat);
     };
     let Some(head) = Head::parse(&words) else {
-        return Reason::EchoFormat;
+        return Err(Reason::EchoFormat);
     };
+    check(&path, datagram, echo, udp, &words, &head)?;
+    let now = gate::now();
+    stamp(&path, station, head.kind, now);
+    match head.kind {
+        Kind::Echo => match meet(&path, &head, now) {
+            Meeting::Known => Ok(Asked::by_known(now)),
+            Meeting::Stranger => Ok(Asked::by_stranger(now)),
+            Meeting::Old => Err(Reason::EchoOld),
+        },
+        _ if head.boot != path.config.boot || head.sent > now => Err(Reason::EchoForeign),
+        Kind::Answer => {
+            answered(datagram, echo.len(), &path, &head, now);
+            Err(Reason::EchoAnswer)
+        }
+        Kind::Stranger => {
+            // SAFETY: a field's address within a map value.
+            let challenge = unsafe { &raw mut (*path.state).their_challenge };
+            maps::store(challenge, head.challenge);
+            Err(Reason::EchoAnswer)
+        }
+    }
+}
+
+/// Everything that a packet must fulfil before it means anything.
+#[inline(always)]
+fn check(
+    path: &Path,
+    datagram: Span,
+    echo: Echo,
+    udp: u64,
+    words: &[u64; HEAD_WORDS],
+    head: &Head,
+) -> Result<(), Reason> {
+    let len = echo.len();
     let [s0, s1, _, _, l0, l1, c0, c1] = udp.to_ne_bytes();
     let whole = u16::from_be_bytes([l0, l1]) == len && len as usize == HEAD + head.payload_len();
     if u16::from_be_bytes([s0, s1]) != PORT || !whole {
-        return Reason::EchoFormat;
+        return Err(Reason::EchoFormat);
     }
     if head.node == path.config.node {
-        return Reason::EchoOwn;
+        return Err(Reason::EchoOwn);
     }
     let mut sum = echo::summed(pseudo_header(path.config, len), &[udp]);
-    sum = echo::summed(sum, &words);
-    let tag = echo::tag_of(&words);
+    sum = echo::summed(sum, words);
     let count = head.count as usize;
     let mut index = 0;
     while index < MAX_ENTRIES {
@@ -210,14 +276,14 @@ fn check(data: usize, data_end: usize, echo: u64) -> Reason {
             break;
         }
         let Some(words) = entry(datagram, index, len).words::<2>(0) else {
-            return Reason::EchoFormat;
+            return Err(Reason::EchoFormat);
         };
         sum = echo::summed(sum, &words);
         index += 1;
     }
     // A checksum of 0 is none: `had` always sends one.
     if [c0, c1] == [0, 0] || sum.folded() != checksum::VALID {
-        return Reason::EchoChecksum;
+        return Err(Reason::EchoChecksum);
     }
     let expected = if path.config.keyed != 0 {
         let (start, end) = datagram.bounds();
@@ -225,12 +291,12 @@ fn check(data: usize, data_end: usize, echo: u64) -> Reason {
     } else {
         0
     };
-    if tag != expected {
+    if echo::tag_of(words) != expected {
         // SAFETY: a field's address within a map value.
         bump(unsafe { &raw mut (*path.state).bad_tags });
-        return Reason::EchoTag;
+        return Err(Reason::EchoTag);
     }
-    Reason::EchoAnswer
+    Ok(())
 }
 
 /// The tag that a packet must have, from the peer or (0) to it.
@@ -248,7 +314,7 @@ fn hash(start: usize, end: usize, echo: u64, from_peer: u64) -> u64 {
     } else {
         echo::tag(path.config.key, local, peer, &words)
     };
-    let count = echo::count(&words);
+    let count = echo::count(words[0]);
     let mut index = 0;
     while index < MAX_ENTRIES {
         if index >= count {
@@ -279,41 +345,9 @@ fn pseudo_header(config: &PathConfig, len: u16) -> Sum {
     sum.half([0, udp::PROTOCOL]).half(len.to_be_bytes())
 }
 
-/// What is whole, from the peer and rightly tagged. `EchoAnswered` and `EchoStranger`: it is yet to be answered.
-#[inline(never)]
-fn take(data: usize, data_end: usize, echo: u64, now: u64) -> Reason {
-    let (frame, echo, now) = (Span::new(data, data_end), Echo(echo), MonoNs(now));
-    let (Some(path), Some(station)) = (Path::get(echo.path()), frame.words(STATION)) else {
-        return Reason::EchoFormat;
-    };
-    let datagram = echo.datagram(frame);
-    let Some(head) = datagram.words(HEAD).and_then(|words| Head::parse(&words)) else {
-        return Reason::EchoFormat;
-    };
-    stamp(&path, station, head.kind, now);
-    match head.kind {
-        Kind::Echo => match meet(&path, &head, now) {
-            Meeting::Known => Reason::EchoAnswered,
-            Meeting::Stranger => Reason::EchoStranger,
-            Meeting::Old => Reason::EchoOld,
-        },
-        _ if head.boot != path.config.boot || head.sent > now => Reason::EchoForeign,
-        Kind::Answer => {
-            answered(datagram, echo.len(), &path, &head, now);
-            Reason::EchoAnswer
-        }
-        Kind::Stranger => {
-            // SAFETY: a field's address within a map value.
-            let challenge = unsafe { &raw mut (*path.state).their_challenge };
-            maps::store(challenge, head.challenge);
-            Reason::EchoAnswer
-        }
-    }
-}
-
 /// Notes when the peer was heard, and which station it is: the first six bytes of the word.
 #[inline(always)]
-fn stamp(path: &Path, [station]: [u64; 1], kind: Kind, now: MonoNs) {
+fn stamp(path: &Path, station: u64, kind: Kind, now: MonoNs) {
     // SAFETY: field addresses within a map value.
     let (heard, mac) = unsafe { (&raw mut (*path.state).heard_ns, &raw mut (*path.state).mac) };
     match kind {
@@ -394,19 +428,19 @@ fn drawn() -> u64 {
 
 /// Turns an echo into its answer, entry by entry; a stranger gets the challenge, and nothing else.
 #[inline(never)]
-fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reason {
-    let (frame, echo) = (Span::new(data, data_end), Echo(echo));
+pub(crate) fn answer(data: usize, data_end: usize, echo: u64, asked: u64) -> Reason {
+    let (frame, echo, asked) = (Span::new(data, data_end), Echo(echo), Asked(asked));
     let Some(path) = Path::get(echo.path()) else {
         return Reason::EchoFormat;
     };
     turn_back(frame, echo, path.config);
     let (datagram, len) = (echo.datagram(frame), echo.len());
-    let known = known != 0;
+    let (known, now) = (asked.is_known(), MonoNs(asked.now()));
     let (Some([udp]), Some(words)) = (datagram.words(0), datagram.words::<HEAD_WORDS>(HEAD)) else {
         return Reason::EchoFormat;
     };
     let (sent, lease) = (echo::sent(&words), echo::lease(&words));
-    let count = echo::count(&words);
+    let count = echo::count(words[0]);
     let kind = if known { Kind::Answer } else { Kind::Stranger };
     let mut change = Change {
         datagram,
@@ -425,20 +459,20 @@ fn answer(data: usize, data_end: usize, echo: u64, now: u64, known: u64) -> Reas
             break;
         }
         let place = entry(datagram, index, len);
-        let Some(asked) = place.words::<2>(0) else {
+        let Some(entry) = place.words::<2>(0) else {
             return Reason::EchoFormat;
         };
-        let verdict = match instance(&path, &Entry::parse(&asked)) {
+        let verdict = match instance(&path, &Entry::parse(&entry)) {
             _ if !known => Verdict::None,
             Some((slot, peer)) => {
                 let place = Place::new(path.index, slot, peer, lease);
-                lease::ask(place, &asked, MonoNs(now), sent)
+                lease::ask(place, &entry, now, sent)
             }
             None => Verdict::Unknown,
         };
-        let told = echo::with_verdict(asked[0], verdict);
+        let told = echo::with_verdict(entry[0], verdict);
         place.set_words(0, [told]);
-        change.sum = change.sum.replaced(asked[0], told);
+        change.sum = change.sum.replaced(entry[0], told);
         index += 1;
     }
     if path.config.keyed != 0 {
@@ -510,7 +544,12 @@ fn answered(datagram: Span, len: u16, path: &Path, head: &Head, now: MonoNs) {
     // SAFETY: a field's address within a map value.
     bump(unsafe { &raw mut (*path.state).answers });
     measure(path, now.since(head.sent), head.lease, now);
-    let count = head.count as usize;
+    // Read anew: of the one before, the verifier knows what it was when the loop in `check` ended, and would follow
+    // this one for each number.
+    let Some([first]) = datagram.words(HEAD) else {
+        return;
+    };
+    let count = echo::count(first);
     let mut index = 0;
     while index < MAX_ENTRIES {
         if index >= count {

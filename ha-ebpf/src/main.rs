@@ -36,7 +36,11 @@ use aya_ebpf::{
 };
 use ha_common::{abi::Reason, wire::ethernet};
 
-use crate::{echo::Echo, frame::Frame, packet::Span};
+use crate::{
+    echo::{Asked, Echo},
+    frame::Frame,
+    packet::Span,
+};
 
 /// Ingress.
 #[expect(
@@ -98,9 +102,18 @@ fn had_watch(ctx: XdpContext) -> u32 {
 #[inline(never)]
 fn ingress(data: usize, data_end: usize, ifindex: u32) -> Verdict {
     let judged = judged(data, data_end, ifindex);
-    match Echo::from_word(judged) {
-        Some(echo) => counted(echo::serve(data, data_end, echo)),
-        None => verdict_of(judged),
+    let Some(echo) = Echo::from_word(judged) else {
+        return verdict_of(judged);
+    };
+    let taken = echo::take(data, data_end, echo.to_word());
+    match Asked::from_word(taken) {
+        Some(asked) => counted(echo::answer(
+            data,
+            data_end,
+            echo.to_word(),
+            asked.to_word(),
+        )),
+        None => verdict_of(taken),
     }
 }
 

@@ -181,11 +181,11 @@ impl Head {
     }
 }
 
-/// The number of entries, of a head's words.
+/// The number of entries, of a head's first word.
 #[must_use]
 #[inline(always)]
-pub const fn count(words: &[u64; HEAD_WORDS]) -> usize {
-    words[0].to_ne_bytes()[4] as usize
+pub const fn count(first: u64) -> usize {
+    first.to_ne_bytes()[4] as usize
 }
 
 /// [`Head::sent`], of a head's words.
