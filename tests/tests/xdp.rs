@@ -21,7 +21,7 @@ mod frames;
 mod frames_v6;
 #[path = "xdp/ingress/mod.rs"]
 mod ingress;
-#[path = "xdp/leases.rs"]
+#[path = "xdp/leases/mod.rs"]
 mod leases;
 #[path = "xdp/program.rs"]
 mod program;
