@@ -153,6 +153,9 @@ pub enum Ask {
     Candidate = 2,
     /// The sender lets go: what it was promised before is void.
     Release = 3,
+    /// The sender held the instance until it was held up, and asks whether it may go on: it takes the instance
+    /// from nobody.
+    Resume = 4,
 }
 
 impl Ask {
@@ -164,6 +167,7 @@ impl Ask {
             1 => Self::Hold,
             2 => Self::Candidate,
             3 => Self::Release,
+            4 => Self::Resume,
             _ => return None,
         })
     }
@@ -180,6 +184,9 @@ pub enum Standing {
     Candidate = 1,
     /// It acts, and its gate is open as long as its leases last.
     Active = 2,
+    /// It acts, and asks whether it may go on after it was held up: its gate is closed, and it yields to
+    /// everybody.
+    Lapsed = 3,
 }
 
 impl Standing {
@@ -189,6 +196,7 @@ impl Standing {
         match word {
             0 => Self::Bystander,
             1 => Self::Candidate,
+            3 => Self::Lapsed,
             _ => Self::Active,
         }
     }
@@ -283,12 +291,14 @@ pub enum Judgement {
     Refuse,
 }
 
-/// Judges [`Ask::Hold`] and [`Ask::Candidate`].
+/// Judges [`Ask::Hold`], [`Ask::Candidate`] and [`Ask::Resume`].
 ///
 /// - Who does not act grants; but no candidate while another peer holds the instance.
 /// - A holder's request beats a candidate's; of two candidates the rank decides.
 /// - An Active node whose gate is closed no longer acts for anybody, nor does a candidate that fell silent:
 ///   it yields. So does one that acts and is neither, on its way in or out: its gate is closed.
+/// - Who was held up beyond its lease has not heard what became of the instance meanwhile: whoever acts refuses
+///   it, and it yields to whoever asks.
 /// - One that renews its lease itself believed the peer dead: it yields to a candidate, which has heard of
 ///   nobody, and by rank to another holder (after a network was split).
 #[must_use]
@@ -302,7 +312,8 @@ pub const fn judge(ask: Ask, at: &Situation) -> Judgement {
         };
     }
     let yields = match at.standing {
-        Standing::Bystander => true,
+        _ if matches!(ask, Ask::Resume) => false,
+        Standing::Bystander | Standing::Lapsed => true,
         _ if !at.alive => true,
         Standing::Candidate => hold || at.outranked,
         Standing::Active => at.self_renewed && (!hold || at.outranked),
@@ -359,21 +370,27 @@ mod tests {
             promised_elsewhere: true,
             ..FREE
         };
-        for (at, hold, candidate) in [
-            (FREE, Grant, Grant),
-            (promised, Grant, Refuse),
-            (CANDIDATE, Yield, Refuse),
-            (outranked(CANDIDATE), Yield, Yield),
-            (ACTIVE, Refuse, Refuse),
-            (outranked(ACTIVE), Refuse, Refuse),
-            (alone, Refuse, Yield),
-            (outranked(alone), Yield, Yield),
-            (closed, Yield, Yield),
-            (silent, Yield, Yield),
-            (leaving, Yield, Yield),
+        let lapsed = Situation {
+            standing: Standing::Lapsed,
+            ..CANDIDATE
+        };
+        for (at, hold, candidate, resume) in [
+            (FREE, Grant, Grant, Grant),
+            (promised, Grant, Refuse, Refuse),
+            (CANDIDATE, Yield, Refuse, Refuse),
+            (outranked(CANDIDATE), Yield, Yield, Refuse),
+            (ACTIVE, Refuse, Refuse, Refuse),
+            (outranked(ACTIVE), Refuse, Refuse, Refuse),
+            (alone, Refuse, Yield, Refuse),
+            (outranked(alone), Yield, Yield, Refuse),
+            (closed, Yield, Yield, Refuse),
+            (silent, Yield, Yield, Refuse),
+            (leaving, Yield, Yield, Refuse),
+            (lapsed, Yield, Yield, Refuse),
         ] {
             assert_eq!(judge(Ask::Hold, &at), hold, "{at:?}");
             assert_eq!(judge(Ask::Candidate, &at), candidate, "{at:?}");
+            assert_eq!(judge(Ask::Resume, &at), resume, "{at:?}");
         }
     }
 
@@ -459,7 +476,7 @@ mod tests {
         for number in 0..=u8::MAX {
             let ask = Ask::from_u8(number);
             assert!(ask.is_none_or(|ask| ask as u8 == number));
-            assert_eq!(ask.is_some(), number < 4);
+            assert_eq!(ask.is_some(), number < 5);
         }
         assert_eq!(Standing::from_word(77), Standing::Active);
     }

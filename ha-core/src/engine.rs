@@ -479,7 +479,10 @@ impl Engine {
     }
 
     fn step_down_if_late(&mut self, index: usize, now: MonoNs) {
-        if let Some(departure) = self.instances[index].late(now) {
+        let Some(departure) = self.instances[index].late(now) else {
+            return;
+        };
+        if !self.instances[index].asks_to_go_on(&departure.cause, now, &mut self.out) {
             self.demote(index, Some(departure), now);
         }
     }

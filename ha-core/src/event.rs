@@ -183,7 +183,7 @@ pub enum Input {
         instance: InstanceId,
         /// The peer's lease slot.
         peer: usize,
-        /// [`Ask::Hold`] or [`Ask::Candidate`].
+        /// [`Ask::Hold`], [`Ask::Candidate`] or [`Ask::Resume`].
         ask: Ask,
     },
     /// A peer lets go of an instance: what it was promised is void.

@@ -330,6 +330,9 @@ fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
             "Another node has its promise for another {}.",
             left(instance.promised_until(), now)
         )),
+        Some(Phase::Announcing) if instance.resumes() => lines.push(String::from(
+            "It asks every other node whether it may go on, and lets go if one of them holds it.",
+        )),
         Some(Phase::Announcing) => lines.push(String::from(
             "It has announced itself, and waits until every other node has granted a lease or proved silent.",
         )),

@@ -184,7 +184,7 @@ fn asked(slot: u32, peer: u32, entry: &Entry, request: &Request) -> Verdict {
             released(slot, &words, ask, request);
             return Verdict::None;
         }
-        Ask::Hold | Ask::Candidate => {}
+        Ask::Hold | Ask::Candidate | Ask::Resume => {}
     }
     // Before anything is noted: what was sent before a release, and came on a slower path, undoes nothing.
     if request.lease.0 > config.longest_ns {
@@ -232,7 +232,7 @@ fn requested(
         };
     }
     at.promised_elsewhere =
-        matches!(entry.ask, Ask::Candidate) && is_promised_elsewhere(slot, peer, request.now);
+        !matches!(entry.ask, Ask::Hold) && is_promised_elsewhere(slot, peer, request.now);
     match lease::judge(entry.ask, &at) {
         Judgement::Refuse => Verdict::Refused,
         Judgement::Grant => grant(slot, words, before, request),
@@ -270,9 +270,9 @@ fn acting(
         )
     };
     let standing = Standing::from_word(maps::load(standing));
-    // At a bystander neither decides anything.
+    // At the others it decides nothing.
     let alive = match standing {
-        Standing::Bystander => false,
+        Standing::Bystander | Standing::Lapsed => false,
         Standing::Candidate => now.0 < maps::load(until),
         Standing::Active => gate::is_open(slot, instance.leases, now),
     };
@@ -409,7 +409,7 @@ fn answered(slot: u32, peer: u32, entry: &Entry, sent: MonoNs, length: Nanos, no
     let held = Lease::from_word(maps::load(lease)).holds(epoch, now);
     extend(lease, Lease::new(epoch, sent.after(length)));
     if !held
-        && let Standing::Candidate = Standing::from_word(maps::load(standing))
+        && let Standing::Candidate | Standing::Lapsed = Standing::from_word(maps::load(standing))
         && let Some(words) = promise(slot, peer)
     {
         let word = AskWord::new(peer, entry.ask, entry.epoch, entry.rank);

@@ -81,6 +81,13 @@ impl Scene {
         })
     }
 
+    /// Waits until the client gets no answer.
+    pub fn wait_unserved(&self) -> Result<()> {
+        eventually(PATIENCE, "nobody serves the client", || {
+            Ok(self.prober.answered_within(RECENTLY).is_none())
+        })
+    }
+
     /// Checks that for `span` a node is Active, the other one Backup, and the client served.
     pub fn stays(&self, active: usize, span: Duration) -> Result<()> {
         self.wait_served_by(active)?;

@@ -210,6 +210,27 @@ fn a_node_that_wakes_takes_nothing_back() {
 }
 
 #[test]
+fn a_node_that_wakes_before_anybody_took_over_goes_on() {
+    scenario(|lab| {
+        let mut scene = Scene::new(lab, with_leases)?;
+        // As where the machine beneath both of them stands still; their kernels do not here.
+        scene.nodes[1].daemon()?.freeze()?;
+        scene.nodes[0].daemon()?.freeze()?;
+        scene.wait_unserved()?;
+        scene.nodes[0].daemon()?.thaw()?;
+        scene.wait_served_by(0)?;
+        scene.nodes[1].daemon()?.thaw()?;
+        scene.stays(0, A_WHILE)?;
+        let told = scene.nodes[0].events("transition")?.join("\n");
+        ensure!(told.contains("this node was held up"), "{told}");
+        ensure!(!told.contains("is backup: this node was held up"), "{told}");
+        let of_vips = scene.nodes[0].events("vips_removed")?;
+        ensure!(of_vips.is_empty(), "{of_vips:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_killed_daemon_s_addresses_move_and_do_not_return_with_it() {
     scenario(|lab| {
         let mut scene = Scene::new(lab, with_leases)?;

@@ -324,7 +324,13 @@ mod tests {
             position: 0xfedc_ba98,
             priority: 254,
         };
-        for ask in [Ask::Nothing, Ask::Hold, Ask::Candidate, Ask::Release] {
+        for ask in [
+            Ask::Nothing,
+            Ask::Hold,
+            Ask::Candidate,
+            Ask::Release,
+            Ask::Resume,
+        ] {
             let word = AskWord::new(7, ask, Epoch::LAST, rank);
             assert_eq!((word.peer(), word.ask(), word.rank()), (7, ask, rank));
         }

@@ -57,6 +57,8 @@ pub(crate) struct Leases {
     pub(crate) peers: Vec<Peer>,
     alone: Alone,
     pub(crate) phase: Phase,
+    /// Promoting: whether it held the instance until it was held up, and asks to go on.
+    pub(super) resumes: bool,
     /// When the words of the maps were read last.
     read_at: MonoNs,
     /// Since when it stands as candidate.
@@ -128,13 +130,18 @@ impl Peer {
     /// How long after it was heard as holder it may hold the instance. Where paths differ, it may have gone on
     /// alone by an echo on the slowest one which was lost.
     fn holds_for(&self) -> Nanos {
-        let slowest = self.slowest_lease();
-        let longest = Nanos(slowest.0 + lease::margin(slowest).0);
-        if slowest == self.fastest_lease() {
+        let longest = self.longest_hold();
+        if self.slowest_lease() == self.fastest_lease() {
             longest.min(self.view.promised_until.since(self.view.asked_at))
         } else {
             longest
         }
+    }
+
+    /// The same, if nothing is known of when it was heard.
+    fn longest_hold(&self) -> Nanos {
+        let slowest = self.slowest_lease();
+        Nanos(slowest.0 + lease::margin(slowest).0)
     }
 
     fn each<T>(&self, of: impl Fn(&Way) -> T) -> impl Iterator<Item = T> {
@@ -185,6 +192,7 @@ impl Leases {
             peers: peers.collect(),
             alone: config.alone,
             phase: Phase::Promised,
+            resumes: false,
             read_at: MonoNs::ZERO,
             stood_at: MonoNs::ZERO,
             decide_at: None,
@@ -329,7 +337,22 @@ impl Leases {
         })
     }
 
-    fn gives_up_at(&self) -> MonoNs {
+    /// Its leases ran out while this node was held up: begins to ask for them anew. Whether it may, since its
+    /// kernel has not given way meanwhile.
+    pub(super) fn lapse(&mut self, now: MonoNs) -> bool {
+        if self.granted_meanwhile().is_some() {
+            return false;
+        }
+        self.phase = Phase::Announcing;
+        self.resumes = true;
+        self.begin(now);
+        for peer in &mut self.peers {
+            peer.view.deadline = MonoNs::ZERO;
+        }
+        true
+    }
+
+    pub(super) fn gives_up_at(&self) -> MonoNs {
         self.stood_at.after(self.slowest_lease().times(PATIENCE))
     }
 }
@@ -578,6 +601,7 @@ impl Instance {
             return;
         };
         leases.phase = Phase::Promised;
+        leases.resumes = false;
         leases.begin(now);
         self.calls = calls;
         if calls {
@@ -733,7 +757,9 @@ impl Instance {
             .filter(|(_, peer)| peer.view.deadline <= now)
             .map(|(index, peer)| {
                 let released = self.claim == Some(Claim::Released(peer.address));
-                let silent = released || peer.is_silent(now);
+                // What came while it was held up it has not heard.
+                let listened = !leases.resumes || leases.stood_at.after(peer.longest_hold()) <= now;
+                let silent = released || peer.is_silent(now) && listened;
                 (index, silent && peer.view.heard_at < leases.stood_at)
             })
             .collect();
@@ -773,9 +799,10 @@ impl Instance {
             instance: self.config.id,
             standing: Standing::Active,
         });
-        let Some(leases) = &self.leases else {
+        let Some(leases) = &mut self.leases else {
             return;
         };
+        leases.resumes = false;
         let deadline = leases.deadline();
         self.gate = Some(deadline);
         self.timers.set(Timer::Gate, deadline);
@@ -788,6 +815,7 @@ impl Instance {
             return;
         };
         leases.phase = Phase::Promised;
+        leases.resumes = false;
         for peer in &mut leases.peers {
             peer.view.deadline = MonoNs::ZERO;
         }

@@ -10,6 +10,7 @@ mod channels;
 pub(crate) mod lease;
 mod promoting;
 mod reload;
+mod resume;
 
 use alloc::{string::String, vec::Vec};
 use core::net::IpAddr;

@@ -107,6 +107,9 @@ impl Instance {
             return Verdict::Stay;
         }
         self.remember(advert, received_at);
+        if let Some(verdict) = self.resumption_hears(&advert) {
+            return verdict;
+        }
         if self.is_outranked(&advert, received_at) {
             return Verdict::Leave(Departure::to_backup(self.outranked(&advert)));
         }

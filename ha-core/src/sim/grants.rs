@@ -199,7 +199,7 @@ impl Grants {
                 }
                 return outcome;
             }
-            Ask::Hold | Ask::Candidate => {}
+            Ask::Hold | Ask::Candidate | Ask::Resume => {}
         }
         let lease = if mutations.own_duration {
             self.slowest

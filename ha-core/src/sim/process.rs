@@ -581,7 +581,7 @@ impl World {
             grants.stand(standing);
             grants.candidate_until = now.after(grants.slowest);
         }
-        if standing == Standing::Candidate {
+        if matches!(standing, Standing::Candidate | Standing::Lapsed) {
             let now = self.clock(node);
             let status = self.nodes[node]
                 .process

@@ -1,5 +1,7 @@
 //! Leases granted by a peer's kernel.
 
+mod resuming;
+
 use ha_common::{
     MonoNs, Nanos,
     lease::{Ask, Promise, Standing, margin},

@@ -357,6 +357,7 @@ impl Paths {
                         Ask::Candidate
                     }
                     Standing::Active => Ask::Hold,
+                    Standing::Lapsed => Ask::Resume,
                 };
                 Some(world.entry(seat, ask))
             })

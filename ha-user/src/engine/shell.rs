@@ -231,8 +231,12 @@ impl Shell {
                     self.out.log(Level::Warn, text);
                 }
             }
-            Standing::Candidate => {
-                let sentence = "this node asks its peers for leases".to_owned();
+            Standing::Candidate | Standing::Lapsed => {
+                let sentence = match standing {
+                    Standing::Lapsed => "this node asks its peers whether it may go on",
+                    _ => "this node asks its peers for leases",
+                };
+                let sentence = sentence.to_owned();
                 let name = &self.seats[index].name;
                 self.out
                     .event(clock::now(), name, Kind::Candidate, sentence);

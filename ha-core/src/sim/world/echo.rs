@@ -95,6 +95,7 @@ impl World {
                 Standing::Bystander => return None,
                 Standing::Candidate => Ask::Candidate,
                 Standing::Active => Ask::Hold,
+                Standing::Lapsed => Ask::Resume,
             };
             Some(Entry {
                 instance,
@@ -244,7 +245,7 @@ impl World {
                     peer: slot,
                 };
                 self.tell(to, word);
-            } else if !outcome.granted && matches!(ask, Ask::Hold | Ask::Candidate) {
+            } else if !outcome.granted && matches!(ask, Ask::Hold | Ask::Candidate | Ask::Resume) {
                 self.say(|| format!("node{to} vr{instance} refuses node{from}"));
             }
             if outcome.released {
@@ -294,7 +295,7 @@ impl World {
                 continue;
             };
             grants.grant(slot, &echo.header, entry, epoch, now);
-            let announces = grants.standing == Standing::Candidate;
+            let announces = matches!(grants.standing, Standing::Candidate | Standing::Lapsed);
             self.look(to, instance);
             if announces {
                 self.tell(to, Word::Answered);

@@ -52,6 +52,37 @@ fn who_acts_refuses_and_who_goes_first_is_granted() {
 }
 
 #[test]
+fn who_asks_to_go_on_takes_nothing_from_anybody_and_yields_to_everybody() {
+    for stands in [Standing::Candidate, Standing::Active, Standing::Lapsed] {
+        let (mut a, mut b) = Node::pair(None);
+        a.stand();
+        a.dataplane.set_standing(ID, stands);
+        b.stand();
+        b.dataplane.set_standing(ID, Standing::Lapsed);
+        // It would go first.
+        b.dataplane.set_lease_rank(ID, rank(200));
+        assert_eq!(b.ask(&mut a, Ask::Resume), Verdict::Refused, "{stands:?}");
+        assert!(a.promise().is_acting() && b.promise().is_acting());
+        assert_eq!(a.dataplane.standing(ID), stands);
+
+        assert_eq!(a.ask(&mut b, Ask::Candidate), Verdict::Granted);
+        assert_eq!(b.dataplane.standing(ID), Standing::Bystander);
+        assert_eq!(b.dataplane.superseded(ID), b.dataplane.epoch(ID));
+        assert!(b.events().contains(&(EventKind::Yielded, Ask::Candidate)));
+    }
+
+    // Of who does not act it is granted a lease, and is told; its gate stays closed until it stands as Active.
+    let (mut a, mut b) = Node::pair(None);
+    a.stand();
+    a.dataplane.set_standing(ID, Standing::Lapsed);
+    assert_eq!(a.ask(&mut b, Ask::Resume), Verdict::Granted);
+    assert_eq!(a.events(), [(EventKind::Answered, Ask::Resume)]);
+    assert!(!a.is_open());
+    a.dataplane.set_standing(ID, Standing::Active);
+    assert!(a.is_open());
+}
+
+#[test]
 fn alone_until_somebody_is_heard() {
     let (mut a, mut b) = Node::pair(None);
     a.stand();

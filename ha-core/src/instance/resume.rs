@@ -1,0 +1,63 @@
+//! A holder that was held up until its leases had run out: it lets nobody have the instance without need, and
+//! takes it from nobody.
+//!
+//! Its gate is closed by then, and its peers may have taken over. It knows nothing of that, for what arrived
+//! meanwhile it has not heard. So it raises its epoch, stays where it is with its addresses in place, and asks
+//! ([`lease::Ask::Resume`](ha_common::lease::Ask)): a peer that acts refuses, and this node's kernel yields to
+//! whoever asks. Only when every peer has granted, or is silent as it would have to be for a Backup, it goes on.
+
+use ha_common::{MonoNs, lease::Standing};
+
+use super::{Departure, Instance, Verdict};
+use crate::{
+    event::{Action, Advert},
+    outbox::Outbox,
+    status::{Cause, State},
+    timer::Timer,
+};
+
+impl Instance {
+    /// Whether it asks its peers to go on, instead of letting go because of `cause`.
+    pub(crate) fn asks_to_go_on(&mut self, cause: &Cause, now: MonoNs, out: &mut Outbox) -> bool {
+        let was_held_up = matches!(cause, Cause::Late { .. });
+        let in_place = self.state == State::Active && self.is_ready() && self.vips;
+        let Some(leases) = self.leases.as_mut().filter(|_| was_held_up && in_place) else {
+            return false;
+        };
+        if !leases.lapse(now) {
+            return false;
+        }
+        let gives_up_at = leases.gives_up_at();
+        let vips = self.vips;
+        self.timers.stop_all();
+        self.settle();
+        self.vips = vips;
+        self.epoch = self.epoch.raised();
+        self.elected_by = Some(cause.clone());
+        self.elected_at = now;
+        self.timers.set(Timer::Candidate, gives_up_at);
+        out.take_back(self.config.id);
+        out.push(Action::SetEpoch {
+            instance: self.config.id,
+            epoch: self.epoch,
+        });
+        out.push(Action::Stand {
+            instance: self.config.id,
+            standing: Standing::Lapsed,
+        });
+        self.transit(State::Promoting, cause.clone(), now, out);
+        true
+    }
+
+    /// Whether it asks to go on.
+    pub(crate) fn resumes(&self) -> bool {
+        self.leases.as_ref().is_some_and(|leases| leases.resumes)
+    }
+
+    /// A router advertises, so that it holds the instance: this node does not go on.
+    pub(super) fn resumption_hears(&self, advert: &Advert) -> Option<Verdict> {
+        let cause = Cause::NotGranted { by: advert.sender };
+        self.resumes()
+            .then(|| Verdict::Leave(Departure::silently(cause)))
+    }
+}
