@@ -153,6 +153,13 @@ impl Timing {
         }
     }
 
+    /// How long a node may be held up at any time without being silent for that long: it was just about to be
+    /// heard again.
+    pub(crate) fn endures(self, system: System) -> Nanos {
+        let interval = self.heartbeat_of(system).unwrap_or(self.interval);
+        Nanos(self.detection(system).0.saturating_sub(interval.0))
+    }
+
     /// Between two heartbeats of a daemon that has them.
     pub(crate) fn heartbeat_of(self, system: System) -> Option<Nanos> {
         match system {

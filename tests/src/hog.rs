@@ -17,22 +17,31 @@ const PRIORITY: i32 = 99;
 /// The kernel's own limit for real-time threads is 950 ms of a second.
 const LONGEST: Nanos = Nanos::from_millis(900);
 
+/// The CPUs that this process may use.
+pub fn cpus() -> io::Result<Vec<usize>> {
+    let cpus = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| cpus.is_set(*cpu))
+        .collect())
+}
+
 /// The last CPU that this process may use.
 pub fn last_cpu() -> Result<usize> {
-    let cpus = sched_getaffinity(None)?;
-    (0..CpuSet::MAX_CPU)
-        .rev()
-        .find(|cpu| cpus.is_set(*cpu))
-        .context("this process may use no CPU")
+    cpus()?.pop().context("this process may use no CPU")
+}
+
+/// Lets the calling thread run on one CPU only.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 /// Spins on a CPU for `span`, and comes back afterwards.
 pub fn take(cpu: usize, span: Nanos) -> Result<()> {
     ensure!(span <= LONGEST, "longer than the kernel lets it");
     let thread: JoinHandle<io::Result<()>> = thread::spawn(move || {
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set)?;
+        pin(cpu)?;
         sys::run_in_real_time(PRIORITY)?;
         let end = now().after(span);
         while now() < end {

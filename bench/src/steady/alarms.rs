@@ -1,4 +1,4 @@
-//! Take-overs for which nothing gave a reason, and whether the machine stood still.
+//! Take-overs for which nothing gave a reason, and whether a CPU stood still.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,39 @@ pub(super) const KEEPALIVED_LINES: &str =
 /// A line of keepalived's log for each take-over.
 const ENTERING_MASTER: &str = ") Entering MASTER STATE";
 
-/// What counts the take-overs of a pair.
+/// A node that became Active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Promotion {
+    pub(super) node: usize,
+    pub(super) at: MonoNs,
+    /// Whether it had been Active itself before: it went on, and nobody took over.
+    pub(super) resumed: bool,
+    /// Since when the other one, from which it took over, was not heard.
+    pub(super) silent_since: MonoNs,
+}
+
+/// What counts the promotions of a pair.
 pub(super) struct Watch {
     since: MonoNs,
+    holder: usize,
     /// Of each node, by `had`'s own word: its history of events is bounded, so that it is read often.
-    told: [BTreeSet<u64>; 2],
+    told: [Told; 2],
     /// Of each node, in keepalived's log before.
     logged: [usize; 2],
 }
 
+#[derive(Default)]
+struct Told {
+    promoted: BTreeSet<u64>,
+    closed: BTreeSet<u64>,
+}
+
 impl Watch {
-    /// Counts from now on.
-    pub(super) fn start(pair: &Pair, since: MonoNs) -> Self {
+    /// Counts from now on, when `holder` is Active.
+    pub(super) fn start(pair: &Pair, holder: usize, since: MonoNs) -> Self {
         Self {
             since,
+            holder,
             told: Default::default(),
             logged: [0, 1].map(|index| logged(pair, index)),
         }
@@ -44,48 +63,70 @@ impl Watch {
             let limit = ha_user::events::CAPACITY.to_string();
             let events = node.hactl(&["events", "--limit", &limit])?;
             let events = events.as_array().context("hactl events prints a list")?;
-            told.extend(
-                events
-                    .iter()
-                    .filter(|event| {
-                        event["instance"] == INSTANCE
-                            && event["kind"] == "transition"
-                            && event["to"] == "active"
-                    })
-                    .filter_map(|event| event["at_ns"].as_u64())
-                    .filter(|at| *at >= self.since.0),
-            );
+            for event in events.iter().filter(|event| event["instance"] == INSTANCE) {
+                let at = event["at_ns"].as_u64().filter(|at| *at >= self.since.0);
+                match event["kind"].as_str() {
+                    Some("transition") if event["to"] == "active" => told.promoted.extend(at),
+                    Some("gate_closed") => told.closed.extend(at),
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }
 
-    /// When each node took over, up to `end`.
-    pub(super) fn take_overs(mut self, pair: &Pair, end: MonoNs) -> Result<[Vec<MonoNs>; 2]> {
+    /// Who became Active and when, up to `end`; `detection`: how long the other one must have been silent.
+    pub(super) fn promotions(
+        mut self,
+        pair: &Pair,
+        detection: Nanos,
+        end: MonoNs,
+    ) -> Result<Vec<Promotion>> {
         self.look(pair)?;
         pair.check_observers()?;
-        let mut found: [Vec<MonoNs>; 2] = Default::default();
-        for (index, found) in found.iter_mut().enumerate() {
+        let mut times = Vec::new();
+        for (node, told) in self.told.iter().enumerate() {
             if pair.system.is_had() {
-                found.extend(self.told[index].iter().map(|at| MonoNs(*at)));
+                times.extend(told.promoted.iter().map(|at| (MonoNs(*at), node)));
             } else {
-                let frames = pair.sniffers[index].spoken(self.since, MonoNs(u64::MAX));
+                let frames = pair.sniffers[node].spoken(self.since, MonoNs(u64::MAX));
                 let announcements = frames.iter().filter(|(_, frame)| frame.announces(VIP));
-                found.extend(announcements.map(|(at, _)| *at));
-                let logged = logged(pair, index) - self.logged[index];
-                if logged != found.len() {
+                let announced: Vec<MonoNs> = announcements.map(|(at, _)| *at).collect();
+                let logged = logged(pair, node) - self.logged[node];
+                if logged != announced.len() {
                     // No reason to throw away what the other daemons showed.
                     eprintln!(
                         "{}: node {} says that it took over {logged} times, but announced the VIP {} times: its \
                          figures are in doubt",
                         pair.system.name(),
-                        index + 1,
-                        found.len()
+                        node + 1,
+                        announced.len()
                     );
                 }
+                times.extend(announced.into_iter().map(|at| (at, node)));
             }
-            found.retain(|at| *at <= end);
         }
-        Ok(found)
+        times.retain(|(at, _)| *at <= end);
+        times.sort_unstable();
+        let mut holder = self.holder;
+        let promotions = times.into_iter().map(|(at, node)| {
+            let resumed = core::mem::replace(&mut holder, node) == node;
+            let other = 1 - node;
+            let closed = self.told[other].closed.range(..=at.0).next_back();
+            let silent_since = match closed {
+                Some(closed) => MonoNs(*closed).before(detection),
+                None => pair.sniffers[other]
+                    .last_advert_before(VRID, at)
+                    .map_or(at.before(detection), |(at, _)| at),
+            };
+            Promotion {
+                node,
+                at,
+                resumed,
+                silent_since,
+            }
+        });
+        Ok(promotions.collect())
     }
 }
 
@@ -105,47 +146,62 @@ pub(super) fn longest_silence(pair: &Pair, from: MonoNs, to: MonoNs) -> Nanos {
     gaps.max().unwrap_or(Nanos::ZERO)
 }
 
-/// The stall of the machine that explains a take-over: as long as the silence that it takes, and some of it
-/// within that silence.
-pub(super) fn explained(at: MonoNs, detection: Nanos, stalls: &[Stall]) -> Option<Stall> {
-    let silence = at.before(detection);
-    let explains =
-        |stall: &&Stall| stall.length() >= detection && stall.from < at && stall.to > silence;
-    stalls.iter().find(explains).copied()
+/// The longest stall that explains a take-over: `least` long at least, some of it in the silence that led to it.
+pub(super) fn explained(it: &Promotion, least: Nanos, stalls: &[Stall]) -> Option<Stall> {
+    let explains = |stall: &&Stall| {
+        stall.length() >= least && stall.from < it.at && stall.to > it.silent_since
+    };
+    let stalls = stalls.iter().filter(explains);
+    stalls.max_by_key(|stall| stall.length()).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DETECTION: Nanos = Nanos(9);
+    const LEAST: Nanos = Nanos(6);
 
-    fn stall(from: u64, to: u64) -> [Stall; 1] {
-        [Stall {
+    fn stall(from: u64, to: u64) -> Stall {
+        Stall {
+            cpu: 0,
             from: MonoNs(from),
             to: MonoNs(to),
-        }]
+        }
+    }
+
+    /// A take-over after ten of silence.
+    fn take_over(at: u64) -> Promotion {
+        Promotion {
+            node: 0,
+            at: MonoNs(at),
+            resumed: false,
+            silent_since: MonoNs(at - 10),
+        }
     }
 
     #[test]
-    fn a_stall_explains_the_take_over_in_it_or_right_after_it() {
-        for at in [101, 105, 110, 118] {
-            let stalls = stall(100, 110);
-            assert_eq!(explained(MonoNs(at), DETECTION, &stalls), Some(stalls[0]));
+    fn a_stall_in_the_silence_before_it_explains_a_take_over() {
+        for at in [101, 105, 110, 119] {
+            let stalls = [stall(100, 110)];
+            assert_eq!(explained(&take_over(at), LEAST, &stalls), Some(stalls[0]));
         }
     }
 
     #[test]
     fn a_take_over_before_a_stall_or_long_after_it_is_ours() {
-        for at in [50, 100, 119, 200] {
-            assert_eq!(explained(MonoNs(at), DETECTION, &stall(100, 110)), None);
+        for at in [50, 100, 120, 200] {
+            let stalls = [stall(100, 110)];
+            assert_eq!(explained(&take_over(at), LEAST, &stalls), None);
         }
-        assert_eq!(explained(MonoNs(105), DETECTION, &[]), None);
+        assert_eq!(explained(&take_over(105), LEAST, &[]), None);
     }
 
     #[test]
-    fn a_stall_shorter_than_the_detection_explains_nothing() {
-        assert_eq!(explained(MonoNs(108), DETECTION, &stall(100, 108)), None);
-        assert!(explained(MonoNs(109), DETECTION, &stall(100, 109)).is_some());
+    fn a_stall_that_is_too_short_explains_nothing_and_the_longest_one_most() {
+        let short = stall(100, 105);
+        assert_eq!(explained(&take_over(108), LEAST, &[short]), None);
+        let stalls = [short, stall(100, 106), stall(99, 107)];
+        let found = explained(&take_over(108), LEAST, &stalls);
+        assert_eq!(found, Some(stalls[2]));
     }
 }

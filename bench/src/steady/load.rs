@@ -29,7 +29,7 @@ const CENTISECOND: Nanos = Nanos::from_millis(10);
 struct TakeOver {
     node: usize,
     at: MonoNs,
-    /// The machine stood still.
+    /// A CPU stood still.
     stall: Option<Stall>,
 }
 
@@ -38,6 +38,8 @@ struct Outcome {
     system: System,
     detection: Nanos,
     take_overs: Vec<TakeOver>,
+    /// How often a node that was held up until its gate had closed went on.
+    resumed: usize,
     /// The longest time without an advert of either node.
     silence: Nanos,
 }
@@ -105,18 +107,20 @@ fn measure(seconds: u32, systems: &[System], timing: Timing) -> Result<Measured>
         let lines = alarms::KEEPALIVED_LINES;
         pairs.push(Pair::start_with(*system, timing, lines)?);
     }
+    let mut holders = Vec::new();
     for pair in &mut pairs {
-        pair.settle()?;
+        holders.push(pair.settle()?);
         // A client is no part of this.
         pair.prober.pause();
     }
     let span = Nanos::from_secs(u64::from(seconds));
-    let detections = systems.iter().map(|system| timing.detection(*system));
-    let shortest = detections.min().unwrap_or(PERIOD);
-    // From two periods on with their times: the longest are shown, whether they explain anything or not.
-    let reference = Reference::start(span.times(2), shortest.min(PERIOD.times(2)))?;
+    let reference = Reference::start()?;
     let from = now();
-    let mut watches: Vec<Watch> = pairs.iter().map(|pair| Watch::start(pair, from)).collect();
+    let mut watches: Vec<Watch> = pairs
+        .iter()
+        .zip(holders)
+        .map(|(pair, holder)| Watch::start(pair, holder, from))
+        .collect();
     let dir = pairs
         .first()
         .map(|pair| pair.nodes[0].dir().join("load"))
@@ -139,19 +143,20 @@ fn measure(seconds: u32, systems: &[System], timing: Timing) -> Result<Measured>
     let mut outcomes = Vec::new();
     for (pair, watch) in pairs.iter().zip(watches) {
         let detection = timing.detection(pair.system);
-        let mut take_overs = Vec::new();
-        for (node, times) in watch.take_overs(pair, end)?.into_iter().enumerate() {
-            take_overs.extend(times.into_iter().map(|at| TakeOver {
-                node,
-                at,
-                stall: alarms::explained(at, detection, &reference.stalls),
-            }));
-        }
-        take_overs.sort_by_key(|it| it.at);
+        let promotions = watch.promotions(pair, detection, end)?;
+        let resumed = promotions.iter().filter(|it| it.resumed).count();
+        let least = timing.endures(pair.system);
+        let take_overs = promotions.iter().filter(|it| !it.resumed);
+        let take_overs = take_overs.map(|it| TakeOver {
+            node: it.node,
+            at: it.at,
+            stall: alarms::explained(it, least, &reference.stalls),
+        });
         outcomes.push(Outcome {
             system: pair.system,
             detection,
-            take_overs,
+            take_overs: take_overs.collect(),
+            resumed,
             silence: alarms::longest_silence(pair, from, end),
         });
     }
@@ -176,7 +181,7 @@ fn longest(stalls: &[Stall]) -> Vec<Stall> {
 fn table(measured: &Measured) -> String {
     let mut text = format!(
         "take-overs for no reason in {} s beside {}, adverts each {}\n\
-         {:<16} {:>12} {:>12} {:>7} {:>7} {:>10} {:>5} {:>15}\n",
+         {:<16} {:>12} {:>12} {:>7} {:>7} {:>10} {:>5} {:>8} {:>15}\n",
         measured.seconds,
         measured.load,
         measured.timing.interval,
@@ -187,26 +192,28 @@ fn table(measured: &Measured) -> String {
         "node 2",
         "in a stall",
         "own",
+        "resumed",
         "no advert in ms"
     );
     for outcome in &measured.outcomes {
         let heartbeat = measured.timing.heartbeat_of(outcome.system);
         let heartbeat = heartbeat.map_or("-".to_owned(), |it| format!("{:.3}", millis(it)));
         text.push_str(&format!(
-            "{:<16} {heartbeat:>12} {:>12.3} {:>7} {:>7} {:>10} {:>5} {:>15.3}\n",
+            "{:<16} {heartbeat:>12} {:>12.3} {:>7} {:>7} {:>10} {:>5} {:>8} {:>15.3}\n",
             outcome.system.name(),
             millis(outcome.detection),
             outcome.of(0, false),
             outcome.of(1, false),
             outcome.take_overs.len() - outcome.own(),
             outcome.own(),
+            outcome.resumed,
             millis(outcome.silence),
         ));
     }
     for outcome in &measured.outcomes {
         for it in outcome.take_overs.iter().take(SHOWN) {
             let cause = it.stall.map_or("no stall".to_owned(), |stall| {
-                format!("the machine stood still for {}", stall.length())
+                format!("CPU {} stood still for {}", stall.cpu, stall.length())
             });
             text.push_str(&format!(
                 "{}: node {} after {}: {cause}\n",
@@ -218,7 +225,7 @@ fn table(measured: &Measured) -> String {
     }
     let gaps = &measured.reference.gaps;
     text.push_str(&format!(
-        "a thread of the highest priority that wakes each {PERIOD}: {} gaps,",
+        "threads of the highest priority, one on each CPU, that wake each {PERIOD}: {} gaps,",
         gaps.len()
     ));
     for percent in PERCENTILES {
@@ -231,7 +238,8 @@ fn table(measured: &Measured) -> String {
     ));
     for stall in longest(&measured.reference.stalls) {
         text.push_str(&format!(
-            "  stood still for {} after {}\n",
+            "  CPU {} stood still for {} after {}\n",
+            stall.cpu,
             stall.length(),
             stall.from.since(measured.from)
         ));
@@ -241,8 +249,7 @@ fn table(measured: &Measured) -> String {
 
 fn report(measured: &Measured) -> Value {
     let at = |at: MonoNs| json!({ "at_ns": at.0, "after_ms": millis(at.since(measured.from)) });
-    let stall =
-        |stall: &Stall| json!({ "from": at(stall.from), "length_ms": millis(stall.length()) });
+    let stall = |stall: &Stall| json!({ "cpu": stall.cpu, "from": at(stall.from), "length_ms": millis(stall.length()) });
     let systems: Vec<Value> = measured
         .outcomes
         .iter()
@@ -263,6 +270,7 @@ fn report(measured: &Measured) -> Value {
                 "heartbeat_ms": measured.timing.heartbeat_of(outcome.system).map(millis),
                 "detection_ms": millis(outcome.detection),
                 "own": outcome.own(),
+                "resumed": outcome.resumed,
                 "longest_without_advert_ms": millis(outcome.silence),
                 "take_overs": take_overs,
             })

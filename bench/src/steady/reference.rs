@@ -1,4 +1,4 @@
-//! A thread of the highest priority that only sleeps and wakes: when it is late, so is everybody.
+//! Threads of the highest priority, one on each CPU, that only sleep and wake: where one is late, so is everybody.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use ha_common::{MonoNs, Nanos};
-use ha_tests::{clock::sleep_until, now};
+use ha_tests::{clock::sleep_until, hog, now};
 use ha_user::sys::realtime;
 use hdrhistogram::Histogram;
 
@@ -21,15 +21,22 @@ const PRIORITY: u32 = 99;
 /// Between two wake-ups.
 pub(super) const PERIOD: Nanos = Nanos::from_micros(500);
 
+/// Gaps of this length are kept with their times.
+const STALL: Nanos = PERIOD.times(2);
+
+/// As many are kept of each CPU; a take-over in one beyond counts as nobody's but the daemon's.
+const KEPT: usize = 100_000;
+
 /// The longest gap that the histogram tells from longer ones.
 const LONGEST: Nanos = Nanos::from_secs(60);
 
 /// Significant decimal digits of the histogram.
 const DIGITS: u8 = 3;
 
-/// A time in which the machine ran nobody: from one wake-up to the next one.
+/// A time in which a CPU ran nobody: from one wake-up to the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stall {
+    pub(super) cpu: usize,
     pub(super) from: MonoNs,
     pub(super) to: MonoNs,
 }
@@ -40,65 +47,85 @@ impl Stall {
     }
 }
 
-/// What the thread saw.
+/// What the threads saw.
 pub(super) struct Record {
     /// Nanoseconds between one wake-up and the next one.
     pub(super) gaps: Histogram<u64>,
-    /// The gaps that are worth a time, in their order.
+    /// The gaps that are worth a time; those of a CPU in their order.
     pub(super) stalls: Vec<Stall>,
 }
 
-/// The running thread.
+impl Record {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            gaps: Histogram::new_with_max(LONGEST.0, DIGITS)?,
+            // Room for all: the thread allocates nothing.
+            stalls: Vec::with_capacity(KEPT),
+        })
+    }
+}
+
+/// The running threads.
 pub(super) struct Reference {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Record>,
+    threads: Vec<JoinHandle<Record>>,
 }
 
 impl Reference {
-    /// Starts it for at most `span`, and locks this process' memory for it. Gaps from `stall` on are kept
-    /// with their times.
-    pub(super) fn start(span: Nanos, stall: Nanos) -> Result<Self> {
+    /// Starts them, and locks this process' memory for them.
+    pub(super) fn start() -> Result<Self> {
         realtime::lock_memory().context("locking memory")?;
-        let gaps = Histogram::new_with_max(LONGEST.0, DIGITS)?;
-        // Room for as many as fit the time: the thread allocates nothing.
-        let room = usize::try_from(span.0 / stall.0.max(PERIOD.0))?;
-        let stalls = Vec::with_capacity(room.saturating_add(1));
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let (ready, is_ready) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("reference".to_owned())
-            .spawn(move || {
-                // Nobody waits for the answer when this program ends at once.
-                let _ = ready.send(realtime::schedule_fifo(PRIORITY));
-                watch(&stopped, stall, Record { gaps, stalls })
-            })?;
-        is_ready
-            .recv()?
-            .context("real-time priority for the reference thread")?;
-        Ok(Self { stop, thread })
+        let mut threads = Vec::new();
+        for cpu in hog::cpus()? {
+            let record = Record::new()?;
+            let stopped = Arc::clone(&stop);
+            let (ready, is_ready) = mpsc::channel();
+            threads.push(
+                std::thread::Builder::new()
+                    .name(format!("reference {cpu}"))
+                    .spawn(move || {
+                        let pinned = hog::pin(cpu);
+                        let scheduled = realtime::schedule_fifo(PRIORITY);
+                        // Nobody waits for the answer when this program ends at once.
+                        let _ = ready.send(pinned.and(scheduled));
+                        watch(cpu, &stopped, record)
+                    })?,
+            );
+            is_ready
+                .recv()?
+                .with_context(|| format!("a thread of real-time priority on CPU {cpu}"))?;
+        }
+        Ok(Self { stop, threads })
     }
 
-    /// Ends it.
+    /// Ends them.
     pub(super) fn end(self) -> Result<Record> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the reference thread panicked"))
+        let mut all = Record::new()?;
+        for thread in self.threads {
+            let one = thread
+                .join()
+                .map_err(|_| anyhow!("a reference thread panicked"))?;
+            all.gaps.add(one.gaps)?;
+            all.stalls.extend(one.stalls);
+        }
+        Ok(all)
     }
 }
 
-fn watch(stop: &AtomicBool, stall: Nanos, mut record: Record) -> Record {
+fn watch(cpu: usize, stop: &AtomicBool, mut record: Record) -> Record {
     let mut last = now();
     while !stop.load(Ordering::Relaxed) {
         sleep_until(last.after(PERIOD));
         let gap = Stall {
+            cpu,
             from: last,
             to: now(),
         };
         last = gap.to;
         record.gaps.saturating_record(gap.length().0);
-        if gap.length() >= stall && record.stalls.len() < record.stalls.capacity() {
+        if gap.length() >= STALL && record.stalls.len() < record.stalls.capacity() {
             record.stalls.push(gap);
         }
     }
@@ -110,22 +137,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_gap_of_the_thread_is_recorded_and_long_ones_with_their_time() {
-        let gaps = Histogram::new_with_max(LONGEST.0, DIGITS).unwrap();
-        let stalls = Vec::with_capacity(4);
+    fn every_gap_of_a_thread_is_recorded_and_long_ones_with_their_time() {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let record = Record::new().unwrap();
+        let cpu = hog::last_cpu().unwrap();
+        let (started, has_started) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            hog::pin(cpu).unwrap();
+            started.send(()).unwrap();
+            watch(cpu, &stopped, record)
+        });
+        has_started.recv().unwrap();
         let from = now();
-        // A gap is never shorter than the period, so that each of the first four is a stall here.
-        let thread = std::thread::spawn(move || watch(&stopped, PERIOD, Record { gaps, stalls }));
-        sleep_until(from.after(PERIOD.times(20)));
+        let span = PERIOD.times(20);
+        // Of higher priority than the thread, which stands still meanwhile.
+        hog::take(cpu, span).unwrap();
+        sleep_until(now().after(PERIOD.times(2)));
         stop.store(true, Ordering::Relaxed);
         let record = thread.join().unwrap();
-        assert!(!record.stalls.is_empty() && record.stalls.len() <= 4);
         assert!(record.gaps.len() >= record.stalls.len() as u64);
-        assert!(record.stalls[0].from >= from && record.stalls[0].length() >= PERIOD);
-        for pair in record.stalls.windows(2) {
-            assert_eq!(pair[0].to, pair[1].from);
-        }
+        let longest = record.stalls.iter().max_by_key(|stall| stall.length());
+        let longest = longest.expect("it stood still");
+        assert_eq!(longest.cpu, cpu);
+        assert!(longest.length() >= span && longest.to > from.after(span));
     }
 }
