@@ -125,7 +125,8 @@ impl Paths {
         self.paths.iter().map(|path| path.due).min()
     }
 
-    /// Sends the echoes that are due. Ticks are absolute; those that were missed are skipped.
+    /// Sends the echoes that are due. Ticks are absolute; those that were missed are skipped, and what was not
+    /// asked was not answered either.
     pub(crate) fn serve(&mut self, now: MonoNs, out: &mut Outbox) {
         for path in &mut self.paths {
             if path.due > now {
@@ -133,6 +134,9 @@ impl Paths {
             }
             let interval = path.interval();
             let missed = now.since(path.due).0 / interval.0.max(1);
+            if missed > 0 {
+                path.since = now;
+            }
             path.due = path.due.after(interval.times(missed + 1));
             out.push(Action::SendEcho {
                 path: path.config.id,
@@ -146,6 +150,10 @@ impl Paths {
         let Some(path) = self.paths.iter_mut().find(|path| path.config.id == id) else {
             return;
         };
+        if path.due.after(path.interval()) <= now {
+            // This node is held up: what is heard by then is seen after its next echo.
+            return;
+        }
         let silent = now.since(heard_at.max(path.since));
         let up = if heard_at == MonoNs::ZERO || heard_at < path.since {
             // Nothing was due from it before `since`: it is down once it had time to answer.
@@ -216,18 +224,31 @@ mod tests {
         assert_eq!(paths.next(), Some(MonoNs(203_125_000)));
     }
 
+    /// Sends what is due until then.
+    fn serve(paths: &mut Paths, until: MonoNs) {
+        while let Some(due) = paths.next().filter(|due| *due <= until) {
+            paths.serve(due, &mut Outbox::default());
+        }
+    }
+
+    /// What is reported by that.
+    fn heard(paths: &mut Paths, heard_at: MonoNs, now: MonoNs) -> Option<bool> {
+        let mut out = Outbox::default();
+        paths.heard(PATH.id, heard_at, now, &mut out);
+        actions(&mut out)
+            .into_iter()
+            .find_map(|action| match action {
+                Action::PathReport { up, .. } => Some(up),
+                _ => None,
+            })
+    }
+
     #[test]
     fn a_path_is_reported_when_it_changes() {
         let mut paths = paths();
-        let mut out = Outbox::default();
         let mut report = |heard_at, now| {
-            paths.heard(PATH.id, heard_at, now, &mut out);
-            actions(&mut out)
-                .into_iter()
-                .find_map(|action| match action {
-                    Action::PathReport { up, .. } => Some(up),
-                    _ => None,
-                })
+            serve(&mut paths, now);
+            heard(&mut paths, heard_at, now)
         };
         assert_eq!(report(MonoNs::ZERO, millis(101)), None);
         assert_eq!(report(millis(102), millis(103)), Some(true));
@@ -237,14 +258,29 @@ mod tests {
         assert_eq!(report(millis(9_001), millis(9_001)), Some(true));
         paths.set_paces(millis(9_900), |_| Pace::Hold);
         let mut report = |heard_at, now| {
-            paths.heard(PATH.id, heard_at, now, &mut out);
-            actions(&mut out).len()
+            serve(&mut paths, now);
+            heard(&mut paths, heard_at, now)
         };
         assert_eq!(
             report(millis(9_001), millis(9_902)),
-            0,
+            None,
             "its answer is on its way"
         );
-        assert_eq!(report(millis(9_001), millis(9_903)), 1, "and did not come");
+        let down = report(millis(9_001), millis(9_903));
+        assert_eq!(down, Some(false), "and did not come");
+    }
+
+    #[test]
+    fn a_path_on_which_this_node_was_too_late_to_ask_is_not_silent() {
+        let mut paths = paths();
+        paths.set_paces(millis(101), |_| Pace::Hold);
+        serve(&mut paths, millis(102));
+        assert_eq!(heard(&mut paths, millis(102), millis(102)), Some(true));
+        // Held up until then, by which its echo is sent.
+        assert_eq!(heard(&mut paths, millis(102), millis(110)), None);
+        paths.serve(millis(110), &mut Outbox::default());
+        assert_eq!(heard(&mut paths, millis(102), millis(111)), None);
+        serve(&mut paths, millis(113));
+        assert_eq!(heard(&mut paths, millis(102), millis(113)), Some(false));
     }
 }
