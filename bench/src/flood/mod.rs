@@ -125,7 +125,7 @@ pub(crate) fn run(
 /// Quartiles are those of the rounds.
 fn table(answers: &Answers) -> String {
     let mut text = format!(
-        "ARP requests answered by CPU {} alone, without the {:.0} ns that making one takes:\n",
+        "ARP requests answered by CPU {} alone, without the {:.0} ns for making and receiving one:\n",
         answers.cpu,
         answers.generator().median
     );
@@ -145,7 +145,7 @@ fn table(answers: &Answers) -> String {
     }
     let (net, gross) = (answers.ratio(), answers.gross_ratio());
     text.push_str(&format!(
-        "  {:.2} times as many by XDP (quartiles {:.2} and {:.2}); with the making of each, {:.2} times ({:.2} and {:.2})\n",
+        "  {:.2} times as many by XDP (quartiles {:.2} and {:.2}); with those, {:.2} times ({:.2} and {:.2})\n",
         net.median, net.lower, net.upper, gross.median, gross.lower, gross.upper
     ));
     text
