@@ -10,7 +10,6 @@ mod channels;
 pub(crate) mod lease;
 mod promoting;
 mod reload;
-mod resume;
 
 use alloc::{string::String, vec::Vec};
 use core::net::IpAddr;

@@ -8,13 +8,31 @@
 
 use ha_common::{MonoNs, lease::Standing};
 
-use super::{Departure, Instance, Verdict};
+use super::{Leases, Phase};
 use crate::{
     event::{Action, Advert},
+    instance::{Departure, Instance, Verdict},
     outbox::Outbox,
     status::{Cause, State},
     timer::Timer,
 };
+
+impl Leases {
+    /// Its leases ran out while this node was held up: begins to ask for them anew. Whether it may, since its
+    /// kernel has not given way meanwhile.
+    fn lapse(&mut self, now: MonoNs) -> bool {
+        if self.granted_meanwhile().is_some() {
+            return false;
+        }
+        self.phase = Phase::Announcing;
+        self.resumes = true;
+        self.begin(now);
+        for peer in &mut self.peers {
+            peer.view.deadline = MonoNs::ZERO;
+        }
+        true
+    }
+}
 
 impl Instance {
     /// Whether it asks its peers to go on, instead of letting go because of `cause`.
@@ -55,7 +73,7 @@ impl Instance {
     }
 
     /// A router advertises, so that it holds the instance: this node does not go on.
-    pub(super) fn resumption_hears(&self, advert: &Advert) -> Option<Verdict> {
+    pub(crate) fn resumption_hears(&self, advert: &Advert) -> Option<Verdict> {
         let cause = Cause::NotGranted { by: advert.sender };
         self.resumes()
             .then(|| Verdict::Leave(Departure::silently(cause)))
