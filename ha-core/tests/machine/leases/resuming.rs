@@ -1,6 +1,13 @@
 //! A holder that was held up until its leases had run out.
 
-use super::*;
+use ha_common::{
+    Nanos,
+    lease::{Standing, margin},
+};
+use ha_core::{Action, Alone, Cause, Input, State};
+
+use super::{LEASE, PATH, PEER, node::Node};
+use crate::driver::*;
 
 /// What lets go of an instance.
 fn lets_go(action: &Action) -> bool {
