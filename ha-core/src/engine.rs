@@ -119,10 +119,8 @@ impl Engine {
     /// The instances whose leases are to be read before [`Self::handle_timeout`]: those that rely on leases, of
     /// which a timer is due.
     pub fn due(&self, now: MonoNs) -> impl Iterator<Item = InstanceId> {
-        let is_due = move |instance: &&Instance| {
-            let next = instance.leases.as_ref().and(instance.timers.next());
-            next.is_some_and(|(due, _)| due <= now)
-        };
+        let is_due =
+            move |instance: &&Instance| instance.leases.is_some() && instance.timers.is_due(now);
         self.instances.iter().filter(is_due).map(Instance::id)
     }
 

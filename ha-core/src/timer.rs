@@ -116,6 +116,11 @@ impl TimerTable {
         self.due[timer as usize].take_if(|due| *due <= now)
     }
 
+    /// Whether one of them is due.
+    pub(crate) fn is_due(&self, now: MonoNs) -> bool {
+        self.due.iter().flatten().any(|due| *due <= now)
+    }
+
     /// The earliest, and among equals the first served.
     pub(crate) fn next(&self) -> Option<(MonoNs, Timer)> {
         Timer::ALL
@@ -144,6 +149,8 @@ mod tests {
         table.set(Timer::Gate, MonoNs(5));
         table.set(Timer::Refresh, MonoNs(9));
         assert_eq!(table.next(), Some((MonoNs(5), Timer::Gate)));
+        assert!(!table.is_due(MonoNs(4)));
+        assert!(table.is_due(MonoNs(5)));
         assert_eq!(table.take_expired(Timer::Advert, MonoNs(4)), None);
         assert_eq!(
             table.take_expired(Timer::Advert, MonoNs(6)),

@@ -11,7 +11,7 @@ use ha_core::{Input, InstanceId, LeaseViews, State};
 
 use super::Driver;
 use crate::{
-    engine::{advert, outbox::Level, seat::Seat},
+    engine::{advert, outbox::Level},
     events::Kind,
     sys::clock,
 };
@@ -126,17 +126,19 @@ impl Driver {
 
     /// Hands in what the maps hold about an instance's leases.
     pub(super) fn read_leases(&mut self, id: InstanceId) {
-        self.read_leases_at(id, clock::now());
+        if self.relies_on_leases(id) {
+            self.read_leases_at(id, clock::now());
+        }
+    }
+
+    fn relies_on_leases(&self, id: InstanceId) -> bool {
+        let seat = self.shell.index(id).map(|at| &self.shell.seats[at]);
+        seat.is_some_and(|seat| seat.config.heartbeat.is_some())
     }
 
     /// The same, as of a moment that has just passed.
     pub(super) fn read_leases_at(&mut self, id: InstanceId, now: MonoNs) {
-        let relies = |seat: &Seat| seat.config.heartbeat.is_some();
-        if !self
-            .shell
-            .index(id)
-            .is_some_and(|at| relies(&self.shell.seats[at]))
-        {
+        if !self.relies_on_leases(id) {
             return;
         }
         let dataplane = self.shell.dataplane.as_ref();
