@@ -21,7 +21,7 @@ use crate::{
     lab::{self, Cable, Port, Switch},
     loss::LossyPort,
     netns,
-    virtual_router::{had_config, keepalived_config},
+    virtual_router::{KeepalivedSetup, had_config, keepalived_config},
 };
 
 /// How long any single thing that a daemon is asked for may take on a busy machine.
@@ -43,7 +43,7 @@ pub struct Node {
     ns: NetNs,
     dir: PathBuf,
     bpffs: PathBuf,
-    keepalived_realtime: bool,
+    keepalived: KeepalivedSetup,
     dataplane: String,
 }
 
@@ -72,7 +72,7 @@ impl Node {
             ns,
             dir,
             bpffs,
-            keepalived_realtime: true,
+            keepalived: KeepalivedSetup::default(),
             dataplane: NATIVE.to_owned(),
         })
     }
@@ -80,7 +80,13 @@ impl Node {
     /// Runs keepalived without real-time priority from its next configuration on. With it, the kernel
     /// kills 2.2.7's VRRP process now and then when it reloads (RLIMIT_RTTIME, which it cannot set again).
     pub fn spare_keepalived_realtime(&mut self) {
-        self.keepalived_realtime = false;
+        self.keepalived.realtime = false;
+    }
+
+    /// Runs keepalived from its next configuration on with what its documentation offers to those who have
+    /// hundreds of virtual routers.
+    pub fn prepare_keepalived_for_many(&mut self) {
+        self.keepalived.many = true;
     }
 
     /// Sets lines of `had`'s section `[dataplane]`, from its next configuration on.
@@ -165,7 +171,7 @@ impl Node {
             Kind::Had => had_config(&self.name, &self.dir, &self.dataplane, routers),
             Kind::Keepalived => {
                 fs::write(self.handover_file(), "0\n")?;
-                keepalived_config(&self.name, &self.dir, routers, self.keepalived_realtime)
+                keepalived_config(&self.name, &self.dir, routers, self.keepalived)
             }
         };
         self.write_config(kind, &text)

@@ -195,25 +195,60 @@ pub fn had_config(node: &str, dir: &Path, dataplane: &str, routers: &[VirtualRou
     text
 }
 
+/// How keepalived runs, beside its virtual routers.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepalivedSetup {
+    /// With the same real-time priority as `had`.
+    pub realtime: bool,
+    /// With room and thrift for hundreds of virtual routers.
+    pub many: bool,
+}
+
+impl Default for KeepalivedSetup {
+    fn default() -> Self {
+        Self {
+            realtime: true,
+            many: false,
+        }
+    }
+}
+
+/// Lines of keepalived's `global_defs` for hundreds of virtual routers. Their adverts come in bursts to one socket:
+/// with the system's default buffer (212,992 bytes) most are lost, and the Backup takes over what nobody
+/// let go of. The same goes for the addresses that the kernel tells of. The rest spares work: one gratuitous ARP
+/// for each address at a time and not five, adverts compared by their header alone, and ten seconds of computing without a
+/// pause before the kernel kills it.
+const MANY: &str = "  vrrp_rx_bufs_policy MTU
+  vrrp_netlink_cmd_rcv_bufs 4194304
+  vrrp_netlink_cmd_rcv_bufs_force true
+  vrrp_netlink_monitor_rcv_bufs 4194304
+  vrrp_netlink_monitor_rcv_bufs_force true
+  vrrp_garp_master_repeat 1
+  vrrp_garp_lower_prio_repeat 1
+  vrrp_skip_check_adv_addr
+  vrrp_rlimit_rttime 10000000
+";
+
 /// A configuration file for keepalived, for a node whose files are below `dir`.
 ///
-/// With `realtime` it gets the same real-time priority as `had`. Writing a number other than 0 to `dir/handover` makes
+/// Writing a number other than 0 to `dir/handover` makes
 /// it let go with priority 0, which is the nearest thing it has to a switchover.
 #[must_use]
 pub fn keepalived_config(
     node: &str,
     dir: &Path,
     routers: &[VirtualRouter],
-    realtime: bool,
+    setup: KeepalivedSetup,
 ) -> String {
     let dir = dir.display();
-    let realtime = if realtime {
+    let many = if setup.many { MANY } else { "" };
+    let realtime = if setup.realtime {
         "  vrrp_rt_priority 50\n  vrrp_rlimit_rttime 1000000\n  vrrp_no_swap\n"
     } else {
         ""
     };
     let mut text = format!(
-        "global_defs {{\n  router_id {node}\n{realtime}}}\n\
+        "global_defs {{\n  router_id {node}\n{realtime}{many}}}\n\
          track_file handover {{\n  file \"{dir}/handover\"\n  weight 0\n  init_file 0\n}}\n"
     );
     for router in routers {
