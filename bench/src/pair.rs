@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use ha_common::{MonoNs, Nanos};
+use ha_common::{MonoNs, Nanos, lease::margin};
 use ha_tests::{
     Client, Kind, Lab, Node, Prober, Probes, Sniffer, VirtualRouter, eventually,
     lab::{VIP, VIP_LINK_LOCAL, VIP_V6},
@@ -144,20 +144,36 @@ impl Timing {
         heartbeat: None,
     };
 
-    /// How long a node must have been silent before a Backup takes over.
+    /// How long a node must have been silent before a Backup takes over: with leases a promise outlasts them.
     pub(crate) fn detection(self, system: System) -> Nanos {
         let skew = Nanos(u64::from(256 - u16::from(PRIORITY)) * self.interval.0 / 256);
         match self.heartbeat_of(system) {
-            Some(heartbeat) => heartbeat.times(HEARTBEATS),
+            Some(heartbeat) => {
+                let lease = heartbeat.times(HEARTBEATS);
+                lease.plus(margin(lease))
+            }
             None => self.interval.times(3).plus(skew),
         }
     }
 
-    /// How long a node may be held up at any time without being silent for that long: it was just about to be
-    /// heard again.
+    /// How long a node may be held up at any time and be heard before it counts as silent: it was just about to
+    /// say something.
     pub(crate) fn endures(self, system: System) -> Nanos {
-        let interval = self.heartbeat_of(system).unwrap_or(self.interval);
-        Nanos(self.detection(system).0.saturating_sub(interval.0))
+        Nanos(
+            self.detection(system)
+                .0
+                .saturating_sub(self.period(system).0),
+        )
+    }
+
+    /// How long a node may be held up at any time and keep its gate open.
+    pub(crate) fn keeps_open(self, system: System) -> Nanos {
+        self.period(system).times(HEARTBEATS - 1)
+    }
+
+    /// Between two signs of life of the node that is Active.
+    pub(crate) fn period(self, system: System) -> Nanos {
+        self.heartbeat_of(system).unwrap_or(self.interval)
     }
 
     /// Between two heartbeats of a daemon that has them.

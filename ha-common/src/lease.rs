@@ -171,6 +171,19 @@ impl Ask {
             _ => return None,
         })
     }
+
+    /// Whether a peer that was promised what it asked, and asks this, keeps another one from what that asks: a
+    /// candidate is not granted where somebody holds, nor who asks to go on where anybody is granted anything.
+    /// A holder's request is older than either.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bars(self, other: Self) -> bool {
+        match other {
+            Self::Candidate => matches!(self, Self::Hold | Self::Resume),
+            Self::Resume => matches!(self, Self::Hold | Self::Candidate | Self::Resume),
+            Self::Nothing | Self::Hold | Self::Release => false,
+        }
+    }
 }
 
 /// What this node is for an instance, as its kernel knows.
@@ -185,7 +198,7 @@ pub enum Standing {
     /// It acts, and its gate is open as long as its leases last.
     Active = 2,
     /// It acts, and asks whether it may go on after it was held up: its gate is closed, and it yields to
-    /// everybody.
+    /// holders and candidates.
     Lapsed = 3,
 }
 
@@ -262,7 +275,7 @@ pub struct Situation {
     pub self_renewed: bool,
     /// Whether that peer goes first by rank.
     pub outranked: bool,
-    /// Whether another peer holds the instance, and has this node's promise.
+    /// Whether another peer has this node's promise, and what it asks [bars](Ask::bars) this request.
     pub promised_elsewhere: bool,
 }
 
@@ -298,7 +311,7 @@ pub enum Judgement {
 /// - An Active node whose gate is closed no longer acts for anybody, nor does a candidate that fell silent:
 ///   it yields. So does one that acts and is neither, on its way in or out: its gate is closed.
 /// - Who was held up beyond its lease has not heard what became of the instance meanwhile: whoever acts refuses
-///   it, and it yields to whoever asks.
+///   it, and it yields to whoever asks, but for another one of its kind.
 /// - One that renews its lease itself believed the peer dead: it yields to a candidate, which has heard of
 ///   nobody, and by rank to another holder (after a network was split).
 #[must_use]
@@ -401,7 +414,12 @@ mod tests {
                 promised_elsewhere,
                 ..FREE
             };
-            for standing in [Standing::Bystander, Standing::Candidate, Standing::Active] {
+            for standing in [
+                Standing::Bystander,
+                Standing::Candidate,
+                Standing::Active,
+                Standing::Lapsed,
+            ] {
                 for bits in 0..8_u8 {
                     let at = Situation {
                         standing,
@@ -410,11 +428,25 @@ mod tests {
                         outranked: bits & 4 != 0,
                         ..rest
                     };
-                    for ask in [Ask::Hold, Ask::Candidate] {
+                    for ask in [Ask::Hold, Ask::Candidate, Ask::Resume] {
                         assert_eq!(judge(ask, &at), judge(ask, &rest), "{at:?}");
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_third_node_grants_one_of_two() {
+        use Ask::{Candidate, Hold, Nothing, Release, Resume};
+        for asks in [Hold, Candidate, Resume] {
+            assert!(!asks.bars(Hold) && asks.bars(Resume), "{asks:?}");
+        }
+        assert!(Hold.bars(Candidate) && Resume.bars(Candidate));
+        // Of two candidates the rank decides, between themselves.
+        assert!(!Candidate.bars(Candidate));
+        for asks in [Nothing, Release] {
+            assert!(!asks.bars(Candidate) && !asks.bars(Resume), "{asks:?}");
         }
     }
 

@@ -134,7 +134,8 @@ impl Paths {
             }
             let interval = path.interval();
             let missed = now.since(path.due).0 / interval.0.max(1);
-            if missed > 0 {
+            // Not always, lest a node that is always late never find a path silent.
+            if missed > 0 && path.since.after(path.patience().times(2)) <= now {
                 path.since = now;
             }
             path.due = path.due.after(interval.times(missed + 1));
@@ -282,5 +283,19 @@ mod tests {
         assert_eq!(heard(&mut paths, millis(102), millis(111)), None);
         serve(&mut paths, millis(113));
         assert_eq!(heard(&mut paths, millis(102), millis(113)), Some(false));
+    }
+
+    #[test]
+    fn a_node_that_is_always_late_finds_a_path_silent() {
+        let mut paths = paths();
+        paths.set_paces(millis(101), |_| Pace::Hold);
+        serve(&mut paths, millis(102));
+        assert_eq!(heard(&mut paths, millis(102), millis(102)), Some(true));
+        let late = (104..130).step_by(2).map(millis);
+        let found = late.filter_map(|at| {
+            paths.serve(at, &mut Outbox::default());
+            heard(&mut paths, millis(102), at)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), [false]);
     }
 }

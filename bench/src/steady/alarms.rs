@@ -7,7 +7,7 @@ use ha_common::{MonoNs, Nanos};
 use ha_tests::lab::VIP;
 
 use super::reference::Stall;
-use crate::pair::{INSTANCE, Pair, VRID};
+use crate::pair::{INSTANCE, Pair, Timing, VRID};
 
 /// keepalived announces once per take-over, which is how its take-overs are timed.
 pub(super) const KEEPALIVED_LINES: &str =
@@ -21,9 +21,9 @@ const ENTERING_MASTER: &str = ") Entering MASTER STATE";
 pub(super) struct Promotion {
     pub(super) node: usize,
     pub(super) at: MonoNs,
-    /// Whether it had been Active itself before: it went on, and nobody took over.
+    /// It had been Active itself and never let go: it went on, and nobody took over.
     pub(super) resumed: bool,
-    /// Since when the other one, from which it took over, was not heard.
+    /// Since when the one that had been Active, the other one or itself, was not heard.
     pub(super) silent_since: MonoNs,
 }
 
@@ -40,7 +40,14 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct Told {
     promoted: BTreeSet<u64>,
+    let_go: BTreeSet<u64>,
     closed: BTreeSet<u64>,
+}
+
+/// Whether one of `times` lies after `from`, and until `to`; the last one of them.
+fn last_within(times: &BTreeSet<u64>, from: MonoNs, to: MonoNs) -> Option<MonoNs> {
+    let mut within = times.iter().filter(|at| (from.0 + 1..=to.0).contains(*at));
+    within.next_back().copied().map(MonoNs)
 }
 
 impl Watch {
@@ -67,6 +74,7 @@ impl Watch {
                 let at = event["at_ns"].as_u64().filter(|at| *at >= self.since.0);
                 match event["kind"].as_str() {
                     Some("transition") if event["to"] == "active" => told.promoted.extend(at),
+                    Some("transition") if event["to"] == "backup" => told.let_go.extend(at),
                     Some("gate_closed") => told.closed.extend(at),
                     _ => {}
                 }
@@ -75,13 +83,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Who became Active and when, up to `end`; `detection`: how long the other one must have been silent.
+    /// Who became Active and when, up to `end`.
     pub(super) fn promotions(
         mut self,
         pair: &Pair,
-        detection: Nanos,
+        timing: Timing,
         end: MonoNs,
     ) -> Result<Vec<Promotion>> {
+        let detection = timing.detection(pair.system);
+        // A gate that closed had been open for so long after it was renewed last.
+        let lease = timing
+            .keeps_open(pair.system)
+            .plus(timing.period(pair.system));
         self.look(pair)?;
         pair.check_observers()?;
         let mut times = Vec::new();
@@ -109,13 +122,17 @@ impl Watch {
         times.retain(|(at, _)| *at <= end);
         times.sort_unstable();
         let mut holder = self.holder;
+        let mut before = self.since;
         let promotions = times.into_iter().map(|(at, node)| {
-            let resumed = core::mem::replace(&mut holder, node) == node;
-            let other = 1 - node;
-            let closed = self.told[other].closed.range(..=at.0).next_back();
-            let silent_since = match closed {
-                Some(closed) => MonoNs(*closed).before(detection),
-                None => pair.sniffers[other]
+            let from = core::mem::replace(&mut holder, node);
+            let began = core::mem::replace(&mut before, at);
+            let resumed = pair.system.is_had()
+                && from == node
+                && last_within(&self.told[node].let_go, began, at).is_none();
+            // Of this stay: one that ended an earlier one explains nothing.
+            let silent_since = match last_within(&self.told[from].closed, began, at) {
+                Some(closed) => closed.before(lease),
+                None => pair.sniffers[from]
                     .last_advert_before(VRID, at)
                     .map_or(at.before(detection), |(at, _)| at),
             };
@@ -146,13 +163,36 @@ pub(super) fn longest_silence(pair: &Pair, from: MonoNs, to: MonoNs) -> Nanos {
     gaps.max().unwrap_or(Nanos::ZERO)
 }
 
-/// The longest stall that explains a take-over: `least` long at least, some of it in the silence that led to it.
+/// The longest stall that explains a promotion: `least` long at least, some of it in the silence that led to it.
 pub(super) fn explained(it: &Promotion, least: Nanos, stalls: &[Stall]) -> Option<Stall> {
     let explains = |stall: &&Stall| {
         stall.length() >= least && stall.from < it.at && stall.to > it.silent_since
     };
     let stalls = stalls.iter().filter(explains);
     stalls.max_by_key(|stall| stall.length()).copied()
+}
+
+/// Of a run from `from` to `to`, the share in which a take-over would be said to lie in a stall, whatever it came
+/// from: after such a stall for as long as it takes to be found silent.
+pub(super) fn excused(
+    from: MonoNs,
+    to: MonoNs,
+    least: Nanos,
+    detection: Nanos,
+    stalls: &[Stall],
+) -> f64 {
+    let mut spans: Vec<(MonoNs, MonoNs)> = stalls
+        .iter()
+        .filter(|stall| stall.length() >= least)
+        .map(|stall| (stall.from.max(from), stall.to.after(detection).min(to)))
+        .collect();
+    spans.sort_unstable();
+    let (mut sum, mut seen) = (Nanos::ZERO, from);
+    for (start, end) in spans {
+        sum = sum.plus(end.since(start.max(seen)));
+        seen = seen.max(end);
+    }
+    sum.0 as f64 / to.since(from).0.max(1) as f64
 }
 
 #[cfg(test)]
@@ -194,6 +234,28 @@ mod tests {
             assert_eq!(explained(&take_over(at), LEAST, &stalls), None);
         }
         assert_eq!(explained(&take_over(105), LEAST, &[]), None);
+    }
+
+    #[test]
+    fn what_is_excused_is_counted_once() {
+        let stalls = [
+            stall(100, 110),
+            stall(104, 112),
+            stall(150, 155),
+            stall(190, 196),
+        ];
+        // From 100 to 120, and from 190 to the end; the third one is too short.
+        let share = excused(MonoNs(100), MonoNs(200), LEAST, Nanos(8), &stalls);
+        assert!((share - 0.30).abs() < 1e-9, "{share}");
+    }
+
+    #[test]
+    fn what_ended_an_earlier_stay_is_not_found() {
+        let times = BTreeSet::from([10, 20, 30]);
+        let last = |from, to| last_within(&times, MonoNs(from), MonoNs(to));
+        assert_eq!(last(5, 25), Some(MonoNs(20)));
+        assert_eq!(last(20, 29), None);
+        assert_eq!(last(20, 30), Some(MonoNs(30)));
     }
 
     #[test]

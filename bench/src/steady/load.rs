@@ -25,8 +25,8 @@ const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
 /// Granularity of time between two adverts (RFC 9568 section 5.2.7).
 const CENTISECOND: Nanos = Nanos::from_millis(10);
 
-/// A take-over for which nothing gave a reason.
-struct TakeOver {
+/// A node that became Active, for which nothing gave a reason.
+struct Promoted {
     node: usize,
     at: MonoNs,
     /// A CPU stood still.
@@ -37,9 +37,11 @@ struct TakeOver {
 struct Outcome {
     system: System,
     detection: Nanos,
-    take_overs: Vec<TakeOver>,
-    /// How often a node that was held up until its gate had closed went on.
-    resumed: usize,
+    take_overs: Vec<Promoted>,
+    /// A node that was held up until its gate had closed went on.
+    resumed: Vec<Promoted>,
+    /// The share of the time in which any take-over would be said to lie in a stall.
+    excused: f64,
     /// The longest time without an advert of either node.
     silence: Nanos,
 }
@@ -47,8 +49,14 @@ struct Outcome {
 impl Outcome {
     /// Take-overs of a node, all or only those that no stall explains.
     fn of(&self, node: usize, own: bool) -> usize {
-        let counts = |it: &&TakeOver| it.node == node && !(own && it.stall.is_some());
+        let counts = |it: &&Promoted| it.node == node && !(own && it.stall.is_some());
         self.take_overs.iter().filter(counts).count()
+    }
+
+    /// How often a node went on that was held up without a stall.
+    fn resumed_unexplained(&self) -> usize {
+        let unexplained = self.resumed.iter().filter(|it| it.stall.is_none());
+        unexplained.count()
     }
 
     /// Take-overs that no stall explains.
@@ -95,7 +103,7 @@ pub(crate) fn run(
     ensure!(!check || count > 0, "had was not measured");
     ensure!(
         !check || own == 0,
-        "{own} take-overs of had lie in no stall of the machine"
+        "{own} take-overs of had lie in no stall of any CPU"
     );
     Ok(())
 }
@@ -143,20 +151,25 @@ fn measure(seconds: u32, systems: &[System], timing: Timing) -> Result<Measured>
     let mut outcomes = Vec::new();
     for (pair, watch) in pairs.iter().zip(watches) {
         let detection = timing.detection(pair.system);
-        let promotions = watch.promotions(pair, detection, end)?;
-        let resumed = promotions.iter().filter(|it| it.resumed).count();
+        let promotions = watch.promotions(pair, timing, end)?;
         let least = timing.endures(pair.system);
-        let take_overs = promotions.iter().filter(|it| !it.resumed);
-        let take_overs = take_overs.map(|it| TakeOver {
-            node: it.node,
-            at: it.at,
-            stall: alarms::explained(it, least, &reference.stalls),
-        });
+        let keeps_open = timing.keeps_open(pair.system);
+        let of = |resumed: bool, least: Nanos| -> Vec<Promoted> {
+            let promotions = promotions.iter().filter(|it| it.resumed == resumed);
+            promotions
+                .map(|it| Promoted {
+                    node: it.node,
+                    at: it.at,
+                    stall: alarms::explained(it, least, &reference.stalls),
+                })
+                .collect()
+        };
         outcomes.push(Outcome {
             system: pair.system,
             detection,
-            take_overs: take_overs.collect(),
-            resumed,
+            take_overs: of(false, least),
+            resumed: of(true, keeps_open),
+            excused: alarms::excused(from, end, least, detection, &reference.stalls),
             silence: alarms::longest_silence(pair, from, end),
         });
     }
@@ -181,7 +194,7 @@ fn longest(stalls: &[Stall]) -> Vec<Stall> {
 fn table(measured: &Measured) -> String {
     let mut text = format!(
         "take-overs for no reason in {} s beside {}, adverts each {}\n\
-         {:<16} {:>12} {:>12} {:>7} {:>7} {:>10} {:>5} {:>8} {:>15}\n",
+         {:<16} {:>12} {:>12} {:>7} {:>7} {:>10} {:>5} {:>8} {:>12} {:>15}\n",
         measured.seconds,
         measured.load,
         measured.timing.interval,
@@ -193,20 +206,22 @@ fn table(measured: &Measured) -> String {
         "in a stall",
         "own",
         "resumed",
+        "own of them",
         "no advert in ms"
     );
     for outcome in &measured.outcomes {
         let heartbeat = measured.timing.heartbeat_of(outcome.system);
         let heartbeat = heartbeat.map_or("-".to_owned(), |it| format!("{:.3}", millis(it)));
         text.push_str(&format!(
-            "{:<16} {heartbeat:>12} {:>12.3} {:>7} {:>7} {:>10} {:>5} {:>8} {:>15.3}\n",
+            "{:<16} {heartbeat:>12} {:>12.3} {:>7} {:>7} {:>10} {:>5} {:>8} {:>12} {:>15.3}\n",
             outcome.system.name(),
             millis(outcome.detection),
             outcome.of(0, false),
             outcome.of(1, false),
             outcome.take_overs.len() - outcome.own(),
             outcome.own(),
-            outcome.resumed,
+            outcome.resumed.len(),
+            outcome.resumed_unexplained(),
             millis(outcome.silence),
         ));
     }
@@ -222,6 +237,13 @@ fn table(measured: &Measured) -> String {
                 it.at.since(measured.from),
             ));
         }
+    }
+    for outcome in &measured.outcomes {
+        text.push_str(&format!(
+            "{}: any take-over in {:.2} % of the time would be said to lie in a stall\n",
+            outcome.system.name(),
+            100.0 * outcome.excused
+        ));
     }
     let gaps = &measured.reference.gaps;
     text.push_str(&format!(
@@ -270,7 +292,9 @@ fn report(measured: &Measured) -> Value {
                 "heartbeat_ms": measured.timing.heartbeat_of(outcome.system).map(millis),
                 "detection_ms": millis(outcome.detection),
                 "own": outcome.own(),
-                "resumed": outcome.resumed,
+                "resumed": outcome.resumed.len(),
+                "resumed_own": outcome.resumed_unexplained(),
+                "excused_share": outcome.excused,
                 "longest_without_advert_ms": millis(outcome.silence),
                 "take_overs": take_overs,
             })

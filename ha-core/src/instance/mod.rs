@@ -337,7 +337,7 @@ impl Instance {
         self.config.id
     }
 
-    /// Whether it advertises: elected, or speaking for the VIPs.
+    /// Whether it is elected, or speaks for the VIPs.
     pub(crate) const fn speaks(&self) -> bool {
         matches!(self.state, State::Promoting | State::Active)
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// A promotion that is not complete after this failed. It is far beyond any netlink call, and its
 /// purpose is that nothing is waited for without an end.
-const PATIENCE: Nanos = Nanos::from_secs(10);
+pub(super) const PATIENCE: Nanos = Nanos::from_secs(10);
 
 impl Instance {
     /// Elected: advertises at once, so that nobody else competes.

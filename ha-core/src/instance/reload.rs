@@ -53,11 +53,10 @@ impl Instance {
                 priority: self.config.priority,
             });
         }
-        if self.speaks() {
-            let next = now.after(self.config.advert_interval);
-            if self.timers.get(Timer::Advert).is_none_or(|due| due > next) {
-                self.timers.set(Timer::Advert, next);
-            }
+        // A candidate that is silent on the LAN so far stays that.
+        let next = now.after(self.config.advert_interval);
+        if self.timers.get(Timer::Advert).is_some_and(|due| due > next) {
+            self.timers.set(Timer::Advert, next);
         }
         if self.state != State::Backup {
             return Verdict::Stay;

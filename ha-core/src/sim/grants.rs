@@ -177,7 +177,8 @@ impl Grants {
             _ => self.is_open(*epoch, *superseded, now),
         };
         let promised_elsewhere = self.peers.iter().enumerate().any(|(index, peer)| {
-            index != from && peer.promise.ends() > now && matches!(peer.asked, Some((Ask::Hold, _)))
+            let bars = peer.asked.is_some_and(|(ask, _)| ask.bars(entry.ask));
+            index != from && peer.promise.ends() > now && bars
         });
         let peer = &mut self.peers[from];
         if header.boot < peer.boot {
@@ -223,7 +224,11 @@ impl Grants {
             outranked: self.rank.is_below(entry.rank, peer.greater),
             promised_elsewhere,
         };
-        match lease::judge(entry.ask, &situation) {
+        let ask = match entry.ask {
+            Ask::Resume if mutations.resume_takes => Ask::Hold,
+            ask => ask,
+        };
+        match lease::judge(ask, &situation) {
             Judgement::Refuse => return outcome,
             Judgement::Grant => {}
             Judgement::Yield => {

@@ -61,6 +61,8 @@ pub struct Mutations {
     pub no_promise_at_attach: bool,
     /// Leases: a promise lasts no longer than the lease.
     pub no_margin: bool,
+    /// Leases: who asks to go on is judged as a holder.
+    pub resume_takes: bool,
 }
 
 impl Mutations {
@@ -83,10 +85,11 @@ impl Mutations {
         lan_is_no_path: false,
         no_promise_at_attach: false,
         no_margin: false,
+        resume_takes: false,
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
-    pub const KNOBS: [(&'static str, Case, Self); 17] = {
+    pub const KNOBS: [(&'static str, Case, Self); 18] = {
         let mut knobs = [
             ("gate-stretch", Case::Adverts, Self::NONE),
             ("stamp-after-send", Case::Adverts, Self::NONE),
@@ -105,6 +108,7 @@ impl Mutations {
             ("lan-is-no-path", Case::Leases, Self::NONE),
             ("no-promise-at-attach", Case::Leases, Self::NONE),
             ("no-margin", Case::Leases, Self::NONE),
+            ("resume-takes", Case::Leases, Self::NONE),
         ];
         knobs[0].2.gate_stretch = true;
         knobs[1].2.stamp_after_send = true;
@@ -123,6 +127,7 @@ impl Mutations {
         knobs[14].2.lan_is_no_path = true;
         knobs[15].2.no_promise_at_attach = true;
         knobs[16].2.no_margin = true;
+        knobs[17].2.resume_takes = true;
         knobs
     };
 }

@@ -13,7 +13,7 @@ use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, lease};
 
-use self::{alone::Awaited, silence::Silence};
+use self::{alone::Awaited, resume::Resumptions, silence::Silence};
 use super::{Instance, Speaker, Verdict};
 use crate::{
     config::{Alone, LeaseConfig, PathId},
@@ -43,6 +43,7 @@ pub(crate) struct Leases {
     pub(crate) phase: Phase,
     /// Promoting: whether it held the instance until it was held up, and asks to go on.
     resumes: bool,
+    resumptions: Resumptions,
     /// When the words of the maps were read last.
     read_at: MonoNs,
     /// Since when it stands as candidate.
@@ -160,6 +161,7 @@ impl Leases {
             alone: config.alone,
             phase: Phase::Promised,
             resumes: false,
+            resumptions: Resumptions::default(),
             read_at: MonoNs::ZERO,
             stood_at: MonoNs::ZERO,
             decide_at: None,

@@ -4,26 +4,46 @@
 //! Its gate is closed by then, and its peers may have taken over. It knows nothing of that, for what arrived
 //! meanwhile it has not heard. So it raises its epoch, stays where it is with its addresses in place, and asks
 //! ([`lease::Ask::Resume`](ha_common::lease::Ask)): a peer that acts refuses, and this node's kernel yields to
-//! whoever asks. Only when every peer has granted, or is silent as it would have to be for a Backup, it goes on.
+//! holders and candidates. Only when every peer has granted, or is silent as it would have to be for a Backup, it goes on.
 
 use ha_common::{MonoNs, lease::Standing};
 
 use super::{Leases, Phase};
 use crate::{
     event::{Action, Advert},
-    instance::{Departure, Instance, Verdict},
+    instance::{Departure, Instance, Verdict, promoting::PATIENCE},
     outbox::Outbox,
     status::{Cause, State},
     timer::Timer,
 };
 
+/// How often in so many leases a node goes on. More often it is too slow for them, and another one had better
+/// have the instance.
+const TIMES: u32 = 3;
+const IN_LEASES: u64 = 100;
+
+/// How often a node went on, since when it is counted.
+#[derive(Debug, Default)]
+pub(super) struct Resumptions {
+    since: MonoNs,
+    count: u32,
+}
+
 impl Leases {
-    /// Its leases ran out while this node was held up: begins to ask for them anew. Whether it may, since its
-    /// kernel has not given way meanwhile.
+    /// Its leases ran out while this node was held up: begins to ask for them anew, unless its kernel has given way
+    /// meanwhile, or this happens too often. Whether it does.
     fn lapse(&mut self, now: MonoNs) -> bool {
-        if self.granted_meanwhile().is_some() {
+        let span = self.slowest_lease().times(IN_LEASES);
+        if self.resumptions.since.after(span) <= now {
+            self.resumptions = Resumptions {
+                since: now,
+                count: 0,
+            };
+        }
+        if self.granted_meanwhile().is_some() || self.resumptions.count >= TIMES {
             return false;
         }
+        self.resumptions.count += 1;
         self.phase = Phase::Announcing;
         self.resumes = true;
         self.begin(now);
@@ -46,14 +66,19 @@ impl Instance {
             return false;
         }
         let gives_up_at = leases.gives_up_at();
-        let vips = self.vips;
+        // A router that grants no leases may have taken over for want of adverts: it gets the time to say so.
+        let unheard = self
+            .sent
+            .is_some_and(|sent| sent.after(self.gate_time()) <= now);
         self.timers.stop_all();
         self.settle();
-        self.vips = vips;
+        self.vips = true;
+        self.quiet_until = unheard.then(|| now.after(self.config.advert_interval));
         self.epoch = self.epoch.raised();
         self.elected_by = Some(cause.clone());
         self.elected_at = now;
         self.timers.set(Timer::Candidate, gives_up_at);
+        self.timers.set(Timer::Promotion, now.after(PATIENCE));
         out.take_back(self.config.id);
         out.push(Action::SetEpoch {
             instance: self.config.id,

@@ -6,7 +6,7 @@ use ha_common::{
 };
 use ha_core::{Action, Alone, Cause, Input, State};
 
-use super::{LEASE, PATH, PEER, node::Node};
+use super::{ADVERTS, LEASE, PATH, PEER, node::Node, with_leases};
 use crate::driver::*;
 
 /// What lets go of an instance.
@@ -113,7 +113,7 @@ fn it_gives_up_when_its_peer_refuses() {
 
 #[test]
 fn it_goes_on_alone_only_after_it_has_listened_for_as_long_as_a_backup() {
-    let mut node = held_up(Nanos::from_secs(10));
+    let mut node = held_up(LEASE.times(10));
     let awake = node.now();
     node.tick();
     assert_eq!(node.driver.state(), State::Promoting);
@@ -124,6 +124,67 @@ fn it_goes_on_alone_only_after_it_has_listened_for_as_long_as_a_backup() {
     let listens = LEASE.plus(margin(LEASE));
     assert!(took >= listens, "{took}");
     assert!(took <= listens.plus(PATH.interval), "{took}");
+}
+
+#[test]
+fn where_adverts_were_missed_as_well_others_get_the_time_to_object() {
+    let mut node = held_up(ADVERTS.times(4));
+    let awake = node.now();
+    node.grants = true;
+    node.tick();
+    assert_eq!(node.driver.state(), State::Promoting);
+    while node.driver.state() != State::Active {
+        node.tick();
+    }
+    assert!(node.now().since(awake) >= ADVERTS);
+
+    let mut node = held_up(ADVERTS.times(4));
+    node.grants = true;
+    node.tick();
+    let objection = Input::Advert {
+        instance: ID,
+        advert: advert(PEER, 50),
+        received_at: node.now(),
+    };
+    node.input(objection);
+    assert_eq!(node.driver.state(), State::Backup);
+}
+
+#[test]
+fn who_is_held_up_again_and_again_lets_go() {
+    let hold_up = |node: &mut Node| {
+        node.driver.now = node.now().after(LEASE);
+        node.run_for(Nanos::ZERO);
+        node.driver.state()
+    };
+    let mut node = Node::active();
+    for _ in 0..3 {
+        node.run_for(Nanos::from_millis(30));
+        assert_eq!(hold_up(&mut node), State::Active);
+    }
+    // It is forgiven.
+    node.run_for(LEASE.times(100));
+    for _ in 0..3 {
+        node.run_for(Nanos::from_millis(30));
+        assert_eq!(hold_up(&mut node), State::Active);
+    }
+    node.run_for(Nanos::from_millis(30));
+    assert_eq!(hold_up(&mut node), State::Backup);
+    assert!(matches!(node.cause(), Cause::Late { .. }));
+}
+
+#[test]
+fn a_reload_makes_it_no_less_silent() {
+    let mut node = held_up(LEASE);
+    node.view.heard_at = node.now();
+    node.tick();
+    let mut shorter = with_leases(Alone::Serve, &[PATH]);
+    shorter.advert_interval = Nanos::from_millis(10);
+    node.input(Input::Reconfigure(config(vec![shorter])));
+    node.view.heard_at = node.now();
+    node.run_for(Nanos::from_millis(20));
+    assert_eq!(node.driver.state(), State::Promoting);
+    assert_eq!(node.adverts(), 0);
 }
 
 #[test]
