@@ -62,10 +62,11 @@ pub(crate) fn run(
         .fold(Nanos::ZERO, |sum, thread| sum.plus(thread.cpu));
     let share = millis(cpu) / span;
     println!(
-        "flood: {} valid adverts per second taken, and twice as many forged ones refused; the Backup's daemon used {:.2} % of a core; {} changes of state",
+        "flood: {} valid adverts per second taken, and twice as many forged ones refused; the Backup's daemon used {:.2} % of a core; {} false alarms, and the Active node was held up and went on {} times",
         load.adverts / u64::from(seconds),
         share * 100.0,
-        load.alarms
+        load.alarms,
+        load.resumed
     );
     if share > CPU_SHARE {
         misses.push(format!(
@@ -74,7 +75,7 @@ pub(crate) fn run(
         ));
     }
     if load.alarms > 0 {
-        misses.push(format!("{} changes of state without a reason", load.alarms));
+        misses.push(format!("{} false alarms", load.alarms));
     }
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..trials {
@@ -105,7 +106,8 @@ pub(crate) fn run(
                 "seconds": seconds,
                 "valid_adverts": load.adverts,
                 "cpu_share": share,
-                "changes_of_state": load.alarms,
+                "false_alarms": load.alarms,
+                "resumed": load.resumed,
             },
             "take_over": { "calm": calm.to_json(), "flooded": flooded.to_json() },
         });

@@ -45,8 +45,10 @@ pub(super) struct Load {
     pub(super) threads: Vec<Thread>,
     /// Adverts that reached it, by its own count.
     pub(super) adverts: u64,
-    /// Take-overs, of which none had a reason.
+    /// How often the Backup left that state, or the Active node let go: none had a reason.
     pub(super) alarms: usize,
+    /// How often the Active node was held up until its gate had closed, and went on.
+    pub(super) resumed: usize,
 }
 
 /// Two nodes.
@@ -89,16 +91,17 @@ impl Siege {
         let active = self.settle()?;
         let flood = self.flood(1 - active)?;
         let (from, adverts) = self.look(1 - active)?;
-        let transitions = self.transitions()?;
+        let before = self.alarms(active)?;
         sleep_until(now().after(Nanos::from_secs(u64::from(seconds))));
         let (to, received) = self.look(1 - active)?;
-        let alarms = self.transitions()? - transitions;
+        let after = self.alarms(active)?;
         let sent = flood.end()?;
         ensure!(sent > 0, "the generator sent nothing");
         Ok(Load {
             threads: usage::difference(&from, &to),
             adverts: received - adverts,
-            alarms,
+            alarms: after.0 - before.0,
+            resumed: after.1 - before.1,
         })
     }
 
@@ -164,14 +167,16 @@ impl Siege {
         Ok((usage::threads(&processes, engine)?, adverts))
     }
 
-    /// Changes of state of the watched router, on both nodes.
-    fn transitions(&self) -> Result<usize> {
-        let mut count = 0;
-        for node in &self.nodes {
-            let of_web = |sentence: &&String| sentence.starts_with("web is ");
-            count += node.events("transition")?.iter().filter(of_web).count();
-        }
-        Ok(count)
+    /// Changes of state of the watched router while a node is Active: those that mean a take-over or lead to
+    /// one, and those by which the Active node goes on.
+    fn alarms(&self, active: usize) -> Result<(usize, usize)> {
+        let of = |node: usize, what: &str| -> Result<usize> {
+            let start = format!("{} is {what}", WATCHED.0);
+            let events = self.nodes[node].events("transition")?;
+            Ok(events.iter().filter(|it| it.starts_with(&start)).count())
+        };
+        let alarms = of(1 - active, "")? + of(active, "backup")?;
+        Ok((alarms, of(active, "promoting")?))
     }
 
     /// Starts to send adverts to a node, as if from the other one, as fast as one core can.
