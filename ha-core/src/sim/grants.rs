@@ -224,11 +224,7 @@ impl Grants {
             outranked: self.rank.is_below(entry.rank, peer.greater),
             promised_elsewhere,
         };
-        let ask = match entry.ask {
-            Ask::Resume if mutations.resume_takes => Ask::Hold,
-            ask => ask,
-        };
-        match lease::judge(ask, &situation) {
+        match lease::judge(entry.ask, &situation) {
             Judgement::Refuse => return outcome,
             Judgement::Grant => {}
             Judgement::Yield => {

@@ -61,8 +61,8 @@ pub struct Mutations {
     pub no_promise_at_attach: bool,
     /// Leases: a promise lasts no longer than the lease.
     pub no_margin: bool,
-    /// Leases: who asks to go on is judged as a holder.
-    pub resume_takes: bool,
+    /// Leases: who goes on alone after it was held up has not listened before.
+    pub resume_unlistened: bool,
 }
 
 impl Mutations {
@@ -85,7 +85,7 @@ impl Mutations {
         lan_is_no_path: false,
         no_promise_at_attach: false,
         no_margin: false,
-        resume_takes: false,
+        resume_unlistened: false,
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
@@ -108,7 +108,7 @@ impl Mutations {
             ("lan-is-no-path", Case::Leases, Self::NONE),
             ("no-promise-at-attach", Case::Leases, Self::NONE),
             ("no-margin", Case::Leases, Self::NONE),
-            ("resume-takes", Case::Leases, Self::NONE),
+            ("resume-unlistened", Case::Leases, Self::NONE),
         ];
         knobs[0].2.gate_stretch = true;
         knobs[1].2.stamp_after_send = true;
@@ -127,7 +127,7 @@ impl Mutations {
         knobs[14].2.lan_is_no_path = true;
         knobs[15].2.no_promise_at_attach = true;
         knobs[16].2.no_margin = true;
-        knobs[17].2.resume_takes = true;
+        knobs[17].2.resume_unlistened = true;
         knobs
     };
 }

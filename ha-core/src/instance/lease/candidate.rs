@@ -237,6 +237,8 @@ impl Instance {
                 let released = self.claim == Some(Claim::Released(peer.address));
                 // What came while it was held up it has not heard.
                 let listened = !leases.resumes || leases.stood_at.after(peer.longest_hold()) <= now;
+                #[cfg(feature = "sim")]
+                let listened = listened || self.mutations.resume_unlistened;
                 let silent = released || peer.is_silent(now) && listened;
                 (index, silent && peer.view.heard_at < leases.stood_at)
             })
