@@ -178,10 +178,19 @@ impl Ask {
     #[must_use]
     #[inline(always)]
     pub const fn bars(self, other: Self) -> bool {
-        match other {
-            Self::Candidate => matches!(self, Self::Hold | Self::Resume),
-            Self::Resume => matches!(self, Self::Hold | Self::Candidate | Self::Resume),
-            Self::Nothing | Self::Hold | Self::Release => false,
+        other.barred_by() >> self as u32 & 1 != 0
+    }
+
+    /// What [bars](Self::bars) this, a bit for each number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn barred_by(self) -> u32 {
+        match self {
+            Self::Nothing | Self::Hold | Self::Release => 0,
+            Self::Candidate => 1 << Self::Hold as u32 | 1 << Self::Resume as u32,
+            Self::Resume => {
+                1 << Self::Hold as u32 | 1 << Self::Candidate as u32 | 1 << Self::Resume as u32
+            }
         }
     }
 }

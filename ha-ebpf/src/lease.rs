@@ -231,8 +231,8 @@ fn requested(
             ..acting
         };
     }
-    at.promised_elsewhere = !matches!(entry.ask, Ask::Hold)
-        && is_promised_elsewhere(slot, peer, entry.ask, request.now);
+    let barring = entry.ask.barred_by();
+    at.promised_elsewhere = barring != 0 && is_promised_elsewhere(slot, peer, barring, request.now);
     match lease::judge(entry.ask, &at) {
         Judgement::Refuse => Verdict::Refused,
         Judgement::Grant => grant(slot, words, before, request),
@@ -296,9 +296,9 @@ fn is_self_renewed(slot: u32, peer: u32) -> bool {
     Lease::from_word(maps::load(unsafe { &raw const (*cell).word })).is_self_renewed()
 }
 
-/// Whether another peer was promised what bars this request.
+/// Whether another peer was promised one of what bars a request ([`Ask::barred_by`]).
 #[inline(always)]
-fn is_promised_elsewhere(slot: u32, peer: u32, ask: Ask, now: MonoNs) -> bool {
+fn is_promised_elsewhere(slot: u32, peer: u32, barring: u32, now: MonoNs) -> bool {
     let Some(instance) = INSTANCES.get(slot) else {
         return true;
     };
@@ -309,7 +309,7 @@ fn is_promised_elsewhere(slot: u32, peer: u32, ask: Ask, now: MonoNs) -> bool {
         let Some(words) = promise(slot, other) else {
             break;
         };
-        let bars = AskWord(maps::load(words.ask)).ask().bars(ask);
+        let bars = barring >> AskWord(maps::load(words.ask)).ask() as u32 & 1 != 0;
         let ends = Promise::from_word(maps::load(words.word)).ends();
         if other != peer && bars && ends > now {
             return true;

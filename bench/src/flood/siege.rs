@@ -95,6 +95,9 @@ impl Siege {
         sleep_until(now().after(Nanos::from_secs(u64::from(seconds))));
         let (to, received) = self.look(1 - active)?;
         let after = self.alarms(active)?;
+        if after != before {
+            eprintln!("{}", self.lab.log_tails());
+        }
         let sent = flood.end()?;
         ensure!(sent > 0, "the generator sent nothing");
         Ok(Load {
