@@ -44,7 +44,7 @@ struct Told {
     closed: BTreeSet<u64>,
 }
 
-/// Whether one of `times` lies after `from`, and until `to`; the last one of them.
+/// The last one of `times` after `from` and until `to`.
 fn last_within(times: &BTreeSet<u64>, from: MonoNs, to: MonoNs) -> Option<MonoNs> {
     let mut within = times.iter().filter(|at| (from.0 + 1..=to.0).contains(*at));
     within.next_back().copied().map(MonoNs)
@@ -124,8 +124,8 @@ impl Watch {
         let mut holder = self.holder;
         let mut before = self.since;
         let promotions = times.into_iter().map(|(at, node)| {
-            let from = core::mem::replace(&mut holder, node);
-            let began = core::mem::replace(&mut before, at);
+            let from = std::mem::replace(&mut holder, node);
+            let began = std::mem::replace(&mut before, at);
             let resumed = pair.system.is_had()
                 && from == node
                 && last_within(&self.told[node].let_go, began, at).is_none();
