@@ -24,6 +24,7 @@ mod packet;
 mod said;
 mod silence;
 mod skb;
+mod timer;
 mod udp;
 mod vrrp;
 mod watch;
@@ -34,7 +35,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use ha_common::{abi::Reason, wire::ethernet};
+use ha_common::{
+    abi::{Reason, TimerTask},
+    wire::ethernet,
+};
 
 use crate::{
     echo::{Asked, Echo},
@@ -88,12 +92,19 @@ fn had_egress(ctx: TcContext) -> i32 {
     }
 }
 
-/// Arms the silence timer whose index the first four bytes name; 1 if it runs.
+/// Does to a timer what the frame's first word says ([`TimerTask`]); the second is the timer's index.
 #[xdp]
 fn had_watch(ctx: XdpContext) -> u32 {
-    match Span::new(ctx.data(), ctx.data_end()).bytes::<4>(0) {
-        Some(slot) => watch::arm_now(u32::from_ne_bytes(*slot)) as u32,
-        None => 0,
+    let frame = Span::new(ctx.data(), ctx.data_end());
+    let (Some(task), Some(index)) = (frame.bytes::<4>(0), frame.bytes::<4>(4)) else {
+        return TimerTask::NOT_DONE;
+    };
+    let index = u32::from_ne_bytes(*index);
+    match TimerTask::from_u32(u32::from_ne_bytes(*task)) {
+        Some(TimerTask::PrepareWatch) => watch::prepare(index),
+        Some(TimerTask::PrepareSilence) => silence::prepare(index),
+        Some(TimerTask::ArmWatch) if watch::arm_now(index) => 0,
+        Some(TimerTask::ArmWatch) | None => TimerTask::NOT_DONE,
     }
 }
 

@@ -13,12 +13,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::bpf_timer,
-    btf_maps::Array,
-    helpers::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
-    macros::btf_map,
-};
+use aya_ebpf::{bindings::bpf_timer, btf_maps::Array, macros::btf_map};
 use ha_common::{
     Address, MonoNs, Nanos,
     abi::{Event, EventKind, MAX_INSTANCES, Reason},
@@ -28,7 +23,7 @@ use ha_common::{
 use crate::{
     gate::{self, SLOTS},
     maps::{self, INSTANCES, LEASE_CONFIG, PROMISES},
-    watch::CLOCK_MONOTONIC,
+    timer,
 };
 
 /// A timer. User space never writes this map: an update would cancel the timer.
@@ -43,6 +38,21 @@ pub(crate) struct SilenceTimer {
 /// Slot → timer.
 #[btf_map]
 static SILENCE_TIMERS: Array<SilenceTimer, { MAX_INSTANCES as usize }> = Array::new();
+
+/// For the daemon: takes a timer's memory ([`timer::prepare`]).
+#[inline(always)]
+pub(crate) fn prepare(slot: u32) -> u32 {
+    match SILENCE_TIMERS.get_ptr_mut(slot) {
+        // SAFETY: the timer lies in a value of the map that is named.
+        Some(cell) => unsafe {
+            timer::prepare(
+                &raw mut (*cell).timer,
+                (&raw const SILENCE_TIMERS).cast_mut().cast(),
+            )
+        },
+        None => 0,
+    }
+}
 
 /// A promise until `ends` was made: makes sure that the timer runs.
 #[inline(always)]
@@ -66,19 +76,11 @@ fn arm(cell: *mut SilenceTimer, vigil: &Vigil) {
     if runs(cell) || exchange(cell, 1) == 1 {
         return;
     }
-    // SAFETY: field addresses within a map value; the timer lies in a value of the map that is named, as the
-    // helpers demand; the callback has the signature that the kernel calls.
+    let wait = Nanos(vigil.wait.0.max(1));
+    // SAFETY: field addresses within a map value; the callback has the signature that the kernel calls.
     let started = unsafe {
         keep(&raw mut (*cell).vigil, vigil);
-        let timer = &raw mut (*cell).timer;
-        // EBUSY: it was initialised before.
-        bpf_timer_init(
-            timer,
-            (&raw const SILENCE_TIMERS).cast_mut().cast(),
-            CLOCK_MONOTONIC,
-        );
-        bpf_timer_set_callback(timer, fired as *mut c_void) == 0
-            && bpf_timer_start(timer, vigil.wait.0.max(1), 0) == 0
+        timer::start(&raw mut (*cell).timer, fired as *mut c_void, wait)
     };
     if !started {
         exchange(cell, 0);

@@ -11,12 +11,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::bpf_timer,
-    btf_maps::Array,
-    helpers::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
-    macros::btf_map,
-};
+use aya_ebpf::{bindings::bpf_timer, btf_maps::Array, macros::btf_map};
 use ha_common::{
     MonoNs, Nanos,
     abi::{Event, EventKind, MAX_INSTANCES, MAX_WATCHES, Reason, bfd},
@@ -25,11 +20,8 @@ use ha_common::{
 use crate::{
     gate,
     maps::{self, BFD_RECEIVED, RECEIVED, WATCH_CONFIG},
-    said,
+    said, timer,
 };
-
-/// `CLOCK_MONOTONIC` of `bpf_timer_init`.
-pub(crate) const CLOCK_MONOTONIC: u64 = 1;
 
 /// A stamp older than the watched time by more than this is history (of an earlier run, say), and not
 /// watched; the engine's own timers cover it.
@@ -59,6 +51,21 @@ pub(crate) fn heard(index: u32) {
 #[inline(always)]
 pub(crate) fn is_watched(index: u32) -> bool {
     watched(index).0 != 0
+}
+
+/// For the daemon: takes a timer's memory ([`timer::prepare`]).
+#[inline(always)]
+pub(crate) fn prepare(index: u32) -> u32 {
+    match WATCH_TIMERS.get_ptr_mut(index) {
+        // SAFETY: the timer lies in a value of the map that is named.
+        Some(cell) => unsafe {
+            timer::prepare(
+                &raw mut (*cell).timer,
+                (&raw const WATCH_TIMERS).cast_mut().cast(),
+            )
+        },
+        None => 0,
+    }
 }
 
 /// For the daemon: starts the timer for a packet that came before the watch was set, and tries the last
@@ -120,19 +127,8 @@ fn arm(index: u32, down: Nanos, rest: Nanos) -> bool {
 
 #[inline(always)]
 fn start(cell: *mut WatchTimer, rest: Nanos) -> bool {
-    // SAFETY: the timer lies in a value of the map that is named, as the helpers demand; the callback
-    // has the signature that the kernel calls.
-    unsafe {
-        let timer = &raw mut (*cell).timer;
-        // EBUSY: it was initialised before.
-        bpf_timer_init(
-            timer,
-            (&raw const WATCH_TIMERS).cast_mut().cast(),
-            CLOCK_MONOTONIC,
-        );
-        bpf_timer_set_callback(timer, fired as *mut c_void) == 0
-            && bpf_timer_start(timer, rest.0, 0) == 0
-    }
+    // SAFETY: the timer lies in a map's value; the callback has the signature that the kernel calls.
+    unsafe { timer::start(&raw mut (*cell).timer, fired as *mut c_void, rest) }
 }
 
 /// The timer's callback.

@@ -5,11 +5,11 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
-use ha_common::abi::{MAX_WATCHES, Reason};
+use ha_common::abi::{Reason, TimerTask};
 
 use super::{
     DataplaneError, lease_words::LeaseWords, leases::LeaseSettings, maps::Settings,
-    pins::PINNED_MAPS, pins::Pins, sessions::Sessions, words::Words,
+    pins::PINNED_MAPS, pins::Pins, sessions::Sessions, timers::Timers, words::Words,
 };
 
 pub(super) static OBJECT: &[u8] =
@@ -31,8 +31,7 @@ pub(super) struct Loaded {
     pub(super) sessions: Sessions,
     pub(super) events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
-    /// Whether a silence timer could be started.
-    pub(super) has_watch: bool,
+    pub(super) timers: Timers,
 }
 
 impl Loaded {
@@ -68,10 +67,11 @@ impl Programs {
         self.program("had_egress")
     }
 
-    /// Starts the silence timer of an index. Whether one runs.
-    pub(super) fn arm_watch(&mut self, index: u32) -> Result<bool, DataplaneError> {
+    /// Runs `had_watch`. Returns what it does.
+    pub(super) fn timer(&mut self, task: TimerTask, index: u32) -> Result<u32, DataplaneError> {
         let mut frame = [0; FRAME_LEN];
-        frame[..4].copy_from_slice(&index.to_ne_bytes());
+        frame[..4].copy_from_slice(&(task as u32).to_ne_bytes());
+        frame[4..8].copy_from_slice(&index.to_ne_bytes());
         let options = TestRunOptions {
             data_in: Some(&frame),
             ..TestRunOptions::default()
@@ -79,8 +79,8 @@ impl Programs {
         let result = self
             .program::<Xdp>("had_watch")?
             .test_run(options)
-            .map_err(|error| DataplaneError::kernel("starting a silence timer", error))?;
-        Ok(result.return_value == 1)
+            .map_err(|error| DataplaneError::kernel("running had_watch", error))?;
+        Ok(result.return_value)
     }
 
     fn program<'p, P>(&'p mut self, name: &'static str) -> Result<&'p mut P, DataplaneError>
@@ -133,7 +133,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     let sessions = Sessions::take(ebpf)?;
     let events = take(ebpf, "EVENTS")?;
     let counters = take(ebpf, "COUNTERS")?;
-    let has_watch = programs.arm_watch(MAX_WATCHES)?;
+    let timers = Timers::try_one(&mut programs)?;
     Ok(Loaded {
         programs,
         settings,
@@ -143,7 +143,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         sessions,
         events,
         counters,
-        has_watch,
+        timers,
     })
 }
 

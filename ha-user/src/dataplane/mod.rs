@@ -26,6 +26,7 @@ mod netlink;
 mod offload;
 mod pins;
 mod sessions;
+mod timers;
 mod vlan;
 mod words;
 mod xdp;
@@ -39,7 +40,7 @@ use std::{
 
 use ha_common::{
     MonoNs,
-    abi::{Event, InstanceConfig, Reason, Received},
+    abi::{Event, InstanceConfig, Reason, Received, TimerTask},
     gate::{self, Epoch, Lease, MAX_LEASES},
     lease::Standing,
 };
@@ -328,7 +329,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// A map is full, or the slot is none.
+    /// A map is full, the slot is none, or the kernel has no memory for a timer.
     pub fn set_instance(
         &mut self,
         id: InstanceId,
@@ -336,6 +337,7 @@ impl Dataplane {
         vips: &[IpAddr],
         senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
+        self.prepare(TimerTask::PrepareWatch, id.0)?;
         let Loaded {
             settings, words, ..
         } = &mut self.loaded;
@@ -456,10 +458,17 @@ impl Dataplane {
         self.set_watch(id.0, down_ns)
     }
 
+    fn prepare(&mut self, task: TimerTask, index: u32) -> Result<(), DataplaneError> {
+        let Loaded {
+            timers, programs, ..
+        } = &mut self.loaded;
+        timers.prepare(programs, task, index)
+    }
+
     fn set_watch(&mut self, index: u32, down_ns: u64) -> Result<(), DataplaneError> {
         self.loaded.settings.set_watch(index, down_ns)?;
-        if down_ns > 0 && self.loaded.has_watch {
-            self.loaded.programs.arm_watch(index)?;
+        if down_ns > 0 && self.has_watch() {
+            self.loaded.programs.timer(TimerTask::ArmWatch, index)?;
         }
         Ok(())
     }
@@ -467,7 +476,7 @@ impl Dataplane {
     /// Whether [`Self::watch`] works on this kernel: a timer was started when the programs were loaded.
     #[must_use]
     pub fn has_watch(&self) -> bool {
-        self.loaded.has_watch
+        self.loaded.timers.work()
     }
 
     /// The epoch word of an instance, as found or last written.

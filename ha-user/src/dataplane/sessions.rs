@@ -8,6 +8,7 @@ use aya::{
 };
 use ha_common::{
     MonoNs,
+    abi::TimerTask,
     abi::bfd::{Event, MAX_SESSIONS, PeerKey, Received, Session, bytes, watch},
     wire::bfd::{HEADER_LEN, Payload},
 };
@@ -88,7 +89,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// The slot is none, or the kernel refuses a write.
+    /// The slot is none, the kernel refuses a write, or it has no memory for a timer.
     pub fn set_session(&mut self, slot: u32, session: &Session) -> Result<(), DataplaneError> {
         if slot >= MAX_SESSIONS {
             return Err(DataplaneError::NoSlot {
@@ -97,6 +98,7 @@ impl Dataplane {
             });
         }
         self.clear_session(slot)?;
+        self.prepare(TimerTask::PrepareWatch, watch(slot))?;
         self.loaded.sessions.set(slot, session)
     }
 

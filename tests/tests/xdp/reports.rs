@@ -1,11 +1,12 @@
 //! What the kernel tells the daemon: events, their budget, stamps, silence.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use ha_common::{
-    Address, Centis, MonoNs, Nanos,
-    abi::{EVENT_BUDGET, Event, EventKind, Reason},
+    Address, Centis, MonoNs, Nanos, Vrid,
+    abi::{EVENT_BUDGET, Event, EventKind, InstanceConfig, Reason},
 };
+use ha_core::InstanceId;
 use ha_tests::{eventually, now};
 
 use crate::{
@@ -264,6 +265,37 @@ fn silence_is_reported_once_after_the_last_advert() {
     assert_eq!(fixture.report().kind, EventKind::Silence as u32);
     let counts = fixture.counts();
     assert_eq!(counts[&Reason::SilenceReported], 2);
+}
+
+/// Timers for so many take more memory than a CPU has at hand.
+#[test]
+fn the_silence_of_each_of_many_is_reported() {
+    const MANY: RangeInclusive<u8> = 60..=255;
+
+    let mut fixture = Fixture::new();
+    for vrid in MANY {
+        let config = InstanceConfig { vrid, ..config(V3) };
+        let id = InstanceId(vrid.into());
+        fixture
+            .dataplane
+            .set_instance(id, &config, &[], &[])
+            .unwrap();
+        fixture.dataplane.watch(id, DOWN.0).unwrap();
+    }
+    for vrid in MANY {
+        let vrid = Vrid::new(vrid).unwrap();
+        fixture.hears(&advert_with(V3, |spec| spec.vrid = vrid));
+    }
+    let mut silent = BTreeSet::new();
+    eventually(Duration::from_secs(5), "each was reported", || {
+        let events = fixture.events();
+        let silences = events
+            .iter()
+            .filter(|it| it.kind == EventKind::Silence as u32);
+        silent.extend(silences.map(|event| event.instance));
+        Ok(silent.len() == MANY.count())
+    })
+    .unwrap();
 }
 
 #[test]
