@@ -41,30 +41,29 @@ pub const MAX_VLANS: u32 = 4_096;
 /// Silence timers: an instance's has its slot as index, a BFD session's [`bfd::watch`].
 pub const MAX_WATCHES: u32 = MAX_INSTANCES + bfd::MAX_SESSIONS;
 
-/// What the program `had_watch` does to a timer. It returns 0, or an error number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What the program `had_watch` does to the timer of an index up to [`MAX_WATCHES`]; that itself is of one that is
+/// there to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum TimerTask {
-    /// Takes the memory of the timer for adverts or BFD packets with an index below [`MAX_WATCHES`]; that index
-    /// itself is of one that is there to try.
-    PrepareWatch = 1,
-    /// Takes the memory of an instance's timer for promises.
-    PrepareSilence = 2,
-    /// Starts a timer for a packet that came before its time was set.
-    ArmWatch = 3,
+    /// Takes its memory, and that of the timer for promises, where the index is of an instance. Returns 0, or the
+    /// error number.
+    Prepare = 1,
+    /// Starts it for a packet that came before its time was set. Returns 0 if it runs, else
+    /// [`NOT_DONE`](Self::NOT_DONE).
+    Arm = 2,
 }
 
 impl TimerTask {
-    /// Returned where there is nothing to start a timer for, or it does not start.
+    /// Nothing was done.
     pub const NOT_DONE: u32 = u32::MAX;
 
     /// From the word in a frame.
     #[must_use]
     pub const fn from_u32(value: u32) -> Option<Self> {
         Some(match value {
-            1 => Self::PrepareWatch,
-            2 => Self::PrepareSilence,
-            3 => Self::ArmWatch,
+            1 => Self::Prepare,
+            2 => Self::Arm,
             _ => return None,
         })
     }

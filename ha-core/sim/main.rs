@@ -83,6 +83,10 @@ fn main() -> ExitCode {
     };
     if let Some(knob) = args.knob {
         rules.retain(|rule| rule.case() == knob.case);
+        if rules.is_empty() {
+            eprintln!("that rule is none of this case: leave out --case");
+            return ExitCode::FAILURE;
+        }
     }
     if let Some(seed) = args.seed {
         let mut broken = false;

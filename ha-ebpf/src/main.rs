@@ -2,7 +2,7 @@
 //!
 //! `had_ingress` (XDP), or `had_ingress_tc` where XDP is taken, and `had_egress` (tc) decide who speaks for
 //! a VIP, take VRRP adverts and BFD packets, and answer echoes; `had_watch` is run by the daemon through
-//! `BPF_PROG_TEST_RUN` and arms a silence timer.
+//! `BPF_PROG_TEST_RUN`: it takes the silence timers' memory, and starts one.
 
 #![no_std]
 #![no_main]
@@ -101,10 +101,12 @@ fn had_watch(ctx: XdpContext) -> u32 {
     };
     let index = u32::from_ne_bytes(*index);
     match TimerTask::from_u32(u32::from_ne_bytes(*task)) {
-        Some(TimerTask::PrepareWatch) => watch::prepare(index),
-        Some(TimerTask::PrepareSilence) => silence::prepare(index),
-        Some(TimerTask::ArmWatch) if watch::arm_now(index) => 0,
-        Some(TimerTask::ArmWatch) | None => TimerTask::NOT_DONE,
+        Some(TimerTask::Prepare) => match watch::prepare(index) {
+            0 => silence::prepare(index),
+            error => error,
+        },
+        Some(TimerTask::Arm) if watch::arm_now(index) => 0,
+        Some(TimerTask::Arm) | None => TimerTask::NOT_DONE,
     }
 }
 

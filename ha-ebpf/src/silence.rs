@@ -39,7 +39,7 @@ pub(crate) struct SilenceTimer {
 #[btf_map]
 static SILENCE_TIMERS: Array<SilenceTimer, { MAX_INSTANCES as usize }> = Array::new();
 
-/// For the daemon: takes a timer's memory ([`timer::prepare`]).
+/// For the daemon: takes a timer's memory ([`timer::prepare`]). 0 also where there is no such timer.
 #[inline(always)]
 pub(crate) fn prepare(slot: u32) -> u32 {
     match SILENCE_TIMERS.get_ptr_mut(slot) {

@@ -1,8 +1,8 @@
 //! `bpf_timer` (kernel 5.15).
 //!
-//! A timer's memory is taken when it is prepared, which the daemon does when it configures what the timer is for:
-//! since Linux 6.18 `bpf_timer_init` gives up where the CPU has none at hand, and on a CPU that only receives
-//! adverts that can last. A packet starts what is there.
+//! A timer's memory is taken when it is prepared, which the daemon does when it has loaded the programs: since Linux
+//! 6.18 `bpf_timer_init` gives up where the CPU has none at hand, and on one that only receives adverts that can
+//! last. A packet starts what is there.
 
 use core::ffi::c_void;
 
@@ -10,7 +10,7 @@ use aya_ebpf::{
     bindings::bpf_timer,
     helpers::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
 };
-use ha_common::Nanos;
+use ha_common::{Nanos, abi::TimerTask};
 
 const CLOCK_MONOTONIC: u64 = 1;
 
@@ -25,10 +25,11 @@ const EBUSY: i64 = 16;
 #[inline(always)]
 pub(crate) unsafe fn prepare(timer: *mut bpf_timer, map: *mut c_void) -> u32 {
     // SAFETY: what the helper demands is what the caller promises.
-    match -unsafe { bpf_timer_init(timer, map, CLOCK_MONOTONIC) } {
-        0 | EBUSY => 0,
-        error => error as u32,
+    let error = -unsafe { bpf_timer_init(timer, map, CLOCK_MONOTONIC) };
+    if error == EBUSY {
+        return 0;
     }
+    u32::try_from(error).unwrap_or(TimerTask::NOT_DONE)
 }
 
 /// Starts a timer that was prepared, anew if it runs.

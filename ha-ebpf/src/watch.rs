@@ -53,7 +53,7 @@ pub(crate) fn is_watched(index: u32) -> bool {
     watched(index).0 != 0
 }
 
-/// For the daemon: takes a timer's memory ([`timer::prepare`]).
+/// For the daemon: takes a timer's memory ([`timer::prepare`]). 0 also where there is no such timer.
 #[inline(always)]
 pub(crate) fn prepare(index: u32) -> u32 {
     match WATCH_TIMERS.get_ptr_mut(index) {

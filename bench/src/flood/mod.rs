@@ -62,8 +62,9 @@ pub(crate) fn run(
         .fold(Nanos::ZERO, |sum, thread| sum.plus(thread.cpu));
     let share = millis(cpu) / span;
     println!(
-        "flood: {} valid adverts per second taken, and twice as many forged ones refused; the Backup's daemon used {:.2} % of a core; {} false alarms, and the Active node was held up and went on {} times",
-        load.adverts / u64::from(seconds),
+        "flood: {} valid adverts per second taken, {} forged ones refused; the Backup's daemon used {:.2} % of a core; {} false alarms, and the Active node was held up and went on {} times",
+        load.taken / u64::from(seconds),
+        load.refused / u64::from(seconds),
         share * 100.0,
         load.alarms,
         load.resumed
@@ -104,7 +105,8 @@ pub(crate) fn run(
             "heartbeat_ms": heartbeat.map(millis),
             "flood": {
                 "seconds": seconds,
-                "valid_adverts": load.adverts,
+                "valid_adverts": load.taken,
+                "forged_adverts": load.refused,
                 "cpu_share": share,
                 "false_alarms": load.alarms,
                 "resumed": load.resumed,

@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
 };
@@ -43,12 +43,21 @@ const TURN: u32 = 6_400;
 /// What the Backup's daemon used while it was flooded.
 pub(super) struct Load {
     pub(super) threads: Vec<Thread>,
-    /// Adverts that reached it, by its own count.
-    pub(super) adverts: u64,
+    /// Valid adverts that reached it, by its own count.
+    pub(super) taken: u64,
+    /// Forged ones.
+    pub(super) refused: u64,
     /// How often the Backup left that state, or the Active node let go: none had a reason.
     pub(super) alarms: usize,
     /// How often the Active node was held up until its gate had closed, and went on.
     pub(super) resumed: usize,
+}
+
+/// What a node's daemon has used and received so far.
+struct Look {
+    threads: Vec<(u32, Thread)>,
+    taken: u64,
+    refused: u64,
 }
 
 /// Two nodes.
@@ -90,19 +99,24 @@ impl Siege {
     pub(super) fn endure(&mut self, seconds: u32) -> Result<Load> {
         let active = self.settle()?;
         let flood = self.flood(1 - active)?;
-        let (from, adverts) = self.look(1 - active)?;
+        let from = self.look(1 - active)?;
         let before = self.alarms(active)?;
         sleep_until(now().after(Nanos::from_secs(u64::from(seconds))));
-        let (to, received) = self.look(1 - active)?;
+        let to = self.look(1 - active)?;
         let after = self.alarms(active)?;
         if after != before {
             eprintln!("{}", self.lab.log_tails());
         }
-        let sent = flood.end()?;
-        ensure!(sent > 0, "the generator sent nothing");
+        flood.end()?;
+        let (taken, refused) = (to.taken - from.taken, to.refused - from.refused);
+        ensure!(
+            taken > 0 && refused > 0,
+            "the flood did not reach the Backup"
+        );
         Ok(Load {
-            threads: usage::difference(&from, &to),
-            adverts: received - adverts,
+            threads: usage::difference(&from.threads, &to.threads),
+            taken,
+            refused,
             alarms: after.0 - before.0,
             resumed: after.1 - before.1,
         })
@@ -156,18 +170,23 @@ impl Siege {
         active.context("the condition above")
     }
 
-    /// The threads of a node's daemon, and the adverts that it received.
-    fn look(&mut self, index: usize) -> Result<(Vec<(u32, Thread)>, u64)> {
+    fn look(&mut self, index: usize) -> Result<Look> {
         let status = self.nodes[index].hactl(&["status"])?;
-        let adverts = status["instances"]
+        let taken = status["instances"]
             .as_array()
             .into_iter()
             .flatten()
             .filter_map(|instance| instance["adverts_received"].as_u64())
             .sum();
         let engine = status["engine"]["thread"].as_u64();
+        let counters = self.nodes[index].hactl(&["counters"])?;
+        let refused = ["advert_checksum", "advert_sender"];
         let processes = self.nodes[index].daemon()?.processes();
-        Ok((usage::threads(&processes, engine)?, adverts))
+        Ok(Look {
+            threads: usage::threads(&processes, engine)?,
+            taken,
+            refused: refused.iter().filter_map(|it| counters[*it].as_u64()).sum(),
+        })
     }
 
     /// Changes of state of the watched router while a node is Active: those that mean a take-over or lead to
@@ -224,15 +243,13 @@ impl Siege {
 /// A thread that sends.
 struct Flood {
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
     thread: JoinHandle<Result<()>>,
 }
 
 impl Flood {
     fn start(client: &Client, frames: Vec<Vec<u8>>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let sent = Arc::new(AtomicU64::new(0));
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let stopped = Arc::clone(&stop);
         let send = move || {
             let mut tools = Ebpf::load(RESTORE_OBJECT)?;
             let reflect: &mut Xdp = live::load(&mut tools, "reflect")?;
@@ -240,22 +257,19 @@ impl Flood {
             while !stopped.load(Ordering::Relaxed) {
                 for frame in &frames {
                     live::receive(reflect, index, frame, TURN)?;
-                    count.fetch_add(u64::from(TURN), Ordering::Relaxed);
                 }
             }
             Ok(())
         };
         // A thread begins in the namespace of the one that starts it.
         let thread = client.ns().enter(|| std::thread::spawn(send))?;
-        Ok(Self { stop, sent, thread })
+        Ok(Self { stop, thread })
     }
 
-    /// Ends it; how many were sent.
-    fn end(self) -> Result<u64> {
+    fn end(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread
             .join()
-            .map_err(|_| anyhow!("the generator panicked"))??;
-        Ok(self.sent.load(Ordering::Relaxed))
+            .map_err(|_| anyhow!("the generator panicked"))?
     }
 }

@@ -1,7 +1,7 @@
 //! The simulator: two to five engines on one virtual clock and network, faults from a seed, and checkers
 //! for the invariants.
 //!
-//! Checked are invariant 1 for adverts alone (the overlap of two open gates), 2 (one node
+//! Checked are invariant 1 (the overlap of two open gates: none with leases, a bounded one with adverts alone), 2 (one node
 //! speaks, in time, and stays), 4 (fewer than three lost adverts never cause a take-over) and 6 (every
 //! state is explained). [`Mutations`] break a rule each: a checker that cannot fail proves nothing.
 

@@ -173,7 +173,14 @@ fn open_dataplane(
         pin_dir: pins.as_ref().map(|pins| pins.path.clone()),
     };
     match Dataplane::open(&options) {
-        Ok(dataplane) => Ok((Some(dataplane), pins)),
+        Ok(dataplane) => {
+            if !dataplane.has_watch() {
+                warn!(
+                    "the kernel has no timers or no memory for them: this node notices silence by its own, and wakes for that"
+                );
+            }
+            Ok((Some(dataplane), pins))
+        }
         Err(error) if config.dataplane.mode == Mode::Auto => {
             error!(
                 "NO GATE: XDP cannot be used, adverts go by sockets alone: {error}. A node that hangs goes on speaking for its VIPs"

@@ -11,7 +11,6 @@ use aya::{
 };
 use ha_common::{
     Address, MonoNs, Nanos,
-    abi::TimerTask,
     abi::lease::{
         LONGEST_LEASES, LeaseConfig, MAX_PATHS, PATH_INSTANCES, PathConfig, PathInstance, PathKey,
         PathState, path_instance,
@@ -195,7 +194,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// The kernel refuses a write, or has no memory for a timer.
+    /// The kernel refuses a write.
     pub fn set_grantors(
         &mut self,
         id: InstanceId,
@@ -212,7 +211,6 @@ impl Dataplane {
             self.loaded.words.set_standing(id, Standing::Active);
             return self.loaded.leases.set_lease(id, LeaseConfig::default());
         };
-        self.prepare(TimerTask::PrepareSilence, id.0)?;
         let longest = grantors.lease.times(LONGEST_LEASES);
         let ruled = Nanos(self.loaded.leases.lease(id)?.longest_ns);
         let greater = grantors.peers.iter().take(MAX_LEASES).enumerate();

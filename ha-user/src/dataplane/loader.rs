@@ -5,11 +5,11 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
-use ha_common::abi::{Reason, TimerTask};
+use ha_common::abi::{MAX_WATCHES, Reason, TimerTask};
 
 use super::{
     DataplaneError, lease_words::LeaseWords, leases::LeaseSettings, maps::Settings,
-    pins::PINNED_MAPS, pins::Pins, sessions::Sessions, timers::Timers, words::Words,
+    pins::PINNED_MAPS, pins::Pins, sessions::Sessions, timers, words::Words,
 };
 
 pub(super) static OBJECT: &[u8] =
@@ -31,7 +31,8 @@ pub(super) struct Loaded {
     pub(super) sessions: Sessions,
     pub(super) events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
-    pub(super) timers: Timers,
+    /// Whether the silence timers serve.
+    pub(super) has_watch: bool,
 }
 
 impl Loaded {
@@ -133,7 +134,8 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     let sessions = Sessions::take(ebpf)?;
     let events = take(ebpf, "EVENTS")?;
     let counters = take(ebpf, "COUNTERS")?;
-    let timers = Timers::try_one(&mut programs)?;
+    let has_watch =
+        timers::prepare(&mut programs)? && programs.timer(TimerTask::Arm, MAX_WATCHES)? == 0;
     Ok(Loaded {
         programs,
         settings,
@@ -143,7 +145,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         sessions,
         events,
         counters,
-        timers,
+        has_watch,
     })
 }
 

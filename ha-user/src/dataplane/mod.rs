@@ -329,7 +329,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// A map is full, the slot is none, or the kernel has no memory for a timer.
+    /// A map is full, or the slot is none.
     pub fn set_instance(
         &mut self,
         id: InstanceId,
@@ -337,7 +337,6 @@ impl Dataplane {
         vips: &[IpAddr],
         senders: &[IpAddr],
     ) -> Result<(), DataplaneError> {
-        self.prepare(TimerTask::PrepareWatch, id.0)?;
         let Loaded {
             settings, words, ..
         } = &mut self.loaded;
@@ -458,25 +457,18 @@ impl Dataplane {
         self.set_watch(id.0, down_ns)
     }
 
-    fn prepare(&mut self, task: TimerTask, index: u32) -> Result<(), DataplaneError> {
-        let Loaded {
-            timers, programs, ..
-        } = &mut self.loaded;
-        timers.prepare(programs, task, index)
-    }
-
     fn set_watch(&mut self, index: u32, down_ns: u64) -> Result<(), DataplaneError> {
         self.loaded.settings.set_watch(index, down_ns)?;
         if down_ns > 0 && self.has_watch() {
-            self.loaded.programs.timer(TimerTask::ArmWatch, index)?;
+            self.loaded.programs.timer(TimerTask::Arm, index)?;
         }
         Ok(())
     }
 
-    /// Whether [`Self::watch`] works on this kernel: a timer was started when the programs were loaded.
+    /// Whether [`Self::watch`] works: a timer was started when the programs were loaded, and all have their memory.
     #[must_use]
     pub fn has_watch(&self) -> bool {
-        self.loaded.timers.work()
+        self.loaded.has_watch
     }
 
     /// The epoch word of an instance, as found or last written.

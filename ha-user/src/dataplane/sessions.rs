@@ -8,7 +8,6 @@ use aya::{
 };
 use ha_common::{
     MonoNs,
-    abi::TimerTask,
     abi::bfd::{Event, MAX_SESSIONS, PeerKey, Received, Session, bytes, watch},
     wire::bfd::{HEADER_LEN, Payload},
 };
@@ -89,7 +88,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// The slot is none, the kernel refuses a write, or it has no memory for a timer.
+    /// The slot is none, or the kernel refuses a write.
     pub fn set_session(&mut self, slot: u32, session: &Session) -> Result<(), DataplaneError> {
         if slot >= MAX_SESSIONS {
             return Err(DataplaneError::NoSlot {
@@ -98,7 +97,6 @@ impl Dataplane {
             });
         }
         self.clear_session(slot)?;
-        self.prepare(TimerTask::PrepareWatch, watch(slot))?;
         self.loaded.sessions.set(slot, session)
     }
 

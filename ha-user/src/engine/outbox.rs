@@ -80,7 +80,7 @@ impl Outbox {
         }));
     }
 
-    /// A channel's session changed its state.
+    /// A channel's session, or a path, changed its state.
     pub(super) fn channel(
         &mut self,
         at: MonoNs,

@@ -32,9 +32,7 @@ use super::{
     seat::Seat,
     shell::Interface,
 };
-use crate::{
-    control::report::PathReport, dataplane::Dataplane, events::Kind, net::links::Table, sys::clock,
-};
+use crate::{control::report::PathReport, dataplane::Dataplane, net::links::Table, sys::clock};
 
 /// Every path.
 pub(super) struct Paths {
@@ -188,6 +186,8 @@ impl Paths {
             return;
         };
         let now = clock::now();
+        let word = |up| if up { "up" } else { "down" };
+        let states = (word(line.up == Some(true)), word(up));
         line.up = Some(up);
         line.since = now;
         let peer = line.way.peer;
@@ -201,7 +201,7 @@ impl Paths {
                 now.since(heard_at)
             )
         };
-        out.event(now, &line.name.as_str().into(), Kind::Channel, sentence);
+        out.channel(now, &line.name.as_str().into(), states, sentence);
     }
 
     /// Every path's number.
