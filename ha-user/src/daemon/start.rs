@@ -176,7 +176,7 @@ fn open_dataplane(
         Ok(dataplane) => {
             if !dataplane.has_watch() {
                 warn!(
-                    "the kernel has no timers or no memory for them: this node notices silence by its own, and wakes for that"
+                    "the kernel has no timers or no memory for them: this node wakes for its own, and waits out the Active_Down_Interval also where leases would prove silence earlier"
                 );
             }
             Ok((Some(dataplane), pins))
