@@ -59,7 +59,7 @@ impl Shell {
         let seat = &self.seats[index];
         // What may stay on the interface when the daemon lets go of it gets no route that would outlive it;
         // and the addresses of a VRF's port are not in the table that ours would go to.
-        let routed = if seat.is_owner() || link.enslaved {
+        let routed = if seat.is_owner() || link.master.is_some() {
             BTreeSet::new()
         } else {
             seat.removable().into_iter().collect()

@@ -57,8 +57,7 @@ impl Line {
 
     /// Whether it works, as far as that can be told at once: the engine looks when an echo is due.
     fn is_up(&self, heard_at: Option<MonoNs>, links: &Table) -> Option<bool> {
-        let carries = |link: &Link| link.up && link.carrier;
-        if !links.by_name(&self.way.interface).is_some_and(carries) {
+        if !links.by_name(&self.way.interface).is_some_and(Link::usable) {
             return Some(false);
         }
         let heard = heard_at.is_some_and(|at| at >= self.since);
