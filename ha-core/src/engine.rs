@@ -156,6 +156,7 @@ impl Engine {
                     instance.measured(path, round_trip);
                 }
             }
+            Input::Tracked { .. } => {}
             Input::Switchover(target) => self.switch_over(&target, now),
             Input::Reconfigure(config) => self.reconfigure(config, now),
             _ => self.shut_down(now),
@@ -616,6 +617,7 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::Acted { instance, .. } => Some(*instance),
         Input::EchoSent { .. }
         | Input::PathHeard { .. }
+        | Input::Tracked { .. }
         | Input::Switchover(_)
         | Input::Reconfigure(_)
         | Input::Shutdown => None,

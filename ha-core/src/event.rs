@@ -12,6 +12,7 @@ use ha_common::{
 use crate::{
     config::{EngineConfig, PathId},
     status::Transition,
+    tracking::{Reading, Source},
 };
 
 /// An instance's slot in the dataplane's maps.
@@ -226,6 +227,13 @@ pub enum Input {
         heard_at: MonoNs,
         /// The longest round trip of late, if any was measured.
         round_trip: Option<Nanos>,
+    },
+    /// Something tracked is in another condition than before, or is reported for the first time.
+    Tracked {
+        /// What is tracked.
+        source: Source,
+        /// Its condition.
+        reading: Reading,
     },
     /// Somebody else removed a VIP of an Active instance.
     VipLost {

@@ -35,6 +35,7 @@ extern crate alloc;
 
 mod announcer;
 pub mod bfd;
+pub mod check;
 pub mod config;
 mod engine;
 pub mod event;
@@ -46,6 +47,7 @@ mod path;
 pub mod sim;
 pub mod status;
 mod timer;
+pub mod tracking;
 pub mod vrrp;
 
 pub use config::{

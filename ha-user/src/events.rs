@@ -32,6 +32,8 @@ pub enum Kind {
     Candidate,
     /// A channel's session changed its state; the event names the channel instead of an instance.
     Channel,
+    /// What is believed of a watched service changed; the event names the check instead of an instance.
+    Check,
 }
 
 impl Kind {
@@ -49,6 +51,7 @@ impl Kind {
             Self::Silence => "silence",
             Self::Candidate => "candidate",
             Self::Channel => "channel",
+            Self::Check => "check",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of the daemon `had` and of its control tool `hactl`.
 
+pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod control;

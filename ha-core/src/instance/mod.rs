@@ -289,6 +289,7 @@ impl Instance {
             Input::Acted { result, .. } => self.acted(result, now, out),
             Input::EchoSent { .. }
             | Input::PathHeard { .. }
+            | Input::Tracked { .. }
             | Input::Switchover(_)
             | Input::Reconfigure(_)
             | Input::Shutdown => Verdict::Stay,

@@ -6,7 +6,9 @@ use ha_common::{Nanos, Priority, Vrid, abi};
 use ha_core::Version;
 
 use super::{
-    Addresses, Config, Instance, Taken, channel, family, heartbeat,
+    Addresses, Check, Config, Instance, Taken, channel,
+    checks::DraftCheck,
+    family, heartbeat,
     live::Live,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
@@ -65,6 +67,16 @@ pub(super) fn finish(
             .filter_map(|channel| Some((&channel.place, channel.name.as_ref()?)))
             .collect(),
     );
+    unique(
+        reader,
+        "name",
+        draft
+            .checks
+            .iter()
+            .filter_map(|check| Some((&check.place, check.name.as_ref()?)))
+            .collect(),
+    );
+    let checks: Vec<Check> = draft.checks.iter().filter_map(DraftCheck::finish).collect();
     let (channels, lease_channels) = channel::check(reader, &draft.channels);
     vrids(reader, &draft.instances);
     vips(reader, &draft.instances);
@@ -82,7 +94,8 @@ pub(super) fn finish(
     }
     heartbeat::check(reader, &draft, &instances, &lease_channels);
     let complete = instances.len() == draft.instances.len()
-        && channels.len() + lease_channels.len() == draft.channels.len();
+        && channels.len() + lease_channels.len() == draft.channels.len()
+        && checks.len() == draft.checks.len();
     complete.then(|| Config {
         node: draft.node,
         dataplane: draft.dataplane,
@@ -90,6 +103,7 @@ pub(super) fn finish(
         instances,
         channels,
         lease_channels,
+        checks,
         groups: draft
             .groups
             .into_iter()

@@ -6,6 +6,7 @@
 
 mod channel;
 mod check;
+mod checks;
 mod diagnostic;
 mod family;
 mod foreign;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
+    checks::{Check, CheckKind, Tcp},
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
 };
@@ -48,6 +50,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// Each `[[channel]]` of kind `lease`.
     pub lease_channels: Vec<LeaseChannel>,
+    /// Each `[[check]]`.
+    pub checks: Vec<Check>,
     /// The name of each `[[group]]`.
     pub groups: Vec<String>,
 }

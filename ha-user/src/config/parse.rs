@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::{
     Checksum, Dataplane, Mode, Node,
     channel::{self, DraftChannel},
+    checks::{self, DraftCheck},
     heartbeat::{self, Heartbeat},
     reader::{At, Later, Reader, Section, is_host},
 };
@@ -23,6 +24,7 @@ pub(super) struct Draft {
     pub(super) instances: Vec<DraftInstance>,
     pub(super) groups: Vec<DraftGroup>,
     pub(super) channels: Vec<DraftChannel>,
+    pub(super) checks: Vec<DraftCheck>,
 }
 
 /// `[[group]]`.
@@ -64,7 +66,7 @@ impl DraftInstance {
 
 const HOUR: Nanos = Nanos::from_secs(3_600);
 
-const LATER_SECTIONS: &[Later] = &[("check", "checks come later"), ("role", "roles come later")];
+const LATER_SECTIONS: &[Later] = &[("role", "roles come later")];
 const LATER_INSTANCE: &[Later] = &[("track", "checks come later")];
 const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
 
@@ -107,7 +109,15 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         String::new(),
         document.get_ref(),
         document.span(),
-        &["node", "dataplane", "api", "channel", "instance", "group"],
+        &[
+            "node",
+            "dataplane",
+            "api",
+            "channel",
+            "instance",
+            "group",
+            "check",
+        ],
         LATER_SECTIONS,
     );
     if !root.has_any("instance") {
@@ -152,6 +162,11 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         .iter()
         .map(channel::parse)
         .collect();
+    let checks = root
+        .sections_of_kinds("check", checks::keys)
+        .iter()
+        .map(checks::parse)
+        .collect();
     let instances = root
         .sections(
             "instance",
@@ -186,6 +201,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         instances,
         groups,
         channels,
+        checks,
     })
 }
 
@@ -472,7 +488,7 @@ fn announce(section: &Section<'_>) -> AnnounceConfig {
 }
 
 /// A duration from `low` to `high`.
-fn span(section: &Section<'_>, key: &str, low: Nanos, high: Nanos) -> Option<Nanos> {
+pub(super) fn span(section: &Section<'_>, key: &str, low: Nanos, high: Nanos) -> Option<Nanos> {
     let duration = section.duration(key)?;
     if duration.value < low || duration.value > high {
         section.fail(

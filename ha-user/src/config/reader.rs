@@ -424,6 +424,32 @@ impl<'a> Section<'a> {
 
     /// The tables of `[[key]]`.
     pub(super) fn sections(&self, key: &str, known: &[&str], later: &[Later]) -> Vec<Section<'a>> {
+        self.tables(key)
+            .into_iter()
+            .map(|(place, table, span)| Section::new(self.reader, place, table, span, known, later))
+            .collect()
+    }
+
+    /// The same, where the known keys depend on the word behind `kind`.
+    pub(super) fn sections_of_kinds(
+        &self,
+        key: &str,
+        known: impl Fn(Option<&str>) -> Vec<&'static str>,
+    ) -> Vec<Section<'a>> {
+        self.tables(key)
+            .into_iter()
+            .map(|(place, table, span)| {
+                let kind = match table.get("kind").map(Spanned::get_ref) {
+                    Some(DeValue::String(kind)) => Some(&**kind),
+                    _ => None,
+                };
+                Section::new(self.reader, place, table, span, &known(kind), &[])
+            })
+            .collect()
+    }
+
+    /// The tables of `[[key]]`, each with its place.
+    fn tables(&self, key: &str) -> Vec<(String, &'a DeTable<'a>, Range<usize>)> {
         let Some(value) = self.value(key) else {
             return Vec::new();
         };
@@ -442,7 +468,7 @@ impl<'a> Section<'a> {
                 return Vec::new();
             }
         };
-        let mut sections = Vec::new();
+        let mut tables = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let DeValue::Table(table) = item.get_ref() else {
                 self.wrong_type(key, item, &format!("a table under [[{key}]]"));
@@ -452,16 +478,9 @@ impl<'a> Section<'a> {
                 Some(DeValue::String(name)) => format!("[[{key}]] \"{name}\""),
                 _ => format!("[[{key}]] number {}", index + 1),
             };
-            sections.push(Section::new(
-                self.reader,
-                place,
-                table,
-                item.span(),
-                known,
-                later,
-            ));
+            tables.push((place, table, item.span()));
         }
-        sections
+        tables
     }
 }
 

@@ -40,6 +40,7 @@ use std::{
     },
 };
 
+use ha_core::check::Health;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
@@ -85,6 +86,15 @@ pub enum Command {
         plan: Plan,
         /// What came of it.
         reply: oneshot::Sender<Reloaded>,
+    },
+    /// What is believed of a watched service changed.
+    Checked {
+        /// The check's name.
+        check: String,
+        /// What is believed now.
+        health: Health,
+        /// Why.
+        why: String,
     },
     /// Answered after a full turn: the thread lives.
     Ping(oneshot::Sender<()>),

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use ha_common::Nanos;
-use ha_core::{Input, InstanceId, State, Target};
+use ha_core::{
+    Input, InstanceId, State, Target,
+    tracking::{Reading, Source},
+};
 
 use super::Driver;
 use crate::{
@@ -44,6 +47,14 @@ impl Driver {
                 Command::Reload { plan, reply } => {
                     let _ = reply.send(self.reload(&plan));
                 }
+                Command::Checked { check, health, why } => self.handle(Input::Tracked {
+                    source: Source::Check(check),
+                    reading: Reading {
+                        health,
+                        count: 0,
+                        why,
+                    },
+                }),
                 Command::Ping(reply) => {
                     let _ = reply.send(());
                 }

@@ -1,0 +1,257 @@
+//! From probes and events to what is believed of a service.
+
+use alloc::{collections::VecDeque, format, string::String};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::{
+    config::CheckConfig,
+    event::{CheckAction, HealthChange, Observation, Round},
+    status::{CheckStatus, Health, Probed},
+};
+use crate::status::Span;
+
+/// Results that are kept for `hactl checks`.
+const RECENT: usize = 16;
+
+/// Probes that events may cause between two that the interval causes: an event source that never rests, such as a
+/// server that closes each connection, must not keep this node busy.
+const EVENT_PROBES: u32 = 3;
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Until the next probe.
+    Waiting { next: MonoNs },
+    /// A probe is under way.
+    Probing {
+        round: Round,
+        began: MonoNs,
+        /// Its failure alone decides: an event was the first sign.
+        decides: bool,
+        /// Something changed since it began, so that it is followed by another one.
+        stale: bool,
+    },
+}
+
+/// One watched service.
+#[derive(Clone, Debug)]
+pub struct Check {
+    config: CheckConfig,
+    phase: Phase,
+    /// Before that, events are not news: the service is only starting.
+    starts_at: MonoNs,
+    last_round: Round,
+    /// Probes that events caused since the last one that the interval caused.
+    event_probes: u32,
+    health: Health,
+    since: MonoNs,
+    why: String,
+    passed: u32,
+    failed: u32,
+    recent: VecDeque<Probed>,
+    actions: VecDeque<CheckAction>,
+}
+
+impl Check {
+    /// Begins to watch.
+    #[must_use]
+    pub fn new(config: CheckConfig, now: MonoNs) -> Self {
+        let starts_at = now.after(config.start_delay);
+        Self {
+            config,
+            phase: Phase::Waiting { next: starts_at },
+            starts_at,
+            last_round: Round::default(),
+            event_probes: 0,
+            health: Health::Unknown,
+            since: now,
+            why: String::new(),
+            passed: 0,
+            failed: 0,
+            recent: VecDeque::with_capacity(RECENT),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Goes by other times and counts from now on; what is believed stays.
+    pub fn reconfigure(&mut self, config: CheckConfig, now: MonoNs) {
+        self.config = config;
+        if let Phase::Waiting { next } = &mut self.phase {
+            *next = (*next).min(now.after(config.interval).max(self.starts_at));
+        }
+    }
+
+    /// A probe ended: with what is right, or what is wrong.
+    pub fn probed(&mut self, round: Round, result: Result<String, String>, now: MonoNs) {
+        match self.phase {
+            Phase::Probing { round: current, .. } if current == round => self.conclude(result, now),
+            _ => {}
+        }
+    }
+
+    /// An event source says something.
+    pub fn observe(&mut self, observation: Observation, now: MonoNs) {
+        if now < self.starts_at {
+            return;
+        }
+        match observation {
+            Observation::Failed(why) => {
+                self.abandon();
+                self.passed = 0;
+                self.failed = self.failed.max(self.config.fall);
+                self.phase = Phase::Waiting {
+                    next: now.after(self.config.interval),
+                };
+                self.believe(Health::Down, why, now);
+            }
+            Observation::Suspect(_) if self.health != Health::Down => {
+                if self.may_probe() {
+                    self.abandon();
+                    self.begin(true, now);
+                }
+            }
+            Observation::Suspect(_) | Observation::Changed => match &mut self.phase {
+                Phase::Probing { stale, .. } => *stale = true,
+                Phase::Waiting { .. } => {
+                    if self.may_probe() {
+                        self.begin(false, now);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Begins the probe that is due, or gives up the one whose time is over.
+    pub fn handle_timeout(&mut self, now: MonoNs) {
+        if self.poll_timeout() > now {
+            return;
+        }
+        match self.phase {
+            Phase::Waiting { .. } => {
+                self.event_probes = 0;
+                self.begin(false, now);
+            }
+            Phase::Probing { round, .. } => {
+                self.actions.push_back(CheckAction::Abandon(round));
+                let why = format!("no answer within {}", Span(self.config.timeout));
+                self.conclude(Err(why), now);
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> MonoNs {
+        match self.phase {
+            Phase::Waiting { next } => next,
+            Phase::Probing { began, .. } => began.after(self.config.timeout),
+        }
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<CheckAction> {
+        self.actions.pop_front()
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn status(&self) -> CheckStatus {
+        CheckStatus {
+            health: self.health,
+            since: self.since,
+            why: self.why.clone(),
+            passed: self.passed,
+            failed: self.failed,
+            recent: self.recent.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether an event may cause one more probe.
+    fn may_probe(&mut self) -> bool {
+        let may = self.event_probes < EVENT_PROBES;
+        if may {
+            self.event_probes += 1;
+        }
+        may
+    }
+
+    fn begin(&mut self, decides: bool, now: MonoNs) {
+        let round = Round(self.last_round.0 + 1);
+        self.last_round = round;
+        self.phase = Phase::Probing {
+            round,
+            began: now,
+            decides,
+            stale: false,
+        };
+        self.actions.push_back(CheckAction::Probe(round));
+    }
+
+    fn abandon(&mut self) {
+        if let Phase::Probing { round, .. } = self.phase {
+            self.actions.push_back(CheckAction::Abandon(round));
+        }
+    }
+
+    fn conclude(&mut self, result: Result<String, String>, now: MonoNs) {
+        let Phase::Probing {
+            began,
+            decides,
+            stale,
+            ..
+        } = self.phase
+        else {
+            return;
+        };
+        self.record(now, now.since(began), result.clone());
+        self.phase = Phase::Waiting {
+            next: began.after(self.config.interval).max(now),
+        };
+        match result {
+            Ok(detail) => {
+                self.failed = 0;
+                self.passed = self.passed.saturating_add(1);
+                let risen = self.passed >= self.config.rise || self.health == Health::Unknown;
+                if self.health != Health::Up && risen {
+                    self.believe(Health::Up, detail, now);
+                }
+            }
+            Err(why) => {
+                self.passed = 0;
+                self.failed = self.failed.saturating_add(1);
+                let fallen = self.failed >= self.config.fall || decides;
+                if self.health != Health::Down && fallen {
+                    self.believe(Health::Down, why, now);
+                }
+            }
+        }
+        if stale && self.may_probe() {
+            self.begin(false, now);
+        }
+    }
+
+    fn record(&mut self, at: MonoNs, lasted: Nanos, result: Result<String, String>) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Probed { at, lasted, result });
+    }
+
+    fn believe(&mut self, to: Health, why: String, now: MonoNs) {
+        let from = self.health;
+        self.why.clone_from(&why);
+        if from == to {
+            return;
+        }
+        self.health = to;
+        self.since = now;
+        self.actions.push_back(CheckAction::Report(HealthChange {
+            from,
+            to,
+            why,
+            at: now,
+        }));
+    }
+}

@@ -1,0 +1,12 @@
+//! Service checks: a task of the slow side for each, which drives [`ha_core::check::Check`] and carries out its
+//! probes. What changes is told to the engine thread.
+
+mod probe;
+mod report;
+mod runner;
+mod tcp;
+
+pub use self::{
+    probe::{Role, RoleWatch},
+    runner::Checks,
+};

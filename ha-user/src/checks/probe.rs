@@ -1,0 +1,52 @@
+//! What every kind of check can do.
+
+use std::{future::Future, pin::Pin};
+
+use ha_core::check::Observation;
+use tokio::sync::watch;
+
+use super::tcp::TcpProbe;
+use crate::config::CheckKind;
+
+/// A future of a probe.
+pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One service, as it is looked at.
+///
+/// Both futures may be dropped at any time, and then leave nothing behind: no process, no task, no descriptor
+/// that belongs to a probe. They are never alive at the same time.
+pub(super) trait Probe: Send {
+    /// Looks once: in words what is right, or what is wrong. It need not watch the time: it is dropped when that
+    /// is over.
+    fn probe(&mut self) -> Pending<'_, Result<String, String>>;
+
+    /// Waits until something happens to the service, between two probes. For ever where nothing tells.
+    fn watch(&mut self) -> Pending<'_, Observation> {
+        Box::pin(std::future::pending())
+    }
+
+    /// The last lines that a probe printed, if it prints any.
+    fn output(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What this node is for the instances that track a check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// One of them is Active, or being promoted.
+    Active,
+    /// None is.
+    #[default]
+    Standby,
+}
+
+/// How a probe learns of [`Role`].
+pub type RoleWatch = watch::Receiver<Role>;
+
+/// The probe of a kind.
+pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
+    match kind {
+        CheckKind::Tcp(tcp) => Box::new(TcpProbe::new(tcp)),
+    }
+}

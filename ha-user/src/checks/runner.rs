@@ -1,0 +1,190 @@
+//! The tasks of the checks: started, kept over a reload where nothing changed, and ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ha_core::check::{CheckAction, CheckStatus, HealthChange, Round};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Duration, sleep},
+};
+
+use super::{
+    probe::{self, Probe, Role, RoleWatch},
+    report::Watched,
+};
+use crate::{
+    config::{Check, Config},
+    engine::{Command, Handle, Message, Unreachable},
+    events::{Event, Kind},
+    sys::clock,
+};
+
+/// Until the engine thread is told again what it could not take.
+const TELL_AGAIN: Duration = Duration::from_millis(5);
+
+/// All checks of this node.
+pub struct Checks {
+    running: Vec<Running>,
+    engine: Handle,
+    messages: mpsc::Sender<Message>,
+}
+
+/// One check and its task.
+struct Running {
+    config: Check,
+    role: watch::Sender<Role>,
+    watched: Arc<Mutex<Watched>>,
+    task: JoinHandle<()>,
+}
+
+impl Checks {
+    /// None so far.
+    #[must_use]
+    pub fn new(engine: Handle, messages: mpsc::Sender<Message>) -> Self {
+        Self {
+            running: Vec::new(),
+            engine,
+            messages,
+        }
+    }
+
+    /// Begins, ends and replaces tasks until they are those of a configuration. A check that stayed as it was
+    /// goes on.
+    pub fn configure(&mut self, config: &Config) {
+        let before = std::mem::take(&mut self.running);
+        let (mut kept, gone): (Vec<Running>, Vec<Running>) = before
+            .into_iter()
+            .partition(|running| config.checks.contains(&running.config));
+        drop(gone);
+        for check in &config.checks {
+            let running = match kept.iter().position(|running| running.config == *check) {
+                Some(index) => kept.swap_remove(index),
+                None => self.start(check),
+            };
+            self.running.push(running);
+        }
+    }
+
+    fn start(&self, check: &Check) -> Running {
+        let (role, roles) = watch::channel(Role::default());
+        let watched = Arc::new(Mutex::new(Watched::default()));
+        let runner = Runner {
+            name: check.name.as_str().into(),
+            watched: Arc::clone(&watched),
+            engine: self.engine.clone(),
+            messages: self.messages.clone(),
+        };
+        Running {
+            task: tokio::spawn(runner.run(check.clone(), roles)),
+            config: check.clone(),
+            role,
+            watched,
+        }
+    }
+
+    /// Tells a check what this node is for the instances that track it.
+    pub fn set_role(&self, check: &str, role: Role) {
+        let named = |running: &&Running| running.config.name == check;
+        if let Some(running) = self.running.iter().find(named) {
+            running.role.send_if_modified(|known| {
+                let changed = *known != role;
+                *known = role;
+                changed
+            });
+        }
+    }
+
+    /// Every check with what is known of it.
+    pub fn watched(&self) -> impl Iterator<Item = (&Check, Watched)> {
+        self.running.iter().map(|running| {
+            let watched = running.watched.lock();
+            let watched = watched.unwrap_or_else(PoisonError::into_inner);
+            (&running.config, watched.clone())
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a task tells, and to whom.
+struct Runner {
+    name: Arc<str>,
+    watched: Arc<Mutex<Watched>>,
+    engine: Handle,
+    messages: mpsc::Sender<Message>,
+}
+
+impl Runner {
+    async fn run(self, config: Check, roles: RoleWatch) {
+        let mut probe = probe::of(&config.kind, roles);
+        let mut check = ha_core::check::Check::new(config.times, clock::now());
+        let mut under_way: Option<Round> = None;
+        loop {
+            while let Some(action) = check.poll_action() {
+                match action {
+                    CheckAction::Probe(round) => under_way = Some(round),
+                    CheckAction::Abandon(_) => under_way = None,
+                    CheckAction::Report(change) => self.report(change).await,
+                }
+            }
+            self.publish(check.status(), &*probe);
+            let due = sleep(Duration::from_nanos(
+                check.poll_timeout().since(clock::now()).0,
+            ));
+            match under_way {
+                Some(round) => tokio::select! {
+                    biased;
+                    result = probe.probe() => {
+                        under_way = None;
+                        check.probed(round, result, clock::now());
+                    }
+                    () = due => check.handle_timeout(clock::now()),
+                },
+                None => tokio::select! {
+                    biased;
+                    observation = probe.watch() => check.observe(observation, clock::now()),
+                    () = due => check.handle_timeout(clock::now()),
+                },
+            }
+        }
+    }
+
+    fn publish(&self, status: CheckStatus, probe: &dyn Probe) {
+        let output = probe.output();
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = Watched {
+            status: Some(status),
+            output,
+        };
+    }
+
+    /// Tells the engine first: it acts. Its thread may be busy for a while; a change is never lost.
+    async fn report(&self, change: HealthChange) {
+        while let Err(Unreachable::Busy) = self.engine.send(Command::Checked {
+            check: self.name.to_string(),
+            health: change.to,
+            why: change.why.clone(),
+        }) {
+            sleep(TELL_AGAIN).await;
+        }
+        let sentence = format!(
+            "check {} is {}: {}",
+            self.name,
+            change.to.name(),
+            change.why
+        );
+        let event = Message::Event(Event {
+            at: change.at,
+            instance: Arc::clone(&self.name),
+            kind: Kind::Check,
+            states: Some((change.from.name(), change.to.name())),
+            sentence,
+        });
+        // It ends only together with the daemon.
+        let _ = self.messages.send(event).await;
+    }
+}

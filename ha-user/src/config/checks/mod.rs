@@ -1,0 +1,128 @@
+//! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
+
+mod tcp;
+
+use ha_common::Nanos;
+use ha_core::check::CheckConfig;
+
+pub use self::tcp::Tcp;
+use super::{
+    parse::{name_if_any, span},
+    reader::{At, Section},
+};
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// How often it is probed, and how many results in a row count.
+    pub times: CheckConfig,
+    /// The longest that a recovery is held back where the service comes and goes; zero = never.
+    pub damping: Nanos,
+    /// What is looked at, and how.
+    pub kind: CheckKind,
+}
+
+/// `kind`, with its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A TCP port that accepts.
+    Tcp(Tcp),
+}
+
+impl CheckKind {
+    /// As in the file.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => tcp::FORM.name,
+        }
+    }
+}
+
+/// What a kind of check looks like in the file.
+struct Form {
+    /// `kind`.
+    name: &'static str,
+    /// Its own keys, beside [`KEYS`].
+    keys: &'static [&'static str],
+    /// Reads them; what is missing or wrong has been reported where the answer is `None`.
+    parse: fn(&Section<'_>) -> Option<CheckKind>,
+}
+
+const FORMS: &[&Form] = &[&tcp::FORM];
+
+/// The keys that every check has.
+const KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "interval",
+    "timeout",
+    "rise",
+    "fall",
+    "start_delay",
+    "damping",
+];
+
+/// What was missing or wrong is `None` and has been reported.
+pub(super) struct DraftCheck {
+    pub(super) place: String,
+    pub(super) name: Option<At<String>>,
+    times: CheckConfig,
+    damping: Nanos,
+    kind: Option<CheckKind>,
+}
+
+impl DraftCheck {
+    pub(super) fn finish(&self) -> Option<Check> {
+        Some(Check {
+            name: self.name.as_ref()?.value.clone(),
+            times: self.times,
+            damping: self.damping,
+            kind: self.kind.clone()?,
+        })
+    }
+}
+
+const SHORTEST: Nanos = Nanos::from_millis(10);
+const LONGEST: Nanos = Nanos::from_secs(3_600);
+const DEFAULT_TIME: Nanos = Nanos::from_secs(1);
+const DEFAULT_RESULTS: u32 = 2;
+const DEFAULT_DAMPING: Nanos = Nanos::from_secs(60);
+
+/// The keys that a check of this kind has; those of all kinds, where there is no such kind.
+pub(super) fn keys(kind: Option<&str>) -> Vec<&'static str> {
+    let forms = FORMS.iter().filter(|form| kind == Some(form.name));
+    let mut own: Vec<&str> = forms.flat_map(|form| form.keys).copied().collect();
+    if !FORMS.iter().any(|form| kind == Some(form.name)) {
+        own.extend(FORMS.iter().flat_map(|form| form.keys));
+    }
+    KEYS.iter().copied().chain(own).collect()
+}
+
+pub(super) fn parse(section: &Section<'_>) -> DraftCheck {
+    let kinds: Vec<(&str, &Form)> = FORMS.iter().map(|form| (form.name, *form)).collect();
+    let words: Vec<&str> = FORMS.iter().map(|form| form.name).collect();
+    let kind = section.require_or("kind", section.choice("kind", &kinds), || {
+        format!("add `kind`, one of \"{}\"", words.join("\", \""))
+    });
+    let results = |key| {
+        let number = section.integer(key, 1, 1_000);
+        number.map_or(DEFAULT_RESULTS, |number| number.value)
+    };
+    let time = |key, default| span(section, key, SHORTEST, LONGEST).unwrap_or(default);
+    DraftCheck {
+        place: section.place.clone(),
+        name: section.require("name", name_if_any(section), "\"mysql\""),
+        times: CheckConfig {
+            interval: time("interval", DEFAULT_TIME),
+            timeout: time("timeout", DEFAULT_TIME),
+            rise: results("rise"),
+            fall: results("fall"),
+            start_delay: span(section, "start_delay", Nanos::ZERO, LONGEST).unwrap_or_default(),
+        },
+        damping: span(section, "damping", Nanos::ZERO, LONGEST).unwrap_or(DEFAULT_DAMPING),
+        kind: kind.and_then(|kind| (kind.value.parse)(section)),
+    }
+}
