@@ -6,7 +6,10 @@ use core::net::IpAddr;
 
 use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
 
-use crate::event::InstanceId;
+use crate::{
+    event::InstanceId,
+    tracking::{Track, TrackedConfig},
+};
 
 /// The VRRP version of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +50,23 @@ pub struct InstanceConfig {
     pub announce: AnnounceConfig,
     /// The BFD channels to its other nodes.
     pub channels: Vec<ChannelConfig>,
+    /// What it tracks beside its own interface.
+    pub track: Vec<Track>,
+    /// How long the interface's carrier must be away, or back, before that counts.
+    pub link_delays: LinkDelays,
     /// Leases granted by the peers' kernels; `None` = adverts alone open the gate.
     pub lease: Option<LeaseConfig>,
     /// The epoch found in the maps, or [`Epoch::NONE`]; the engine starts by raising it.
     pub adopted_epoch: Epoch,
+}
+
+/// How long a change of carrier must last before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkDelays {
+    /// Of a carrier that returns.
+    pub up: Nanos,
+    /// Of one that is lost.
+    pub down: Nanos,
 }
 
 /// A BFD channel of an instance.
@@ -139,6 +155,8 @@ pub struct AnnounceConfig {
 pub struct GroupConfig {
     /// Its name in the configuration.
     pub name: String,
+    /// What all its members track.
+    pub track: Vec<Track>,
 }
 
 /// Everything the engine needs to know.
@@ -150,6 +168,8 @@ pub struct EngineConfig {
     pub instances: Vec<InstanceConfig>,
     /// Groups, referred to by index.
     pub groups: Vec<GroupConfig>,
+    /// How what is tracked is judged.
+    pub tracked: Vec<TrackedConfig>,
     /// Whether the kernel reports silence ([`crate::Input::Silence`]); then the engine keeps only a
     /// backstop timer instead of waking for each Active_Down_Interval.
     pub kernel_watch: bool,

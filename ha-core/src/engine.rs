@@ -1,5 +1,7 @@
 //! The engine: routes inputs to instances, and moves the members of a group together.
 
+mod track;
+
 use alloc::{format, vec::Vec};
 
 use ha_common::{MonoNs, Priority, gate::Epoch, lease::Ask};
@@ -13,6 +15,7 @@ use crate::{
     path::{Pace, Paths},
     status::{Cause, InstanceStatus, State},
     timer::Timer,
+    tracking::Tracked,
 };
 
 /// Every decision of `had`, driven by the contract in the crate's documentation.
@@ -24,6 +27,7 @@ use crate::{
 pub struct Engine {
     instances: Vec<Instance>,
     groups: Vec<GroupConfig>,
+    tracked: Vec<Tracked>,
     paths: Paths,
     /// By instance: how fast its echoes were to follow each other when that was looked at last.
     paces: Vec<Pace>,
@@ -40,20 +44,28 @@ impl Engine {
         let start_at = now.after(config.start_delay);
         let mut paths = Paths::default();
         paths.configure(leases(&config.instances), now);
-        let instances = config
-            .instances
-            .into_iter()
-            .map(|instance| Instance::new(instance, config.kernel_watch, start_at, now, &mut out))
+        let tracked: Vec<Tracked> = config.tracked.into_iter().map(Tracked::new).collect();
+        let (all, groups) = (&config.instances, &config.groups);
+        let instances = all
+            .iter()
+            .map(|instance| {
+                let priority = track::bearing_on(instance, all.iter(), groups, &tracked).priority;
+                let watch = config.kernel_watch;
+                Instance::new(instance.clone(), priority, watch, start_at, now, &mut out)
+            })
             .collect();
-        Self {
+        let mut engine = Self {
             instances,
             groups: config.groups,
+            tracked,
             paths,
             paces: Vec::new(),
             start_at,
             finished: false,
             out,
-        }
+        };
+        engine.bring_to_bear(now);
+        engine
     }
 
     /// Takes in something that happened. Poll the actions and the timeout afterwards.
@@ -156,7 +168,7 @@ impl Engine {
                     instance.measured(path, round_trip);
                 }
             }
-            Input::Tracked { .. } => {}
+            Input::Tracked { .. } | Input::Mute { .. } => self.take_in(input, now),
             Input::Switchover(target) => self.switch_over(&target, now),
             Input::Reconfigure(config) => self.reconfigure(config, now),
             _ => self.shut_down(now),
@@ -191,6 +203,9 @@ impl Engine {
                     self.apply(index, verdict, now);
                 }
             }
+        }
+        if self.track_due().is_some_and(|due| due <= now) {
+            self.serve_tracked(now);
         }
         self.out.release_announcements(now);
         self.keep_pace(now);
@@ -273,6 +288,7 @@ impl Engine {
                     .map(|due| (due, Timer::Announce)),
             )
             .chain(echo)
+            .chain(self.track_due().map(|due| (due, Timer::Track)))
             .min()
     }
 
@@ -530,7 +546,11 @@ impl Engine {
         let mut before = core::mem::take(&mut self.instances);
         let mut verdicts = Vec::new();
         self.groups = config.groups;
+        self.tracked = track::match_tracked(&mut self.tracked, &config.tracked);
+        let all = config.instances.clone();
         for mut new in config.instances {
+            let bearing = track::bearing_on(&new, all.iter(), &self.groups, &self.tracked);
+            let priority = bearing.priority;
             let kept = before.iter().position(|old| old.config.name == new.name);
             let Some(mut instance) = kept.map(|at| before.swap_remove(at)) else {
                 if let Some((_, epoch)) = epochs.iter().find(|(id, _)| *id == new.id) {
@@ -538,6 +558,7 @@ impl Engine {
                 }
                 self.instances.push(Instance::new(
                     new,
+                    priority,
                     config.kernel_watch,
                     self.start_at,
                     now,
@@ -545,13 +566,15 @@ impl Engine {
                 ));
                 continue;
             };
-            let verdict = instance.reconfigure(new, config.kernel_watch, now, &mut self.out);
+            let watch = config.kernel_watch;
+            let verdict = instance.reconfigure(new, priority, watch, now, &mut self.out);
             verdicts.push((self.instances.len(), verdict));
             self.instances.push(instance);
         }
         for (index, verdict) in verdicts {
             self.apply(index, verdict, now);
         }
+        self.bring_to_bear(now);
     }
 
     /// Hands over what the new configuration no longer has, or has as another virtual router. Returns
@@ -618,6 +641,7 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         Input::EchoSent { .. }
         | Input::PathHeard { .. }
         | Input::Tracked { .. }
+        | Input::Mute { .. }
         | Input::Switchover(_)
         | Input::Reconfigure(_)
         | Input::Shutdown => None,

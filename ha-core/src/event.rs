@@ -235,6 +235,13 @@ pub enum Input {
         /// Its condition.
         reading: Reading,
     },
+    /// An operator lets something tracked count for nothing, or count again.
+    Mute {
+        /// What is tracked.
+        source: Source,
+        /// Until when; `None`: it counts again.
+        until: Option<MonoNs>,
+    },
     /// Somebody else removed a VIP of an Active instance.
     VipLost {
         /// Which instance.

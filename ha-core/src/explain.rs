@@ -32,7 +32,7 @@ pub(crate) fn status(
         cause: instance.cause.clone(),
         since: instance.since,
         priority: instance.config.priority,
-        effective_priority: instance.config.priority,
+        effective_priority: instance.priority,
         active_peer,
         active_is_foreign: active_peer.is_some_and(|active| instance.is_foreign(active)),
         awaits: awaited(instance),
@@ -82,6 +82,7 @@ fn explanation(
         State::Active => active(instance, now),
         State::Fault => fault(instance, now),
     };
+    lines.extend(tracking(instance, now));
     if let Some(interval) = instance.deferred_interval {
         lines.push(format!(
             "The configured advert interval of {} is used once this node no longer speaks for the \
@@ -91,6 +92,33 @@ fn explanation(
     }
     if let Some(group) = group {
         in_group(instance, group, mates, &mut lines);
+    }
+    lines
+}
+
+/// What it tracks does to it, but for a veto that stands.
+fn tracking(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (base, priority) = (instance.config.priority, instance.priority);
+    if priority != base {
+        lines.push(format!(
+            "Its priority is {priority} at present and not {base}, by what it tracks: `hactl checks` shows it."
+        ));
+    }
+    if let Some(source) = instance
+        .awaits_first
+        .as_ref()
+        .filter(|_| !instance.speaks())
+    {
+        lines.push(format!(
+            "It does not take over before {source} was looked at for the first time."
+        ));
+    }
+    if let (Some(condition), Some(due)) = (instance.unsettled, instance.timers.get(Timer::Link)) {
+        lines.push(format!(
+            "Now {condition}, which counts if it lasts for another {}.",
+            left(due, now)
+        ));
     }
     lines
 }
@@ -153,9 +181,18 @@ fn initialize(instance: &Instance, now: MonoNs) -> Vec<String> {
 }
 
 fn fault(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let until = match &instance.veto {
+        Some((by, _)) if instance.is_ready() => {
+            format!("It returns to Backup as soon as {by} is up.")
+        }
+        Some((by, _)) => {
+            format!("It returns to Backup as soon as its interface is ready, and {by} is up.")
+        }
+        None => String::from("It returns to Backup as soon as its interface is ready."),
+    };
     alloc::vec![
         format!("{}: {}.", since(instance, now), instance.cause),
-        String::from("It returns to Backup as soon as its interface is ready."),
+        until,
     ]
 }
 
@@ -288,7 +325,7 @@ fn channels(instance: &Instance, active: IpAddr, now: MonoNs) -> Option<String> 
 
 /// Why it does or does not take over from the router that it hears.
 fn preemption(instance: &Instance, theirs: Priority, now: MonoNs) -> Option<String> {
-    let ours = instance.config.priority;
+    let ours = instance.priority;
     if theirs >= ours {
         return None;
     }
@@ -384,7 +421,7 @@ fn active(instance: &Instance, now: MonoNs) -> Vec<String> {
     lines.push(format!(
         "It steps down if a router with a priority above {}, or with the same and a greater \
          address, advertises.",
-        instance.config.priority
+        instance.priority
     ));
     lines
 }

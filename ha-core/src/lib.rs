@@ -52,7 +52,7 @@ pub mod vrrp;
 
 pub use config::{
     Alone, AnnounceConfig, ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, LeaseConfig,
-    LeasePeer, PathConfig, PathId, Version,
+    LeasePeer, LinkDelays, PathConfig, PathId, Version,
 };
 pub use engine::Engine;
 pub use event::{

@@ -5,7 +5,10 @@ use core::{fmt, net::IpAddr};
 
 use ha_common::{MonoNs, Nanos, Priority, Vrid};
 
-use crate::event::{InstanceId, InterfaceCondition};
+use crate::{
+    event::{InstanceId, InterfaceCondition},
+    tracking::Source,
+};
 
 /// The state of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +21,7 @@ pub enum State {
     Promoting,
     /// Speaking for the VIPs.
     Active,
-    /// Cannot take part: its interface failed.
+    /// Cannot take part: its interface failed, or something tracked that has a veto.
     Fault,
 }
 
@@ -139,6 +142,13 @@ pub enum Cause {
     },
     /// The daemon is ending.
     Shutdown,
+    /// Something tracked is down, and that is a veto.
+    Vetoed {
+        /// What.
+        by: Source,
+        /// In words.
+        why: String,
+    },
     /// A reload changed or removed the instance.
     Reconfigured,
 }
@@ -202,6 +212,7 @@ impl fmt::Display for Cause {
                 write!(f, "{name}, which is in the same group, had to let go")
             }
             Self::Shutdown => f.write_str("the daemon is ending"),
+            Self::Vetoed { by, why } => write!(f, "{by} is down: {why}"),
             Self::Reconfigured => f.write_str("a reload changed or removed it"),
         }
     }

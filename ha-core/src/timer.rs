@@ -14,6 +14,8 @@ pub enum Timer {
     Gate,
     /// A peer that grants leases may have fallen silent.
     Alone,
+    /// The interface's carrier has been away, or back, for long enough.
+    Link,
     /// The end of the start delay.
     Start,
     /// The end of the hold-down after a failed promotion.
@@ -33,6 +35,8 @@ pub enum Timer {
     Advert,
     /// The next echo of a path.
     Echo,
+    /// What is reported of something tracked counts from here on.
+    Track,
     /// The next announcement of a burst, or its retry.
     Announce,
     /// The second burst of announcements.
@@ -43,9 +47,10 @@ pub enum Timer {
 
 impl Timer {
     /// Every timer, in the order in which they are served.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Gate,
         Self::Alone,
+        Self::Link,
         Self::Start,
         Self::HoldDown,
         Self::ActiveDown,
@@ -55,6 +60,7 @@ impl Timer {
         Self::Promotion,
         Self::Advert,
         Self::Echo,
+        Self::Track,
         Self::Announce,
         Self::Repeat,
         Self::Refresh,
@@ -66,6 +72,7 @@ impl Timer {
         match self {
             Self::Gate => "gate deadline",
             Self::Alone => "alone",
+            Self::Link => "link delay",
             Self::Start => "start delay",
             Self::HoldDown => "hold-down",
             Self::ActiveDown => "active down",
@@ -75,6 +82,7 @@ impl Timer {
             Self::Promotion => "promotion",
             Self::Advert => "advert",
             Self::Echo => "echo",
+            Self::Track => "track",
             Self::Announce => "announce",
             Self::Repeat => "announce again",
             Self::Refresh => "announce refresh",
@@ -103,8 +111,11 @@ impl TimerTable {
         self.due[timer as usize] = None;
     }
 
+    /// Stops every one that belongs to a stay in a state: the interface's goes on.
     pub(crate) fn stop_all(&mut self) {
+        let link = self.get(Timer::Link);
         self.due = Default::default();
+        self.due[Timer::Link as usize] = link;
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<MonoNs> {

@@ -1,6 +1,6 @@
 //! The command lines of `had` and `hactl`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -107,6 +107,29 @@ pub enum Command {
     },
     /// Read the configuration again; an invalid file changes nothing.
     Reload,
+    /// Show what is watched: services, tracked interfaces, and what they do to which instance.
+    Checks {
+        /// Show everything about this check: its last probes, and what it printed.
+        #[arg(value_name = "CHECK")]
+        check: Option<String>,
+    },
+    /// Let a check count for nothing, as during maintenance of its service.
+    ///
+    /// It goes on, and `hactl checks` shows what it finds. A restart of had ends it.
+    Mute {
+        /// The check's name.
+        #[arg(value_name = "CHECK")]
+        check: String,
+        /// For how long, as "10m" or "1h 30m"; otherwise until `hactl unmute`.
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        lasts: Option<Duration>,
+    },
+    /// Let a check count again.
+    Unmute {
+        /// The check's name.
+        #[arg(value_name = "CHECK")]
+        check: String,
+    },
     /// Show the dataplane's verdicts, by reason.
     Counters {
         /// Show those of which there were none, too, as --json always does.

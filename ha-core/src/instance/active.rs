@@ -90,7 +90,7 @@ impl Instance {
         if self.state == State::Active && now.since(self.since) >= SETTLED {
             self.failures = 0;
         }
-        self.send(self.config.priority, now, out);
+        self.send(self.priority, now, out);
         Verdict::Stay
     }
 }

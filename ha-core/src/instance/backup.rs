@@ -63,7 +63,10 @@ impl Instance {
 
     /// Whether it may take over, if the peers that it needs are there.
     pub(super) fn claims(&self) -> bool {
-        self.state == State::Backup && self.claim.is_some() && self.hold_until.is_none()
+        self.state == State::Backup
+            && self.claim.is_some()
+            && self.hold_until.is_none()
+            && self.awaits_first.is_none()
     }
 
     /// The cause that its claim gives to a promotion.
@@ -136,7 +139,7 @@ impl Instance {
             return Verdict::Stay;
         }
         let interval = self.active_interval();
-        let skew = vrrp::skew_time(self.config.version, self.config.priority, interval);
+        let skew = vrrp::skew_time(self.config.version, self.priority, interval);
         self.forget(sender);
         let alone = self.others_outlived() <= now && !self.is_promised(now);
         self.yielded = false;
@@ -283,7 +286,7 @@ impl Instance {
             && self.active.is_some()
             && self
                 .heard
-                .is_some_and(|advert| advert.priority < self.config.priority)
+                .is_some_and(|advert| advert.priority < self.priority)
     }
 
     pub(crate) fn heard_recently(&self, now: MonoNs) -> bool {

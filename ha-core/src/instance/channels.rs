@@ -90,7 +90,7 @@ impl Instance {
         let skew = if self.config.sole_peer {
             Nanos::ZERO
         } else {
-            vrrp::skew_time(self.config.version, self.config.priority, interval)
+            vrrp::skew_time(self.config.version, self.priority, interval)
         };
         Some(due.after(skew).max(self.others_outlived()))
     }

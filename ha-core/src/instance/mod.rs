@@ -8,8 +8,10 @@ mod announce;
 mod backup;
 mod channels;
 pub(crate) mod lease;
+mod link;
 mod promoting;
 mod reload;
+mod track;
 
 use alloc::{string::String, vec::Vec};
 use core::net::IpAddr;
@@ -23,6 +25,7 @@ use crate::{
     outbox::Outbox,
     status::{Cause, State, Transition},
     timer::{Timer, TimerTable},
+    tracking::Source,
     vrrp::{self, Rank},
 };
 
@@ -125,8 +128,17 @@ pub(crate) struct Instance {
     pub(crate) epoch: Epoch,
     pub(crate) timers: TimerTable,
 
-    /// `None` until the shell reports it.
+    /// What it competes with.
+    pub(crate) priority: Priority,
+    /// The veto that stands against it: who, and why.
+    pub(crate) veto: Option<(Source, String)>,
+    /// What it has to know before it takes over.
+    pub(crate) awaits_first: Option<Source>,
+
+    /// `None` until the shell reports it. What a delay holds back is not in it yet.
     pub(crate) condition: Option<InterfaceCondition>,
+    /// A change of carrier that has not lasted for long enough.
+    pub(crate) unsettled: Option<InterfaceCondition>,
     pub(crate) was_ready: bool,
     /// Since when every advert gets here.
     pub(crate) listening_since: MonoNs,
@@ -198,6 +210,7 @@ impl Instance {
     /// Raises the epoch that it found, before anything else.
     pub(crate) fn new(
         config: InstanceConfig,
+        priority: Priority,
         kernel_watch: bool,
         start_at: MonoNs,
         now: MonoNs,
@@ -211,7 +224,7 @@ impl Instance {
         });
         out.push(Action::SetRank {
             instance: config.id,
-            priority: config.priority,
+            priority,
         });
         Self {
             leases: config.lease.as_ref().map(Leases::new),
@@ -226,7 +239,11 @@ impl Instance {
             elected_by: None,
             epoch,
             timers: TimerTable::default(),
+            priority,
+            veto: None,
+            awaits_first: None,
             condition: None,
+            unsettled: None,
             was_ready: false,
             listening_since: now,
             heard: None,
@@ -262,7 +279,7 @@ impl Instance {
     /// Handles an input that concerns this instance.
     pub(crate) fn handle(&mut self, input: Input, now: MonoNs, out: &mut Outbox) -> Verdict {
         match input {
-            Input::Interface { condition, .. } => self.interface(condition, now, out),
+            Input::Interface { condition, .. } => self.link(condition, now, out),
             Input::Advert {
                 advert,
                 received_at,
@@ -290,6 +307,7 @@ impl Instance {
             Input::EchoSent { .. }
             | Input::PathHeard { .. }
             | Input::Tracked { .. }
+            | Input::Mute { .. }
             | Input::Switchover(_)
             | Input::Reconfigure(_)
             | Input::Shutdown => Verdict::Stay,
@@ -306,6 +324,7 @@ impl Instance {
     ) -> Verdict {
         match timer {
             Timer::Gate | Timer::Promotion => self.overdue(timer, now),
+            Timer::Link => self.link_settled(now, out),
             Timer::Start => self.start(now, out),
             Timer::HoldDown => {
                 self.hold_until = None;
@@ -329,8 +348,8 @@ impl Instance {
                 self.refresh(due, now, out);
                 Verdict::Stay
             }
-            // The paths' own.
-            Timer::Echo => Verdict::Stay,
+            // The paths' own, and that of what is tracked.
+            Timer::Echo | Timer::Track => Verdict::Stay,
         }
     }
 
@@ -350,7 +369,7 @@ impl Instance {
     pub(crate) fn rank(&self) -> Option<Rank> {
         match self.condition {
             Some(InterfaceCondition::Ready { source }) => Some(Rank {
-                priority: self.config.priority,
+                priority: self.priority,
                 address: source,
             }),
             _ => None,
@@ -366,11 +385,7 @@ impl Instance {
     }
 
     pub(crate) fn down_interval(&self) -> Nanos {
-        vrrp::active_down_interval(
-            self.config.version,
-            self.config.priority,
-            self.active_interval(),
-        )
+        vrrp::active_down_interval(self.config.version, self.priority, self.active_interval())
     }
 
     /// How long an advert of ours keeps the gate open.
@@ -438,49 +453,13 @@ impl Instance {
         }
     }
 
-    fn interface(
-        &mut self,
-        condition: InterfaceCondition,
-        now: MonoNs,
-        out: &mut Outbox,
-    ) -> Verdict {
-        let was_listening = self.is_ready();
-        self.condition = Some(condition);
-        if self.is_ready() {
-            self.was_ready = true;
-            if !was_listening {
-                self.listening_since = now;
-            }
-            return match self.state {
-                State::Initialize | State::Fault => self.start(now, out),
-                _ => Verdict::Stay,
-            };
-        }
-        let cause = Cause::Interface(condition);
-        match self.state {
-            State::Initialize if !self.was_ready => self.cause = cause,
-            State::Fault => self.cause = cause,
-            State::Initialize | State::Backup => {
-                self.rest(State::Fault, cause, now, out);
-                return Verdict::Blocked;
-            }
-            State::Promoting | State::Active => {
-                return Verdict::Leave(Departure {
-                    to: State::Fault,
-                    cause,
-                    // Nobody would hear it, and it would make the kernel ask in vain for the peer's Ethernet
-                    // address: packets that follow the carrier's return wait until it asks again, a second
-                    // later.
-                    farewell: condition != InterfaceCondition::NoCarrier,
-                });
-            }
-        }
-        Verdict::Stay
-    }
-
     /// Begins to take part, when the interface is ready and the start delay is over.
     fn start(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         if !self.is_ready() || !matches!(self.state, State::Initialize | State::Fault) {
+            return Verdict::Stay;
+        }
+        if let Some(cause) = self.veto_cause() {
+            self.transit(State::Fault, cause, now, out);
             return Verdict::Stay;
         }
         if now < self.start_at {

@@ -41,7 +41,7 @@ impl Instance {
         if self.leases.is_some() {
             self.compete(calls, now, out);
         } else {
-            self.send(self.config.priority, now, out);
+            self.send(self.priority, now, out);
             self.timers.set(Timer::Advert, next);
         }
         self.await_losers(now);
@@ -139,7 +139,7 @@ impl Instance {
         Cause::Outranked {
             by: advert.sender,
             priority: advert.priority,
-            by_address: is_greater && advert.priority == self.config.priority,
+            by_address: is_greater && advert.priority == self.priority,
         }
     }
 
@@ -149,7 +149,7 @@ impl Instance {
         let pause = Nanos(self.config.advert_interval.0 / 2);
         if self.extra_at.is_none_or(|last| last.after(pause) <= now) {
             self.extra_at = Some(now);
-            self.send(self.config.priority, now, out);
+            self.send(self.priority, now, out);
         }
     }
 

@@ -21,6 +21,7 @@ impl Instance {
     pub(crate) fn reconfigure(
         &mut self,
         mut config: InstanceConfig,
+        priority: Priority,
         kernel_watch: bool,
         now: MonoNs,
         out: &mut Outbox,
@@ -39,19 +40,12 @@ impl Instance {
             config.advert_interval = self.config.advert_interval;
         }
         self.match_channels(&config.channels);
-        let before = core::mem::replace(&mut self.config, config);
+        self.config = config;
         let watched = core::mem::replace(&mut self.kernel_watch, kernel_watch);
-        if before.priority != self.config.priority {
-            if self.speaks() {
-                let lowest = self
-                    .floor
-                    .map_or(before.priority, |(lowest, _)| lowest.min(before.priority));
-                self.floor = Some((lowest, None));
-            }
-            out.push(Action::SetRank {
-                instance: self.config.id,
-                priority: self.config.priority,
-            });
+        self.link_delays_changed(now);
+        let before = self.priority;
+        if before != priority {
+            self.set_priority(priority, out);
         }
         // A candidate that is silent on the LAN so far stays that.
         let next = now.after(self.config.advert_interval);
@@ -67,16 +61,21 @@ impl Instance {
                 down: None,
             });
         }
-        self.reconsider(before.priority, now, out)
+        self.reconsider(before, now, out)
     }
 
     /// Backup, with another priority, interval or pre-emption than before.
-    fn reconsider(&mut self, before: Priority, now: MonoNs, out: &mut Outbox) -> Verdict {
+    pub(super) fn reconsider(
+        &mut self,
+        before: Priority,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Verdict {
         self.watch(Some(self.down_interval()), out);
         if self.released.is_none() && self.claim.is_none() {
             self.arm_active_down();
         }
-        if self.config.priority == Priority::OWNER && before != Priority::OWNER {
+        if self.priority == Priority::OWNER && before != Priority::OWNER {
             self.claim = Some(Claim::Owner);
             return Verdict::Claim;
         }

@@ -39,6 +39,8 @@ pub(crate) fn instance(id: u32) -> InstanceConfig {
         },
         channels: Vec::new(),
         lease: None,
+        track: Vec::new(),
+        link_delays: ha_core::LinkDelays::default(),
         adopted_epoch: Epoch(6),
     }
 }
@@ -49,7 +51,9 @@ pub(crate) fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
         instances,
         groups: vec![GroupConfig {
             name: String::from("db"),
+            track: Vec::new(),
         }],
+        tracked: Vec::new(),
         kernel_watch: false,
     }
 }

@@ -10,3 +10,4 @@ mod operations;
 mod random;
 mod table;
 mod timing;
+mod tracking;

@@ -1,6 +1,6 @@
 //! The tasks of the checks: started, kept over a reload where nothing changed, and ended.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ha_core::check::{CheckAction, CheckStatus, HealthChange, Round};
 use tokio::{
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{Check, Config},
+    control::report::CheckReport,
     engine::{Command, Handle, Message, Unreachable},
     events::{Event, Kind},
     sys::clock,
@@ -23,14 +24,16 @@ use crate::{
 /// Until the engine thread is told again what it could not take.
 const TELL_AGAIN: Duration = Duration::from_millis(5);
 
-/// All checks of this node.
+/// All checks of this node. Clones are the same ones.
+#[derive(Clone, Debug)]
 pub struct Checks {
-    running: Vec<Running>,
+    running: Arc<Mutex<Vec<Running>>>,
     engine: Handle,
     messages: mpsc::Sender<Message>,
 }
 
 /// One check and its task.
+#[derive(Debug)]
 struct Running {
     config: Check,
     role: watch::Sender<Role>,
@@ -43,26 +46,31 @@ impl Checks {
     #[must_use]
     pub fn new(engine: Handle, messages: mpsc::Sender<Message>) -> Self {
         Self {
-            running: Vec::new(),
+            running: Arc::default(),
             engine,
             messages,
         }
     }
 
+    fn running(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins, ends and replaces tasks until they are those of a configuration. A check that stayed as it was
     /// goes on.
-    pub fn configure(&mut self, config: &Config) {
-        let before = std::mem::take(&mut self.running);
+    pub fn configure(&self, config: &Config) {
+        let mut running = self.running();
+        let before = std::mem::take(&mut *running);
         let (mut kept, gone): (Vec<Running>, Vec<Running>) = before
             .into_iter()
             .partition(|running| config.checks.contains(&running.config));
         drop(gone);
         for check in &config.checks {
-            let running = match kept.iter().position(|running| running.config == *check) {
+            let one = match kept.iter().position(|running| running.config == *check) {
                 Some(index) => kept.swap_remove(index),
                 None => self.start(check),
             };
-            self.running.push(running);
+            running.push(one);
         }
     }
 
@@ -85,8 +93,8 @@ impl Checks {
 
     /// Tells a check what this node is for the instances that track it.
     pub fn set_role(&self, check: &str, role: Role) {
-        let named = |running: &&Running| running.config.name == check;
-        if let Some(running) = self.running.iter().find(named) {
+        let all = self.running();
+        if let Some(running) = all.iter().find(|running| running.config.name == check) {
             running.role.send_if_modified(|known| {
                 let changed = *known != role;
                 *known = role;
@@ -96,12 +104,16 @@ impl Checks {
     }
 
     /// Every check with what is known of it.
-    pub fn watched(&self) -> impl Iterator<Item = (&Check, Watched)> {
-        self.running.iter().map(|running| {
-            let watched = running.watched.lock();
-            let watched = watched.unwrap_or_else(PoisonError::into_inner);
-            (&running.config, watched.clone())
-        })
+    #[must_use]
+    pub fn report(&self) -> Vec<CheckReport> {
+        let all = self.running();
+        all.iter()
+            .map(|running| {
+                let watched = running.watched.lock();
+                let watched = watched.unwrap_or_else(PoisonError::into_inner);
+                watched.report(&running.config)
+            })
+            .collect()
     }
 }
 

@@ -142,7 +142,7 @@ const KEY_FILE_LIMIT: u64 = 4_096;
 pub(super) fn parse(section: &Section<'_>) -> DraftChannel {
     let kind = section.choice("kind", &[("bfd", Kind::Bfd), ("lease", Kind::Lease)]);
     let name = section.require("name", name_if_any(section), "\"direct\"");
-    let interface = section.require("interface", interface(section), "\"eth1\"");
+    let interface = section.require("interface", interface(section, "interface"), "\"eth1\"");
     let (local, peer) = ends(section);
     DraftChannel {
         place: section.place.clone(),

@@ -3,17 +3,20 @@
 use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt as _};
 
 use ha_common::{Nanos, Priority, Vrid, abi};
-use ha_core::Version;
+use ha_core::{Version, tracking::Track};
 
 use super::{
-    Addresses, Check, Config, Instance, Taken, channel,
+    Addresses, Check, Config, Group, Instance, Taken, channel,
     checks::DraftCheck,
     family, heartbeat,
     live::Live,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
+    track,
 };
 
+/// The priority of the addresses' owner (RFC 9568 section 5.2.4).
+const OWNER: u32 = 255;
 /// `sun_path` without its closing zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -83,6 +86,21 @@ pub(super) fn finish(
     groups(reader, &draft);
     let live = Live::new(&draft, addresses, taken);
     live.check_channels(reader, &draft.channels);
+    unique(
+        reader,
+        "name",
+        draft
+            .interfaces
+            .iter()
+            .map(|interface| (&interface.place, &interface.name))
+            .collect(),
+    );
+    let interfaces = draft
+        .interfaces
+        .iter()
+        .map(|interface| interface.interface.clone())
+        .collect();
+    let groups = tracking_groups(reader, &draft, &checks);
     let mut instances = Vec::new();
     for instance in &draft.instances {
         let interval = interval(reader, instance);
@@ -90,7 +108,10 @@ pub(super) fn finish(
         family::check(reader, instance);
         channel::check_names(reader, &instance.place, &instance.channels, &draft.channels);
         live.check_instance(reader, instance);
-        instances.extend(resolved(instance, interval, &draft));
+        let owner = instance.priority.value == OWNER;
+        let own = instance.interface.as_ref().map(|name| name.value.as_str());
+        let track = track::check(reader, instance.track.iter(), owner, own, &checks);
+        instances.extend(resolved(instance, interval, track, &draft));
     }
     heartbeat::check(reader, &draft, &instances, &lease_channels);
     let complete = instances.len() == draft.instances.len()
@@ -104,15 +125,34 @@ pub(super) fn finish(
         channels,
         lease_channels,
         checks,
-        groups: draft
-            .groups
-            .into_iter()
-            .map(|group| group.name.value)
-            .collect(),
+        interfaces,
+        groups,
     })
 }
 
-fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) -> Option<Instance> {
+/// The groups, with what their members track in common.
+fn tracking_groups(reader: &Reader<'_>, draft: &Draft, checks: &[Check]) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for group in &draft.groups {
+        let owner = draft.instances.iter().any(|instance| {
+            let wanted = instance.group.as_ref();
+            instance.priority.value == OWNER
+                && wanted.is_some_and(|wanted| wanted.value == group.name.value)
+        });
+        groups.push(Group {
+            name: group.name.value.clone(),
+            track: track::check(reader, group.track.iter(), owner, None, checks),
+        });
+    }
+    groups
+}
+
+fn resolved(
+    instance: &DraftInstance,
+    interval: Option<Nanos>,
+    track: Vec<Track>,
+    draft: &Draft,
+) -> Option<Instance> {
     let vrid = instance.vrid.as_ref()?.value;
     Some(Instance {
         name: instance.name.as_ref()?.value.clone(),
@@ -141,6 +181,7 @@ fn resolved(instance: &DraftInstance, interval: Option<Nanos>, draft: &Draft) ->
             .collect(),
         heartbeat: instance.heartbeat.as_ref().map(|heartbeat| heartbeat.value),
         announce: instance.announce,
+        track,
     })
 }
 

@@ -14,6 +14,7 @@ mod heartbeat;
 mod live;
 mod parse;
 mod reader;
+mod track;
 
 use std::{
     fmt, fs,
@@ -25,7 +26,7 @@ use ha_common::{
     Nanos, Priority, Vrid,
     wire::{ipv4, ipv6},
 };
-use ha_core::{Version, config::AnnounceConfig};
+use ha_core::{Version, config::AnnounceConfig, tracking::Track};
 use ipnet::IpNet;
 
 pub use self::{
@@ -33,6 +34,7 @@ pub use self::{
     checks::{Check, CheckKind, Tcp},
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
+    track::Interface,
 };
 
 /// Everything that the file says, with defaults filled in.
@@ -52,8 +54,10 @@ pub struct Config {
     pub lease_channels: Vec<LeaseChannel>,
     /// Each `[[check]]`.
     pub checks: Vec<Check>,
-    /// The name of each `[[group]]`.
-    pub groups: Vec<String>,
+    /// Each `[[interface]]`.
+    pub interfaces: Vec<Interface>,
+    /// Each `[[group]]`.
+    pub groups: Vec<Group>,
 }
 
 impl Config {
@@ -69,6 +73,15 @@ impl Config {
                 && !leases.iter().any(|one| further(&one.interface, &one.name))
         })
     }
+}
+
+/// Instances that move together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// What all its members track.
+    pub track: Vec<Track>,
 }
 
 /// `[node]`.
@@ -203,6 +216,8 @@ pub struct Instance {
     pub heartbeat: Option<Heartbeat>,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
+    /// What it tracks beside its own interface.
+    pub track: Vec<Track>,
 }
 
 impl Instance {

@@ -13,6 +13,7 @@ use super::{
     checks::{self, DraftCheck},
     heartbeat::{self, Heartbeat},
     reader::{At, Later, Reader, Section, is_host},
+    track::{self, DraftInterface, DraftTrack},
 };
 use crate::sys::realtime::MAX_CPU;
 
@@ -25,12 +26,14 @@ pub(super) struct Draft {
     pub(super) groups: Vec<DraftGroup>,
     pub(super) channels: Vec<DraftChannel>,
     pub(super) checks: Vec<DraftCheck>,
+    pub(super) interfaces: Vec<DraftInterface>,
 }
 
 /// `[[group]]`.
 pub(super) struct DraftGroup {
     pub(super) place: String,
     pub(super) name: At<String>,
+    pub(super) track: Vec<DraftTrack>,
 }
 
 /// `[[instance]]`; what was missing or wrong is `None` and has been reported.
@@ -54,6 +57,7 @@ pub(super) struct DraftInstance {
     pub(super) channels: Vec<At<String>>,
     pub(super) heartbeat: Option<At<Heartbeat>>,
     pub(super) announce: AnnounceConfig,
+    pub(super) track: Vec<DraftTrack>,
 }
 
 impl DraftInstance {
@@ -67,7 +71,6 @@ impl DraftInstance {
 const HOUR: Nanos = Nanos::from_secs(3_600);
 
 const LATER_SECTIONS: &[Later] = &[("role", "roles come later")];
-const LATER_INSTANCE: &[Later] = &[("track", "checks come later")];
 const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
 
 /// Reads the whole file; `None` when its syntax is broken.
@@ -116,6 +119,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
             "channel",
             "instance",
             "group",
+            "interface",
             "check",
         ],
         LATER_SECTIONS,
@@ -148,12 +152,13 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         })
         .unwrap_or_else(|| node.runtime_dir.join("control.sock"));
     let groups = root
-        .sections("group", &["name"], LATER_GROUP)
+        .sections("group", &["name", "track"], LATER_GROUP)
         .iter()
         .filter_map(|group| {
             Some(DraftGroup {
                 place: group.place.clone(),
                 name: name(group)?,
+                track: track::parse(group),
             })
         })
         .collect();
@@ -161,6 +166,11 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         .sections("channel", channel::KEYS, &[])
         .iter()
         .map(channel::parse)
+        .collect();
+    let interfaces = root
+        .sections("interface", track::INTERFACE_KEYS, &[])
+        .iter()
+        .filter_map(track::parse_interface)
         .collect();
     let checks = root
         .sections_of_kinds("check", checks::keys)
@@ -188,8 +198,9 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
                 "channels",
                 "heartbeat",
                 "announce",
+                "track",
             ],
-            LATER_INSTANCE,
+            &[],
         )
         .iter()
         .map(instance)
@@ -202,6 +213,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         groups,
         channels,
         checks,
+        interfaces,
     })
 }
 
@@ -292,7 +304,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
         place: section.place.clone(),
         offset: section.offset,
         name: section.require("name", name_if_any(section), "\"web\""),
-        interface: section.require("interface", interface(section), "\"eth0\""),
+        interface: section.require("interface", interface(section, "interface"), "\"eth0\""),
         vrid: section.require("vrid", section.integer("vrid", 1, 255), "51"),
         version,
         priority: section
@@ -324,6 +336,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
             .map_or_else(Vec::new, |list| list.value),
         heartbeat: heartbeat::parse(section),
         announce: announce(section),
+        track: track::parse(section),
     }
 }
 
@@ -536,14 +549,14 @@ pub(super) fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
 }
 
 /// An interface name that the kernel could have (`dev_valid_name`).
-pub(super) fn interface(section: &Section<'_>) -> Option<At<String>> {
-    let name = section.string("interface")?;
+pub(super) fn interface(section: &Section<'_>, key: &str) -> Option<At<String>> {
+    let name = section.string(key)?;
     let legal = |c: char| !c.is_whitespace() && c != '/' && c != ':';
     let reserved = matches!(name.value.as_str(), "" | "." | "..");
     if reserved || name.value.len() > 15 || !name.value.chars().all(legal) {
         section.fail(
             name.offset,
-            "interface",
+            key,
             format!("\"{}\" cannot be an interface's name", name.value),
             "write a name of at most 15 characters, as `ip link` shows it",
         );

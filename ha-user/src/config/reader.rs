@@ -220,6 +220,28 @@ impl<'a> Section<'a> {
         self.integer_of(key, self.value(key)?, low, high)
     }
 
+    /// An integer from `-limit` to `limit`.
+    pub(super) fn signed_integer(&self, key: &str, limit: u32) -> Option<At<i64>> {
+        let value = self.value(key)?;
+        let wanted = format!("a number from -{limit} to {limit}");
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_type(key, value, &wanted);
+            return None;
+        };
+        let offset = value.span().start;
+        let parsed = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        let found = parsed.filter(|parsed| parsed.unsigned_abs() <= u64::from(limit));
+        if found.is_none() {
+            self.fail(
+                offset,
+                key,
+                format!("{number} is out of range"),
+                format!("write {wanted}"),
+            );
+        }
+        found.map(|value| At { value, offset })
+    }
+
     /// A list of integers from `low` to `high`; other items are reported and left out.
     pub(super) fn integers(&self, key: &str, low: u32, high: u32) -> Option<Vec<u32>> {
         let value = self.value(key)?;
@@ -411,6 +433,34 @@ impl<'a> Section<'a> {
             known,
             later,
         ))
+    }
+
+    /// A list of tables within this one, as `[{ … }, { … }]`.
+    pub(super) fn list_of_tables(&self, key: &str, known: &[&str]) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list of tables, as [{ … }]");
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let DeValue::Table(table) = item.get_ref() else {
+                self.wrong_type(key, item, "a table, as { … }");
+                continue;
+            };
+            let place = format!("{}, {key} {}", self.place, index + 1);
+            sections.push(Section::new(
+                self.reader,
+                place,
+                table,
+                item.span(),
+                known,
+                &[],
+            ));
+        }
+        sections
     }
 
     /// Whether there is something under the key, be it right or wrong.

@@ -46,6 +46,21 @@ pub enum Request {
     },
     /// Read the configuration again; a [`super::report::ReloadReport`].
     Reload,
+    /// What is watched and tracked, as a [`super::report::ChecksReport`].
+    Checks,
+    /// Lets a check count for nothing.
+    Mute {
+        /// Its name.
+        check: String,
+        /// For how long; `None`: until [`Self::Unmute`].
+        #[serde(default)]
+        for_ms: Option<u64>,
+    },
+    /// Lets a check count again.
+    Unmute {
+        /// Its name.
+        check: String,
+    },
     /// The dataplane's verdicts, by reason.
     Counters,
 }
@@ -127,6 +142,14 @@ mod tests {
                 to: Some("192.168.33.102".to_owned()),
             },
             Request::Reload,
+            Request::Checks,
+            Request::Mute {
+                check: "mysql".to_owned(),
+                for_ms: Some(60_000),
+            },
+            Request::Unmute {
+                check: "mysql".to_owned(),
+            },
             Request::Counters,
         ] {
             let line = serde_json::to_vec(&Envelope {

@@ -299,3 +299,90 @@ pub struct ReloadReport {
     #[serde(default)]
     pub warnings: Vec<String>,
 }
+
+/// Something tracked, as the engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackedReport {
+    /// `check` or `interface`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// `up`, `down` or `unknown`: what was reported last.
+    pub reported: String,
+    /// The same: what counts. A delay, or damping, may hold the former back.
+    pub counts: String,
+    /// In words.
+    pub why: String,
+    /// When what was reported counts, if something else does at present (RFC 3339).
+    pub settles_at: Option<String>,
+    /// Whether it counts for nothing, by an operator's wish.
+    pub muted: bool,
+    /// Until when, if that has an end (RFC 3339).
+    pub muted_until: Option<String>,
+    /// What it does to which instance.
+    pub effects: Vec<EffectReport>,
+}
+
+/// What something tracked does to an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectReport {
+    /// The instance's name.
+    pub instance: String,
+    /// `veto`, `weight` or `weight_per_slave`.
+    pub kind: String,
+    /// Of a weight, how much.
+    pub weight: Option<i16>,
+}
+
+/// `hactl checks`: what is watched and tracked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChecksReport {
+    /// Every check.
+    pub checks: Vec<CheckReport>,
+    /// Every interface that is tracked.
+    pub interfaces: Vec<TrackedReport>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Its name.
+    pub name: String,
+    /// `tcp`, `http`, `mysql` and so on.
+    pub kind: String,
+    /// `up`, `down` or `unknown`.
+    pub state: String,
+    /// Since when (RFC 3339); `None` before its task began.
+    pub since: Option<String>,
+    /// The same on CLOCK_MONOTONIC.
+    pub since_ns: u64,
+    /// What made it so.
+    pub why: String,
+    /// Probes in a row that passed.
+    pub passed: u32,
+    /// Probes in a row that failed.
+    pub failed: u32,
+    /// How long the last probe took.
+    pub last_us: Option<u64>,
+    /// The last probes, the latest last.
+    pub history: Vec<ProbeReport>,
+    /// The last lines that a probe printed.
+    pub output: Vec<String>,
+    /// What the engine makes of it.
+    pub tracked: Option<TrackedReport>,
+}
+
+/// The result of one probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// When it ended (RFC 3339).
+    pub time: String,
+    /// The same on CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// How long it took.
+    pub lasted_us: u64,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What it found.
+    pub text: String,
+}

@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
+use ha_common::Nanos;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -27,9 +28,10 @@ use tracing::{debug, warn};
 
 use super::{
     protocol::{self, MAX_LINE, Request, Response},
-    report::ReloadReport,
+    report::{CheckReport, ChecksReport, ReloadReport, TrackedReport},
 };
 use crate::{
+    checks::Checks,
     engine::{Command, Handle, Unreachable},
     events::History,
 };
@@ -51,6 +53,8 @@ pub struct Context {
     pub engine: Handle,
     /// The last events.
     pub history: Arc<Mutex<History>>,
+    /// The checks.
+    pub checks: Checks,
     /// To the daemon's main task.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -185,8 +189,46 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
             context.reload.send(reply).await.map_err(|_| gone())?;
             value(done.await.map_err(|_| gone())??)
         }
+        Request::Checks => {
+            let tracked = engine.ask(Command::Tracked).await.map_err(unreachable)?;
+            value(checks(context.checks.report(), tracked))
+        }
+        Request::Mute { check, for_ms } => {
+            let lasts = for_ms.map(Nanos::from_millis);
+            mute(engine, check, lasts, false).await
+        }
+        Request::Unmute { check } => mute(engine, check, None, true).await,
         Request::Counters => value(engine.ask(Command::Counters).await.map_err(unreachable)??),
     }
+}
+
+/// The checks, each with what the engine makes of it.
+fn checks(mut checks: Vec<CheckReport>, tracked: Vec<TrackedReport>) -> ChecksReport {
+    let (of_checks, interfaces): (Vec<TrackedReport>, Vec<TrackedReport>) =
+        tracked.into_iter().partition(|one| one.kind == "check");
+    for check in &mut checks {
+        check.tracked = of_checks.iter().find(|one| one.name == check.name).cloned();
+    }
+    ChecksReport { checks, interfaces }
+}
+
+async fn mute(
+    engine: &Handle,
+    check: String,
+    lasts: Option<Nanos>,
+    end: bool,
+) -> Result<Value, String> {
+    let report = json!({ "check": check, "muted": !end });
+    engine
+        .ask(|reply| Command::Mute {
+            check,
+            lasts,
+            end,
+            reply,
+        })
+        .await
+        .map_err(unreachable)??;
+    Ok(report)
 }
 
 fn unreachable(error: Unreachable) -> String {

@@ -7,6 +7,7 @@
 pub mod advice;
 mod machine;
 mod reload;
+mod roles;
 mod start;
 
 use std::{
@@ -26,7 +27,9 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::roles::Roles;
 use crate::{
+    checks::Checks,
     config::{self, Config, ConfigError},
     control::server::{self, Context, ReloadRequest},
     dataplane::DataplaneError,
@@ -148,6 +151,8 @@ struct Daemon {
     memory: Memory,
     engine: Handle,
     history: Arc<Mutex<History>>,
+    checks: Checks,
+    roles: Roles,
 }
 
 impl Daemon {
@@ -183,7 +188,7 @@ impl Daemon {
         let (ended, mut has_ended) = oneshot::channel();
         let parts = engine::Parts {
             dataplane,
-            messages: sender,
+            messages: sender.clone(),
             realtime_priority: config.dataplane.realtime_priority,
             cpu_affinity: config.dataplane.cpu_affinity.clone(),
             memory_locked,
@@ -196,12 +201,14 @@ impl Daemon {
         let (engine, thread) =
             engine::spawn(parts, plan).map_err(system("the engine thread cannot be started"))?;
         let history = Arc::new(Mutex::new(History::default()));
+        let checks = Checks::new(engine.clone(), sender);
         let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS);
         tokio::spawn(server::serve(
             listener,
             Arc::new(Context {
                 engine: engine.clone(),
                 history: Arc::clone(&history),
+                checks: checks.clone(),
                 reload,
             }),
         ));
@@ -211,7 +218,10 @@ impl Daemon {
             memory,
             engine,
             history,
+            checks,
+            roles: Roles::default(),
         };
+        daemon.checks.configure(&daemon.config);
         // An error means that the thread ended first; its result comes below.
         if is_ready.await.is_ok() {
             info!(
@@ -276,10 +286,14 @@ impl Daemon {
     }
 
     /// Logs and remembers what the engine thread tells.
-    fn take(&self, message: &Message) {
+    fn take(&mut self, message: &Message) {
         match message {
             Message::Event(event) => {
                 log_event(event);
+                if let (Kind::Transition, Some((_, to))) = (event.kind, event.states) {
+                    self.roles.note(&event.instance, to);
+                    self.roles.tell(&self.config, &self.checks);
+                }
                 self.history
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -310,6 +324,12 @@ fn log_event(event: &Event) {
         }
         (Kind::Channel, Some((from, to))) => {
             info!(channel = instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Check, Some((from, to @ "down"))) => {
+            warn!(check = instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Check, Some((from, to))) => {
+            info!(check = instance, from, to, at_ns, "{sentence}");
         }
         (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
         (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),

@@ -68,6 +68,8 @@ impl Daemon {
         report.changes.extend(fixed);
         report.warnings = advice::of_links(&config, &table);
         self.config = config;
+        self.checks.configure(&self.config);
+        self.roles.tell(&self.config, &self.checks);
         Ok(report)
     }
 }

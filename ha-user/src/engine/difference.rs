@@ -23,6 +23,7 @@ pub(super) fn of_instance(old: &Instance, new: &Instance) -> String {
         ("group", old.group != new.group),
         ("channels", old.channels != new.channels),
         ("announce", old.announce != new.announce),
+        ("track", old.track != new.track),
     ])
 }
 

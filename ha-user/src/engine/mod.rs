@@ -29,6 +29,7 @@ mod seat;
 mod shell;
 mod solicit;
 mod status;
+mod tracking;
 mod warnings;
 
 use std::{
@@ -40,6 +41,7 @@ use std::{
     },
 };
 
+use ha_common::Nanos;
 use ha_core::check::Health;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
@@ -50,7 +52,9 @@ pub use self::{
     plan::{Plan, SeatPlan},
 };
 use crate::{
-    control::report::{Counters, ExplainReport, ReloadReport, StatusReport, SwitchoverReport},
+    control::report::{
+        Counters, ExplainReport, ReloadReport, StatusReport, SwitchoverReport, TrackedReport,
+    },
     runtime::memory::Vip,
 };
 
@@ -77,6 +81,19 @@ pub enum Command {
         to: Option<String>,
         /// What was handed over, or why nothing was.
         reply: oneshot::Sender<Result<SwitchoverReport, String>>,
+    },
+    /// Everything tracked, and what it does to which instance.
+    Tracked(oneshot::Sender<Vec<TrackedReport>>),
+    /// Lets a check count for nothing, or count again.
+    Mute {
+        /// The check's name.
+        check: String,
+        /// For how long; `None`: until it is to count again.
+        lasts: Option<Nanos>,
+        /// Whether it is to count again, at once.
+        end: bool,
+        /// Why not.
+        reply: oneshot::Sender<Result<(), String>>,
     },
     /// The dataplane's verdicts by reason.
     Counters(oneshot::Sender<Result<Counters, String>>),

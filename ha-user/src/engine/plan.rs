@@ -1,10 +1,15 @@
 //! A validated configuration, with every instance's slot in the dataplane's maps.
 
+use std::collections::BTreeSet;
+
 use ha_common::{Nanos, gate::Epoch};
-use ha_core::{ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId};
+use ha_core::{
+    ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId,
+    tracking::{Source, TrackedConfig},
+};
 
 use super::paths::Paths;
-use crate::config::{Channel, Instance, LeaseChannel};
+use crate::config::{Channel, Check, Group, Instance, Interface, LeaseChannel};
 
 /// What the engine thread is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +18,12 @@ pub struct Plan {
     pub node: String,
     /// How long to listen after the start.
     pub start_delay: Nanos,
-    /// The names of the groups.
-    pub groups: Vec<String>,
+    /// The groups.
+    pub groups: Vec<Group>,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// The interfaces about which there is something to know.
+    pub interfaces: Vec<Interface>,
     /// The channels with BFD sessions.
     pub channels: Vec<Channel>,
     /// The channels for leases.
@@ -60,16 +69,65 @@ impl Plan {
                     announce: seat.instance.announce,
                     channels: self.channels_of(&seat.instance),
                     lease: paths.lease_config(&seat.instance, &self.lease_channels),
+                    track: seat.instance.track.clone(),
+                    link_delays: self.interface(&seat.instance.interface).delays,
                     adopted_epoch: adopted(seat.id),
                 })
                 .collect(),
             groups: self
                 .groups
                 .iter()
-                .map(|name| GroupConfig { name: name.clone() })
+                .map(|group| GroupConfig {
+                    name: group.name.clone(),
+                    track: group.track.clone(),
+                })
                 .collect(),
+            tracked: self.tracked(),
             kernel_watch,
         }
+    }
+
+    pub(super) fn group_names(&self) -> Vec<String> {
+        self.groups.iter().map(|group| group.name.clone()).collect()
+    }
+
+    /// What the file says of an interface.
+    pub(super) fn interface(&self, name: &str) -> Interface {
+        let named = |interface: &&Interface| interface.name == name;
+        let found = self.interfaces.iter().find(named).cloned();
+        found.unwrap_or_else(|| Interface::unnamed(name))
+    }
+
+    /// The interfaces that are tracked.
+    pub(super) fn tracked_interfaces(&self) -> BTreeSet<&str> {
+        let instances = self.seats.iter().flat_map(|seat| &seat.instance.track);
+        let groups = self.groups.iter().flat_map(|group| &group.track);
+        let interfaces = instances
+            .chain(groups)
+            .filter_map(|track| match &track.source {
+                Source::Interface(name) => Some(name.as_str()),
+                Source::Check(_) => None,
+            });
+        interfaces.collect()
+    }
+
+    fn tracked(&self) -> Vec<TrackedConfig> {
+        let checks = self.checks.iter().map(|check| TrackedConfig {
+            source: Source::Check(check.name.clone()),
+            up_delay: Nanos::ZERO,
+            down_delay: Nanos::ZERO,
+            damping: check.damping,
+        });
+        let interfaces = self.tracked_interfaces().into_iter().map(|name| {
+            let interface = self.interface(name);
+            TrackedConfig {
+                source: Source::Interface(interface.name),
+                up_delay: interface.delays.up,
+                down_delay: interface.delays.down,
+                damping: interface.damping,
+            }
+        });
+        checks.chain(interfaces).collect()
     }
 
     /// The BFD channels of an instance.

@@ -5,6 +5,9 @@ mod announce;
 mod gate;
 mod interfaces;
 mod seats;
+mod tracking;
+
+pub(super) use self::tracking::TrackedInterfaces;
 
 use std::{
     cell::RefCell,
@@ -70,6 +73,8 @@ pub(super) struct Shell {
     pub(super) debts: Debts,
     /// Peers whose MAC addresses are asked for.
     pub(super) solicitations: Solicitations,
+    /// The interfaces that are tracked.
+    pub(super) tracked: TrackedInterfaces,
     /// Interfaces, by index, that are to be let go of.
     pub(super) unused: BTreeSet<u32>,
     /// When to try again what failed.

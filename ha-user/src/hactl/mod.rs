@@ -1,5 +1,6 @@
 //! The control tool: asks, and prints for people or for programs.
 
+mod checks;
 mod render;
 mod table;
 
@@ -22,7 +23,8 @@ use crate::{
         client::{ClientError, ask},
         protocol::Request,
         report::{
-            Counters, EventReport, ExplainReport, ReloadReport, StatusReport, SwitchoverReport,
+            ChecksReport, Counters, EventReport, ExplainReport, ReloadReport, StatusReport,
+            SwitchoverReport,
         },
     },
     sys::clock,
@@ -42,6 +44,8 @@ enum Failure {
     Json(#[from] serde_json::Error),
     #[error("{0}")]
     NobodyTookOver(String),
+    #[error("{0}")]
+    NoSuchCheck(String),
 }
 
 /// Runs one command.
@@ -100,11 +104,53 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
             let report: ReloadReport = ask(socket, Request::Reload)?;
             print(out, json, &report, |report| render::reload(report, style))
         }
+        Command::Checks { check } => {
+            let report: ChecksReport = ask(socket, Request::Checks)?;
+            match check {
+                None => print(out, json, &report, |report| checks::overview(report, style)),
+                Some(name) => {
+                    let found = report.checks.iter().find(|one| one.name == *name);
+                    let found = found.ok_or_else(|| no_check(name, &report))?;
+                    print(out, json, found, |found| checks::detail(found, style))
+                }
+            }
+        }
+        Command::Mute { check, lasts } => {
+            let request = Request::Mute {
+                check: check.clone(),
+                for_ms: lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
+            };
+            let report: Value = ask(socket, request)?;
+            print(out, json, &report, |_| {
+                format!("check {check} counts for nothing\n")
+            })
+        }
+        Command::Unmute { check } => {
+            let request = Request::Unmute {
+                check: check.clone(),
+            };
+            let report: Value = ask(socket, request)?;
+            print(out, json, &report, |_| {
+                format!("check {check} counts again\n")
+            })
+        }
         Command::Counters { all } => {
             let report: Counters = ask(socket, Request::Counters)?;
             print(out, json, &report, |report| render::counters(report, *all))
         }
     }
+}
+
+fn no_check(name: &str, report: &ChecksReport) -> Failure {
+    let names: Vec<&str> = report.checks.iter().map(|one| one.name.as_str()).collect();
+    Failure::NoSuchCheck(format!(
+        "there is no check \"{name}\". There is: {}",
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    ))
 }
 
 fn print<T: Serialize>(

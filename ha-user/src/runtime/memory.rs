@@ -158,6 +158,8 @@ impl Memory {
             node: config.node.name.clone(),
             start_delay: config.node.start_delay,
             groups: config.groups.clone(),
+            checks: config.checks.clone(),
+            interfaces: config.interfaces.clone(),
             channels: config.channels.clone(),
             lease_channels: config.lease_channels.clone(),
             seats,

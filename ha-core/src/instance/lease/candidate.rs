@@ -84,7 +84,7 @@ impl Instance {
         self.calls = calls;
         if calls {
             // A lower one lets go when it hears this; its kernel closes its gate at once.
-            self.send(self.config.priority, now, out);
+            self.send(self.priority, now, out);
             self.timers
                 .set(Timer::Advert, now.after(self.config.advert_interval));
         }
@@ -258,7 +258,7 @@ impl Instance {
             leases.phase = Phase::Won;
             self.timers.stop(Timer::Candidate);
             if !self.calls {
-                self.send(self.config.priority, now, out);
+                self.send(self.priority, now, out);
                 self.timers
                     .set(Timer::Advert, now.after(self.config.advert_interval));
             }

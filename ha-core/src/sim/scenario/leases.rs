@@ -491,6 +491,8 @@ fn config(
         },
         channels: Vec::new(),
         lease: Some(lease.clone()),
+        track: Vec::new(),
+        link_delays: crate::LinkDelays::default(),
         adopted_epoch: Epoch::NONE,
     };
     EngineConfig {
@@ -500,7 +502,9 @@ fn config(
             .collect(),
         groups: Vec::from([crate::GroupConfig {
             name: String::from("group"),
+            track: Vec::new(),
         }]),
+        tracked: Vec::new(),
         kernel_watch: true,
     }
 }

@@ -448,6 +448,7 @@ fn draw_nodes(rng: &mut Rng, class: Class, count: usize, instances: usize) -> Ve
                 reports,
                 address: IpAddr::V4(Ipv4Addr::new(192, 168, 33, host)),
                 config: EngineConfig {
+                    tracked: Vec::new(),
                     kernel_watch: reports == Reports::Watched,
                     ..config
                 },
@@ -510,6 +511,8 @@ fn draw_config(
                 },
                 channels: Vec::new(),
                 lease: None,
+                track: Vec::new(),
+                link_delays: crate::LinkDelays::default(),
                 adopted_epoch: Epoch::NONE,
             }
         })
@@ -519,7 +522,9 @@ fn draw_config(
         instances,
         groups: Vec::from([GroupConfig {
             name: String::from("group"),
+            track: Vec::new(),
         }]),
+        tracked: Vec::new(),
         kernel_watch: false,
     }
 }

@@ -9,6 +9,7 @@ pub use self::tcp::Tcp;
 use super::{
     parse::{name_if_any, span},
     reader::{At, Section},
+    track::DAMPING,
 };
 
 /// One check.
@@ -89,7 +90,6 @@ const SHORTEST: Nanos = Nanos::from_millis(10);
 const LONGEST: Nanos = Nanos::from_secs(3_600);
 const DEFAULT_TIME: Nanos = Nanos::from_secs(1);
 const DEFAULT_RESULTS: u32 = 2;
-const DEFAULT_DAMPING: Nanos = Nanos::from_secs(60);
 
 /// The keys that a check of this kind has; those of all kinds, where there is no such kind.
 pub(super) fn keys(kind: Option<&str>) -> Vec<&'static str> {
@@ -122,7 +122,7 @@ pub(super) fn parse(section: &Section<'_>) -> DraftCheck {
             fall: results("fall"),
             start_delay: span(section, "start_delay", Nanos::ZERO, LONGEST).unwrap_or_default(),
         },
-        damping: span(section, "damping", Nanos::ZERO, LONGEST).unwrap_or(DEFAULT_DAMPING),
+        damping: span(section, "damping", Nanos::ZERO, LONGEST).unwrap_or(DAMPING),
         kind: kind.and_then(|kind| (kind.value.parse)(section)),
     }
 }

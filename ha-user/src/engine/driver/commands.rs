@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ha_common::Nanos;
+use ha_common::{MonoNs, Nanos};
 use ha_core::{
     Input, InstanceId, State, Target,
     tracking::{Reading, Source},
@@ -11,7 +11,7 @@ use ha_core::{
 use super::Driver;
 use crate::{
     control::report::{ExplainReport, SwitchoverReport},
-    engine::{Command, seat::Seat, status},
+    engine::{Command, seat::Seat, status, tracking},
     sys::clock,
 };
 
@@ -55,6 +55,19 @@ impl Driver {
                         why,
                     },
                 }),
+                Command::Tracked(reply) => {
+                    self.follow_links();
+                    let report = tracking::report(&self.engine, &self.shell.seats);
+                    let _ = reply.send(report);
+                }
+                Command::Mute {
+                    check,
+                    lasts,
+                    end,
+                    reply,
+                } => {
+                    let _ = reply.send(self.mute(check, lasts, end));
+                }
                 Command::Ping(reply) => {
                     let _ = reply.send(());
                 }
@@ -76,6 +89,33 @@ impl Driver {
             self.read_leases(id);
         }
         self.act();
+    }
+
+    fn mute(&mut self, check: String, lasts: Option<Nanos>, end: bool) -> Result<(), String> {
+        let source = Source::Check(check);
+        let tracked = self.engine.tracked();
+        if !tracked.iter().any(|one| one.source == source) {
+            let names: Vec<String> = tracked
+                .iter()
+                .filter(|one| matches!(one.source, Source::Check(_)))
+                .map(|one| one.source.to_string())
+                .collect();
+            return Err(format!(
+                "there is no {source}. There is: {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            ));
+        }
+        let until = match lasts {
+            _ if end => None,
+            Some(lasts) => Some(clock::now().after(lasts)),
+            None => Some(MonoNs(u64::MAX)),
+        };
+        self.handle(Input::Mute { source, until });
+        Ok(())
     }
 
     fn explain(&self, name: &str) -> Result<ExplainReport, String> {

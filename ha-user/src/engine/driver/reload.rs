@@ -17,6 +17,7 @@ use crate::{
         outbox::Level,
         plan::{Plan, SeatPlan},
         seat::Seat,
+        shell::TrackedInterfaces,
     },
     runtime::memory::Vip,
 };
@@ -58,7 +59,7 @@ impl Driver {
                 .map_or(Epoch::NONE, |dataplane| dataplane.epoch(id))
         });
         self.vitals.node.clone_from(&plan.node);
-        self.vitals.groups.clone_from(&plan.groups);
+        self.vitals.groups = plan.group_names();
         self.handle(Input::Reconfigure(config));
 
         self.drop_missing(plan, &mut changes);
@@ -72,6 +73,7 @@ impl Driver {
         for seat in &mut self.shell.seats {
             seat.condition = None;
         }
+        self.shell.tracked = TrackedInterfaces::of(plan);
         let mut inputs = Vec::new();
         // What was put on and taken off just now is in the table before it is judged.
         self.shell.update_links();

@@ -33,6 +33,7 @@ impl Shell {
         for index in 0..self.seats.len() {
             self.follow_seat(index, &found, inputs);
         }
+        self.follow_tracked(inputs);
         let (channels, interfaces, mut world) = self.channels();
         if channels.follow(interfaces, &mut world) {
             self.retry_soon();

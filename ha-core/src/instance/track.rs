@@ -1,0 +1,99 @@
+//! What is tracked bears on an instance: its effective priority, a veto, and what is still to be known.
+
+use ha_common::{MonoNs, Priority};
+
+use super::{Departure, Instance, Verdict};
+use crate::{
+    event::Action,
+    outbox::Outbox,
+    status::{Cause, State},
+    timer::Timer,
+    tracking::Bearing,
+};
+
+impl Instance {
+    /// Takes in what everything tracked comes to.
+    pub(crate) fn bear(&mut self, bearing: Bearing, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let Bearing {
+            priority,
+            veto,
+            awaits,
+        } = bearing;
+        let moved = self.compete_with(priority, now, out);
+        let awaited = core::mem::replace(&mut self.awaits_first, awaits);
+        let vetoed = self.veto.is_some();
+        self.veto = veto;
+        if let Some(cause) = self.veto_cause() {
+            return self.vetoed(cause, now, out);
+        }
+        if vetoed && matches!(self.state, State::Initialize | State::Fault) {
+            return self.start(now, out);
+        }
+        if awaited.is_some() && self.awaits_first.is_none() && self.claims() {
+            return Verdict::Claim;
+        }
+        moved
+    }
+
+    /// The veto that stands, as a cause.
+    pub(super) fn veto_cause(&self) -> Option<Cause> {
+        let (by, why) = self.veto.as_ref()?;
+        Some(Cause::Vetoed {
+            by: by.clone(),
+            why: why.clone(),
+        })
+    }
+
+    fn vetoed(&mut self, cause: Cause, now: MonoNs, out: &mut Outbox) -> Verdict {
+        match self.state {
+            // What its interface lacks comes first: without it nothing else can be done.
+            _ if !self.is_ready() => Verdict::Stay,
+            State::Fault => {
+                self.cause = cause;
+                Verdict::Stay
+            }
+            State::Initialize | State::Backup => {
+                self.rest(State::Fault, cause, now, out);
+                Verdict::Blocked
+            }
+            State::Promoting | State::Active => Verdict::Leave(Departure {
+                to: State::Fault,
+                cause,
+                farewell: true,
+            }),
+        }
+    }
+
+    /// Goes by another effective priority.
+    fn compete_with(&mut self, priority: Priority, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let before = self.priority;
+        if before == priority {
+            return Verdict::Stay;
+        }
+        self.set_priority(priority, out);
+        match self.state {
+            State::Backup => self.reconsider(before, now, out),
+            // Who may take over from it hears so at once.
+            State::Promoting | State::Active if self.timers.get(Timer::Advert).is_some() => {
+                self.answer(now, out);
+                Verdict::Stay
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// Tells the dataplane of another priority. As long as it may not know of a higher one, the lower one counts.
+    pub(super) fn set_priority(&mut self, priority: Priority, out: &mut Outbox) {
+        if self.speaks() {
+            let lowest = self
+                .floor
+                .map_or(self.priority, |(lowest, _)| lowest.min(self.priority));
+            self.floor = Some((lowest, None));
+        }
+        self.priority = priority;
+        out.push(Action::SetRank {
+            instance: self.config.id,
+            priority,
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! The definition: from conditions to an effective priority, a veto, and what is still to be known.
+
+use alloc::string::String;
+
+use ha_common::Priority;
+
+use super::{Effect, Source, Track, Tracked};
+use crate::check::Health;
+
+/// The highest priority of a router that does not own the addresses (RFC 9568 section 5.2.4).
+const HIGHEST: i32 = 254;
+
+/// What everything that an instance tracks comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bearing {
+    /// The effective priority.
+    pub(crate) priority: Priority,
+    /// The first veto that stands: who, and why.
+    pub(crate) veto: Option<(Source, String)>,
+    /// The first thing with a veto of which nothing is known yet.
+    pub(crate) awaits: Option<Source>,
+}
+
+/// Applies everything tracked to a configured priority.
+pub(crate) fn bearing<'a>(
+    base: Priority,
+    tracks: impl Iterator<Item = &'a Track>,
+    tracked: &[Tracked],
+) -> Bearing {
+    let mut sum = i32::from(base.0);
+    let mut veto = None;
+    let mut awaits = None;
+    for track in tracks {
+        let Some(thing) = tracked.iter().find(|thing| thing.is(&track.source)) else {
+            continue;
+        };
+        let reading = thing.counts();
+        let muted = thing.is_muted();
+        let up = muted || reading.health == Health::Up;
+        let down = !muted && reading.health == Health::Down;
+        match track.effect {
+            Effect::Veto if down => {
+                veto.get_or_insert_with(|| (track.source.clone(), reading.why.clone()));
+            }
+            Effect::Veto if !up => {
+                awaits.get_or_insert_with(|| track.source.clone());
+            }
+            Effect::Weight(weight) if weight < 0 && down => sum = sum.saturating_add(weight.into()),
+            Effect::Weight(weight) if weight > 0 && up => sum = sum.saturating_add(weight.into()),
+            Effect::WeightPerUnit(weight) if up => {
+                sum = sum.saturating_add(i32::from(weight).saturating_mul(reading.count));
+            }
+            Effect::Veto | Effect::Weight(_) | Effect::WeightPerUnit(_) => {}
+        }
+    }
+    Bearing {
+        priority: match base {
+            Priority::OWNER => base,
+            _ => Priority(u8::try_from(sum.clamp(1, HIGHEST)).unwrap_or(u8::MAX - 1)),
+        },
+        veto,
+        awaits,
+    }
+}

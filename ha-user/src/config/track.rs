@@ -1,0 +1,225 @@
+//! `track`, of an instance or a group, and `[[interface]]`.
+
+use std::collections::BTreeMap;
+
+use ha_common::Nanos;
+use ha_core::{
+    LinkDelays,
+    tracking::{Effect, Source, Track},
+};
+
+use super::{
+    checks::Check,
+    parse::{interface, span},
+    reader::{At, Reader, Section},
+};
+
+/// `[[interface]]`: how an interface is judged, whoever uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// How long its carrier must be back, or away, before that counts.
+    pub delays: LinkDelays,
+    /// Slaves that a bond must be able to use.
+    pub min_up_slaves: u32,
+    /// The longest that its recovery is held back for those that track it, where it comes and goes.
+    pub damping: Nanos,
+}
+
+impl Interface {
+    /// One that the file does not name.
+    #[must_use]
+    pub fn unnamed(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            delays: LinkDelays::default(),
+            min_up_slaves: 1,
+            damping: DAMPING,
+        }
+    }
+}
+
+/// The longest that a recovery is held back, unless the file says otherwise.
+pub(super) const DAMPING: Nanos = Nanos::from_secs(60);
+
+const LONGEST_DELAY: Nanos = Nanos::from_secs(3_600);
+/// The strongest weight that can matter: from the highest priority to the lowest.
+const HEAVIEST: u32 = 253;
+
+pub(super) const INTERFACE_KEYS: &[&str] =
+    &["name", "up_delay", "down_delay", "min_up_slaves", "damping"];
+const TRACK_KEYS: &[&str] = &["check", "interface", "weight", "weight_per_slave"];
+
+/// `[[interface]]`; `None` = its name is missing or wrong, which has been reported.
+pub(super) struct DraftInterface {
+    pub(super) place: String,
+    pub(super) name: At<String>,
+    pub(super) interface: Interface,
+}
+
+pub(super) fn parse_interface(section: &Section<'_>) -> Option<DraftInterface> {
+    let name = section.require("name", interface(section, "name"), "\"eth0\"")?;
+    let delay = |key| span(section, key, Nanos::ZERO, LONGEST_DELAY);
+    let min_up_slaves = section.integer("min_up_slaves", 1, 64);
+    let unnamed = Interface::unnamed(&name.value);
+    Some(DraftInterface {
+        place: section.place.clone(),
+        name,
+        interface: Interface {
+            delays: LinkDelays {
+                up: delay("up_delay").unwrap_or_default(),
+                down: delay("down_delay").unwrap_or_default(),
+            },
+            min_up_slaves: min_up_slaves.map_or(unnamed.min_up_slaves, |number| number.value),
+            damping: delay("damping").unwrap_or(unnamed.damping),
+            ..unnamed
+        },
+    })
+}
+
+/// One item of `track`.
+pub(super) struct DraftTrack {
+    place: String,
+    offset: usize,
+    track: Track,
+}
+
+/// The items of `track`.
+pub(super) fn parse(section: &Section<'_>) -> Vec<DraftTrack> {
+    section
+        .list_of_tables("track", TRACK_KEYS)
+        .iter()
+        .filter_map(item)
+        .collect()
+}
+
+fn item(section: &Section<'_>) -> Option<DraftTrack> {
+    let check = section.string("check");
+    let interface = interface(section, "interface");
+    let source = match (check, interface) {
+        (Some(check), None) => Source::Check(check.value),
+        (None, Some(interface)) => Source::Interface(interface.value),
+        (Some(_), Some(interface)) => {
+            section.fail(
+                interface.offset,
+                "interface",
+                "there is `check` as well",
+                "write an item for each",
+            );
+            return None;
+        }
+        (None, None) => {
+            section.require_or("check", None::<()>, || {
+                "write { check = \"NAME\" } or { interface = \"NAME\" }".to_owned()
+            });
+            return None;
+        }
+    };
+    let weight = weight(section, "weight");
+    let per_slave = weight_per_slave(section, &source);
+    let effect = match (weight, per_slave) {
+        (Some(weight), _) => Effect::Weight(weight),
+        (None, Some(weight)) => Effect::WeightPerUnit(weight),
+        (None, None) => Effect::Veto,
+    };
+    Some(DraftTrack {
+        place: section.place.clone(),
+        offset: section.offset,
+        track: Track { source, effect },
+    })
+}
+
+fn weight_per_slave(section: &Section<'_>, source: &Source) -> Option<i16> {
+    let weight = weight(section, "weight_per_slave")?;
+    let offset = section.offset_of("weight_per_slave").unwrap_or_default();
+    if matches!(source, Source::Check(_)) {
+        section.fail(
+            offset,
+            "weight_per_slave",
+            "a check has no slaves",
+            "write `weight`",
+        );
+        return None;
+    }
+    if section.offset_of("weight").is_some() {
+        section.fail(
+            offset,
+            "weight_per_slave",
+            "there is `weight` as well",
+            "write an item for each",
+        );
+        return None;
+    }
+    Some(weight)
+}
+
+fn weight(section: &Section<'_>, key: &str) -> Option<i16> {
+    let weight = section.signed_integer(key, HEAVIEST)?;
+    if weight.value == 0 {
+        section.fail(
+            weight.offset,
+            key,
+            "0 moves nothing",
+            "leave it out for a veto: the instance is then in Fault as long as it is down",
+        );
+        return None;
+    }
+    i16::try_from(weight.value).ok()
+}
+
+/// What is wrong with items that go together with other parts of the file.
+pub(super) fn check<'a>(
+    reader: &Reader<'_>,
+    tracks: impl Iterator<Item = &'a DraftTrack>,
+    owner: bool,
+    own_interface: Option<&str>,
+    checks: &[Check],
+) -> Vec<Track> {
+    let mut seen: BTreeMap<&Source, usize> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for DraftTrack {
+        place,
+        offset,
+        track,
+    } in tracks
+    {
+        let fail = |key: &str, message: String, fix: &str| {
+            reader.fail(*offset, format!("{place}, {key}"), message, fix);
+        };
+        match &track.source {
+            Source::Check(name) if !checks.iter().any(|check| check.name == *name) => fail(
+                "check",
+                format!("there is no check \"{name}\""),
+                &format!("add a [[check]] with `name = \"{name}\"`"),
+            ),
+            Source::Interface(name)
+                if own_interface == Some(name) && track.effect == Effect::Veto =>
+            {
+                fail(
+                    "interface",
+                    format!("{name} is the instance's own interface, which is watched anyway"),
+                    "remove it",
+                );
+            }
+            _ => {}
+        }
+        if owner && track.effect != Effect::Veto {
+            fail(
+                "weight",
+                "the owner of the addresses has priority 255 whatever happens (RFC 9568 section 5.2.4)"
+                    .to_owned(),
+                "leave the weight out for a veto, or give the instance a priority below 255",
+            );
+        }
+        if let Some(line) = seen.insert(&track.source, reader.line(*offset)) {
+            fail(
+                "track",
+                format!("{} is already tracked in line {line}", track.source),
+                "track each thing once",
+            );
+        }
+        kept.push(track.clone());
+    }
+    kept
+}
