@@ -281,7 +281,7 @@ fn the_members_of_a_group_have_what_any_of_them_tracks_in_common() {
     };
     let shared = track("a", Effect::Weight(-20));
     let mut config = of(vec![
-        member(0, &[shared.clone()]),
+        member(0, std::slice::from_ref(&shared)),
         member(1, &[shared, track("b", Effect::Veto)]),
     ]);
     config.groups[0].track = vec![track("c", Effect::Weight(-7))];

@@ -85,13 +85,22 @@ const FOREIGN: &[(&[&str], &str)] = &[
         &["authentication", "auth_type", "auth_pass"],
         "remove it, also from the peers: had has no passwords, and discards VRRPv2 adverts with one",
     ),
+    (&["script", "process"], CHECKS),
     (
-        &["script", "process", "script_user", "enable_script_security"],
-        NO_CHECKS,
+        &["script_user"],
+        "write `user` in the [[check]] with `kind = \"script\"`",
+    ),
+    (
+        &["enable_script_security"],
+        "remove it: a script that others than root and its user may write is never run",
     ),
     (
         &["track_interface"],
-        "remove it: `interface` is watched, and this version of had watches no other one",
+        "write `track = [{ interface = \"eth1\" }]`; the instance's own `interface` is watched anyway",
+    ),
+    (
+        &["interface_up_down_delays"],
+        "write [[interface]] with `name`, `up_delay` and `down_delay`",
     ),
     (
         &["dont_track_primary"],
@@ -146,7 +155,8 @@ const FOREIGN: &[(&[&str], &str)] = &[
     ),
 ];
 
-const NO_CHECKS: &str = "remove it: this version of had has no checks";
+const CHECKS: &str =
+    "write a [[check]], and name it in the instance's `track`, as [{ check = \"mysql\" }]";
 
 /// Keys that begin alike and have one answer, behind those that have their own.
 const FAMILIES: &[(&str, &str)] = &[
@@ -158,7 +168,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "notify",
         "remove it: this version of had runs no scripts; see its log or `hactl events`",
     ),
-    ("track_", NO_CHECKS),
+    ("track_", CHECKS),
 ];
 
 #[cfg(test)]

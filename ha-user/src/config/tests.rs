@@ -10,6 +10,7 @@ use super::{
 
 mod channels;
 mod live;
+mod track;
 
 const GOOD: &str = r#"
 [[instance]]

@@ -1,0 +1,91 @@
+//! `track`, `[[interface]]`, and what all checks have.
+
+use ha_common::Nanos;
+use ha_core::{
+    LinkDelays,
+    check::CheckConfig,
+    tracking::{Effect, Source, Track},
+};
+
+use super::{GOOD, errors, parse};
+
+const CHECK: &str = "[[check]]\nname = \"api\"\nkind = \"tcp\"\naddress = \"127.0.0.1:80\"\n";
+
+#[test]
+fn checks_and_interfaces_have_defaults() {
+    let config = parse(&format!("{GOOD}{CHECK}[[interface]]\nname = \"eth1\"\n"));
+    let check = &config.checks[0];
+    assert_eq!(
+        check.times,
+        CheckConfig {
+            interval: Nanos::from_secs(1),
+            timeout: Nanos::from_secs(1),
+            rise: 2,
+            fall: 2,
+            start_delay: Nanos::ZERO,
+        }
+    );
+    assert_eq!(
+        (check.kind.name(), check.damping),
+        ("tcp", Nanos::from_secs(60))
+    );
+    let interface = &config.interfaces[0];
+    assert_eq!(interface.delays, LinkDelays::default());
+    assert_eq!(
+        (interface.min_up_slaves, interface.damping),
+        (1, Nanos::from_secs(60))
+    );
+    assert!(config.instances[0].track.is_empty());
+}
+
+#[test]
+fn an_item_says_what_is_tracked_and_what_it_does() {
+    let config = parse(&format!(
+        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}"
+    ));
+    let track = |source, effect| Track { source, effect };
+    let interface = |name: &str| Source::Interface(name.to_owned());
+    let api = || Source::Check("api".to_owned());
+    assert_eq!(
+        config.instances[0].track,
+        [
+            track(api(), Effect::Veto),
+            track(interface("eth1"), Effect::Weight(-20)),
+            track(interface("bond0"), Effect::WeightPerUnit(5)),
+        ]
+    );
+    assert_eq!(config.groups[0].track, [track(api(), Effect::Weight(3))]);
+}
+
+#[test]
+fn what_cannot_be_tracked() {
+    let items = [
+        "{ check = \"nothing\" }",
+        "{ interface = \"eth0\" }",
+        "{ interface = \"eth1\", weight = 0 }",
+        "{ interface = \"eth2\", weight = 300 }",
+        "{ check = \"api\", weight_per_slave = 5 }",
+        "{ check = \"api\", interface = \"eth3\" }",
+        "{ weight = 5 }",
+        "{ chek = \"api\" }",
+        "{ check = \"api\" }",
+        "{ check = \"api\", weight = 5 }",
+        "5",
+    ];
+    let text = format!("{GOOD}track = [\n{}\n]\n{CHECK}", items.join(",\n"));
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn the_owner_has_no_weights() {
+    let text =
+        format!("{GOOD}priority = 255\ntrack = [{{ check = \"api\", weight = -5 }}]\n{CHECK}");
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn checks_and_interfaces_that_cannot_be() {
+    insta::assert_snapshot!(errors(&format!(
+        "{GOOD}{CHECK}{CHECK}[[check]]\nname = \"web\"\nkind = \"tpc\"\ninterval = \"1ms\"\nfall = 0\n[[check]]\nkind = \"tcp\"\naddress = \"localhost:80\"\nurl = 5\n[[interface]]\nup_delay = \"2h\"\n[[interface]]\nname = \"eth0\"\nmin_up_slaves = 0\n"
+    )));
+}
