@@ -117,7 +117,7 @@ pub(super) fn finish(
     let complete = instances.len() == draft.instances.len()
         && channels.len() + lease_channels.len() == draft.channels.len()
         && checks.len() == draft.checks.len();
-    complete.then(|| Config {
+    complete.then_some(Config {
         node: draft.node,
         dataplane: draft.dataplane,
         control: draft.control,
