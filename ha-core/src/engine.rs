@@ -169,6 +169,11 @@ impl Engine {
                 }
             }
             Input::Tracked { .. } | Input::Mute { .. } => self.take_in(input, now),
+            Input::Confirmed {
+                source,
+                round,
+                result,
+            } => self.confirmed(&source, round, &result, now),
             Input::Switchover(target) => self.switch_over(&target, now),
             Input::Reconfigure(config) => self.reconfigure(config, now),
             _ => self.shut_down(now),
@@ -375,7 +380,7 @@ impl Engine {
         }
         let free = |member: &usize| {
             let instance = &self.instances[*member];
-            instance.speaks() || instance.is_electable()
+            instance.speaks() || instance.is_electable(now)
         };
         if !unit.iter().all(free) {
             return;
@@ -642,6 +647,7 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::PathHeard { .. }
         | Input::Tracked { .. }
         | Input::Mute { .. }
+        | Input::Confirmed { .. }
         | Input::Switchover(_)
         | Input::Reconfigure(_)
         | Input::Shutdown => None,

@@ -235,6 +235,15 @@ pub enum Input {
         /// Its condition.
         reading: Reading,
     },
+    /// Outcome of [`Action::Confirm`].
+    Confirmed {
+        /// What was looked at.
+        source: Source,
+        /// The action's `round`.
+        round: MonoNs,
+        /// What is wrong with it, if anything is.
+        result: Result<(), String>,
+    },
     /// An operator lets something tracked count for nothing, or count again.
     Mute {
         /// What is tracked.
@@ -370,6 +379,13 @@ pub enum Action {
         first: u32,
         /// How many.
         count: u32,
+    },
+    /// Look at something tracked now, whatever is known of it. Asks for [`Input::Confirmed`].
+    Confirm {
+        /// What.
+        source: Source,
+        /// To be handed back.
+        round: MonoNs,
     },
     /// Log, record and publish.
     Report(Transition),

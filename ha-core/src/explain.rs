@@ -91,7 +91,7 @@ fn explanation(
         ));
     }
     if let Some(group) = group {
-        in_group(instance, group, mates, &mut lines);
+        in_group(instance, group, mates, &mut lines, now);
     }
     lines
 }
@@ -114,6 +114,7 @@ fn tracking(instance: &Instance, now: MonoNs) -> Vec<String> {
             "It does not take over before {source} was looked at for the first time."
         ));
     }
+    lines.extend(instance.arbitration(now));
     if let (Some(condition), Some(due)) = (instance.unsettled, instance.timers.get(Timer::Link)) {
         lines.push(format!(
             "Now {condition}, which counts if it lasts for another {}.",
@@ -128,10 +129,11 @@ fn in_group(
     group: &GroupConfig,
     mates: &[&Instance],
     lines: &mut Vec<String>,
+    now: MonoNs,
 ) {
-    let waiting = instance.is_electable() || instance.can_open(instance.since);
+    let waiting = instance.is_electable(now) || instance.can_open(instance.since);
     let missing = mates.iter().find(|mate| match instance.state {
-        State::Backup => !mate.speaks() && !mate.is_electable(),
+        State::Backup => !mate.speaks() && !mate.is_electable(now),
         State::Promoting => mate.state == State::Promoting && (!mate.vips || mate.contested),
         _ => false,
     });

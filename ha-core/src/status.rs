@@ -149,6 +149,13 @@ pub enum Cause {
         /// In words.
         why: String,
     },
+    /// Nothing is heard from the other nodes, and the arbitrator is not reached either: this node may be cut off.
+    Isolated {
+        /// The arbitrator.
+        by: Source,
+        /// In words.
+        why: String,
+    },
     /// A reload changed or removed the instance.
     Reconfigured,
 }
@@ -213,6 +220,10 @@ impl fmt::Display for Cause {
             }
             Self::Shutdown => f.write_str("the daemon is ending"),
             Self::Vetoed { by, why } => write!(f, "{by} is down: {why}"),
+            Self::Isolated { by, why } => write!(
+                f,
+                "nothing is heard from the other nodes, and {by} is down: {why}"
+            ),
             Self::Reconfigured => f.write_str("a reload changed or removed it"),
         }
     }

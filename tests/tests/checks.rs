@@ -124,7 +124,7 @@ fn a_muted_check_moves_nothing_until_it_counts_again() {
 fn a_weight_moves_the_vip_to_a_node_that_pre_empts() {
     scenario(|lab| {
         let nodes = [lab.node("n1")?, lab.node("n2")?];
-        let mut services = vec![Some(service(&nodes[0])?), Some(service(&nodes[1])?)];
+        let mut services = [Some(service(&nodes[0])?), Some(service(&nodes[1])?)];
         let first = nodes[0].address();
         let scene = Scene::of(lab, nodes, |router| {
             let priority = if router.source == first { 110 } else { 100 };

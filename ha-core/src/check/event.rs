@@ -28,6 +28,8 @@ pub enum CheckAction {
     Probe(Round),
     /// Give up a probe, with everything that belongs to it.
     Abandon(Round),
+    /// Tell who asked ([`super::Check::ask`]): what is right, or what is wrong.
+    Answer(Result<String, String>),
     /// Log, record and tell the engine.
     Report(HealthChange),
 }

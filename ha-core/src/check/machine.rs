@@ -50,6 +50,8 @@ pub struct Check {
     passed: u32,
     failed: u32,
     recent: VecDeque<Probed>,
+    /// Whether somebody waits for the result of the probe under way.
+    asked: bool,
     actions: VecDeque<CheckAction>,
 }
 
@@ -70,6 +72,7 @@ impl Check {
             passed: 0,
             failed: 0,
             recent: VecDeque::with_capacity(RECENT),
+            asked: false,
             actions: VecDeque::new(),
         }
     }
@@ -98,6 +101,10 @@ impl Check {
         match observation {
             Observation::Failed(why) => {
                 self.abandon();
+                if core::mem::take(&mut self.asked) {
+                    self.actions
+                        .push_back(CheckAction::Answer(Err(why.clone())));
+                }
                 self.passed = 0;
                 self.failed = self.failed.max(self.config.fall);
                 self.phase = Phase::Waiting {
@@ -120,6 +127,17 @@ impl Check {
                 }
             },
         }
+    }
+
+    /// Somebody wants to know how it is, from a probe that begins no earlier than `from`. Asks for nothing; the answer
+    /// is a [`CheckAction::Answer`], within the timeout.
+    pub fn ask(&mut self, from: MonoNs, now: MonoNs) {
+        self.asked = true;
+        if matches!(self.phase, Phase::Probing { began, .. } if began >= from) {
+            return;
+        }
+        self.abandon();
+        self.begin(false, now);
     }
 
     /// Begins the probe that is due, or gives up the one whose time is over.
@@ -206,6 +224,9 @@ impl Check {
             return;
         };
         self.record(now, now.since(began), result.clone());
+        if core::mem::take(&mut self.asked) {
+            self.actions.push_back(CheckAction::Answer(result.clone()));
+        }
         self.phase = Phase::Waiting {
             next: began.after(self.config.interval).max(now),
         };

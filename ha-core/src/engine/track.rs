@@ -1,6 +1,6 @@
 //! What is tracked: taken in, and brought to bear on the instances.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use ha_common::MonoNs;
 
@@ -56,6 +56,21 @@ impl Engine {
             thing.settle(now);
         }
         self.bring_to_bear(now);
+    }
+
+    /// An arbitrator was looked at.
+    pub(super) fn confirmed(
+        &mut self,
+        source: &Source,
+        round: MonoNs,
+        result: &Result<(), String>,
+        now: MonoNs,
+    ) {
+        for index in 0..self.instances.len() {
+            let instance = &mut self.instances[index];
+            let verdict = instance.confirmed(source, round, result, now, &mut self.out);
+            self.apply(index, verdict, now);
+        }
     }
 
     /// When something tracked is to be looked at again.

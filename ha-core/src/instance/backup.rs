@@ -57,16 +57,17 @@ impl Instance {
     }
 
     /// Whether nothing but its unit keeps it from taking over.
-    pub(crate) fn is_electable(&self) -> bool {
-        self.claims() && !self.awaits_peer()
+    pub(crate) fn is_electable(&self, now: MonoNs) -> bool {
+        self.claims(now) && !self.awaits_peer()
     }
 
     /// Whether it may take over, if the peers that it needs are there.
-    pub(super) fn claims(&self) -> bool {
+    pub(super) fn claims(&self, now: MonoNs) -> bool {
         self.state == State::Backup
             && self.claim.is_some()
             && self.hold_until.is_none()
             && self.awaits_first.is_none()
+            && self.arbitrators_agree(now)
     }
 
     /// The cause that its claim gives to a promotion.
@@ -264,6 +265,7 @@ impl Instance {
         self.yielded = false;
         self.timers.stop(Timer::Preempt);
         self.claim = Some(claim);
+        self.ask_arbitrators(now, out);
         // If its unit or a hold-down keeps it back, it looks again.
         self.timers
             .set(Timer::ActiveDown, now.after(self.down_interval()));

@@ -29,6 +29,12 @@ impl Instance {
         };
         let was_proven = self.dead_due().is_some();
         self.channels[index] = state;
+        if state == ChannelState::Up {
+            self.forget_answers();
+        }
+        if self.state == State::Active && self.hears_nobody(now) {
+            self.ask_arbitrators(now, out);
+        }
         if self.state != State::Backup || self.released.is_some() || self.claim.is_some() {
             return Verdict::Stay;
         }

@@ -5,6 +5,7 @@
 
 mod active;
 mod announce;
+mod arbitration;
 mod backup;
 mod channels;
 pub(crate) mod lease;
@@ -18,7 +19,7 @@ use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 
-use self::lease::Leases;
+use self::{arbitration::Arbitrators, lease::Leases};
 use crate::{
     config::InstanceConfig,
     event::{Action, Advert, ChannelState, Input, InstanceId, InterfaceCondition},
@@ -134,6 +135,7 @@ pub(crate) struct Instance {
     pub(crate) veto: Option<(Source, String)>,
     /// What it has to know before it takes over.
     pub(crate) awaits_first: Option<Source>,
+    pub(crate) arbitrators: Arbitrators,
 
     /// `None` until the shell reports it. What a delay holds back is not in it yet.
     pub(crate) condition: Option<InterfaceCondition>,
@@ -242,6 +244,7 @@ impl Instance {
             priority,
             veto: None,
             awaits_first: None,
+            arbitrators: Arbitrators::default(),
             condition: None,
             unsettled: None,
             was_ready: false,
@@ -308,6 +311,7 @@ impl Instance {
             | Input::PathHeard { .. }
             | Input::Tracked { .. }
             | Input::Mute { .. }
+            | Input::Confirmed { .. }
             | Input::Switchover(_)
             | Input::Reconfigure(_)
             | Input::Shutdown => Verdict::Stay,

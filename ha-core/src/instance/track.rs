@@ -18,9 +18,11 @@ impl Instance {
             priority,
             veto,
             awaits,
+            arbitrators,
         } = bearing;
         let moved = self.compete_with(priority, now, out);
         let awaited = core::mem::replace(&mut self.awaits_first, awaits);
+        let advised = self.arbitrators.match_sources(arbitrators);
         let vetoed = self.veto.is_some();
         self.veto = veto;
         if let Some(cause) = self.veto_cause() {
@@ -29,7 +31,10 @@ impl Instance {
         if vetoed && matches!(self.state, State::Initialize | State::Fault) {
             return self.start(now, out);
         }
-        if awaited.is_some() && self.awaits_first.is_none() && self.claims() {
+        if let Some(departure) = self.isolated(now) {
+            return Verdict::Leave(departure);
+        }
+        if (awaited.is_some() && self.awaits_first.is_none() || advised) && self.claims(now) {
             return Verdict::Claim;
         }
         moved

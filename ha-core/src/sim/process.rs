@@ -471,6 +471,8 @@ impl World {
                 self.read_leases(node);
                 None
             }
+            // Nothing is tracked here.
+            Action::Confirm { .. } => None,
             Action::PathReport { path, up, .. } => {
                 let how = if up { "works" } else { "is silent" };
                 self.say(|| format!("node{node} path{} {how}", path.0));

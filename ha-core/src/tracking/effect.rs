@@ -1,8 +1,8 @@
 //! The definition: from conditions to an effective priority, a veto, and what is still to be known.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
-use ha_common::Priority;
+use ha_common::{MonoNs, Priority};
 
 use super::{Effect, Source, Track, Tracked};
 use crate::check::Health;
@@ -19,6 +19,8 @@ pub(crate) struct Bearing {
     pub(crate) veto: Option<(Source, String)>,
     /// The first thing with a veto of which nothing is known yet.
     pub(crate) awaits: Option<Source>,
+    /// The arbitrators, but for muted ones, each with since when what is wrong with it, if anything is.
+    pub(crate) arbitrators: Vec<(Source, Option<(MonoNs, String)>)>,
 }
 
 /// Applies everything tracked to a configured priority.
@@ -30,6 +32,7 @@ pub(crate) fn bearing<'a>(
     let mut sum = i32::from(base.0);
     let mut veto = None;
     let mut awaits = None;
+    let mut arbitrators = Vec::new();
     for track in tracks {
         let Some(thing) = tracked.iter().find(|thing| thing.is(&track.source)) else {
             continue;
@@ -45,12 +48,15 @@ pub(crate) fn bearing<'a>(
             Effect::Veto if !up => {
                 awaits.get_or_insert_with(|| track.source.clone());
             }
+            Effect::Arbitrate if !muted => {
+                arbitrators.push((track.source.clone(), thing.fault()));
+            }
             Effect::Weight(weight) if weight < 0 && down => sum = sum.saturating_add(weight.into()),
             Effect::Weight(weight) if weight > 0 && up => sum = sum.saturating_add(weight.into()),
             Effect::WeightPerUnit(weight) if up => {
                 sum = sum.saturating_add(i32::from(weight).saturating_mul(reading.count));
             }
-            Effect::Veto | Effect::Weight(_) | Effect::WeightPerUnit(_) => {}
+            Effect::Veto | Effect::Arbitrate | Effect::Weight(_) | Effect::WeightPerUnit(_) => {}
         }
     }
     Bearing {
@@ -60,5 +66,6 @@ pub(crate) fn bearing<'a>(
         },
         veto,
         awaits,
+        arbitrators,
     }
 }

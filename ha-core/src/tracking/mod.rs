@@ -56,6 +56,9 @@ pub struct Reading {
 pub enum Effect {
     /// As long as it is down, the instance is in Fault; before anything is known of it, it does not take over.
     Veto,
+    /// An arbitrator, which only says no: where nothing at all is heard from the other nodes, the instance takes over,
+    /// or stays Active, only if this is up. Where they are heard it means nothing.
+    Arbitrate,
     /// Below zero: added to the priority while it is down. Above: while it is up.
     Weight(i16),
     /// Added to the priority as many times as it counts, while it is up.

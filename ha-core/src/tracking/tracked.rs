@@ -1,5 +1,7 @@
 //! Something tracked: from what is reported of it to what counts.
 
+use alloc::string::String;
+
 use ha_common::{MonoNs, Nanos};
 
 use super::{Reading, Source, TrackedConfig, TrackedStatus};
@@ -18,6 +20,8 @@ pub(crate) struct Tracked {
     config: TrackedConfig,
     reported: Reading,
     counts: Reading,
+    /// Since when it is reported to be up, or down.
+    reported_at: MonoNs,
     /// When what is reported counts, if it is not what counts.
     settles_at: Option<MonoNs>,
     /// Falls, of which none lies back so long that it is forgotten.
@@ -33,6 +37,7 @@ impl Tracked {
             config,
             reported: Reading::default(),
             counts: Reading::default(),
+            reported_at: MonoNs::ZERO,
             settles_at: None,
             falls: 0,
             up_since: MonoNs::ZERO,
@@ -54,6 +59,12 @@ impl Tracked {
         &self.counts
     }
 
+    /// Since when it is reported to be down, and why; neither delays nor damping matter.
+    pub(crate) fn fault(&self) -> Option<(MonoNs, String)> {
+        let down = self.reported.health == Health::Down;
+        down.then(|| (self.reported_at, self.reported.why.clone()))
+    }
+
     pub(crate) const fn is_muted(&self) -> bool {
         self.muted_until.is_some()
     }
@@ -62,6 +73,9 @@ impl Tracked {
     pub(crate) fn read(&mut self, reading: Reading, now: MonoNs) {
         let before = core::mem::replace(&mut self.reported, reading).health;
         let after = self.reported.health;
+        if before != after {
+            self.reported_at = now;
+        }
         if after == Health::Down && before != Health::Down {
             let forgotten = self.config.damping.max(FIRST_HOLD);
             if self.counts.health == Health::Up && now.since(self.up_since) >= forgotten {

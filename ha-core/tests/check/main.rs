@@ -25,6 +25,7 @@ struct Driver {
     round: Option<Round>,
     probes: u32,
     changes: Vec<(Health, Health)>,
+    answers: Vec<bool>,
 }
 
 impl Driver {
@@ -35,6 +36,7 @@ impl Driver {
             round: None,
             probes: 0,
             changes: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -57,6 +59,7 @@ impl Driver {
                     self.probes += 1;
                 }
                 CheckAction::Abandon(round) => assert_eq!(self.round.take(), Some(round)),
+                CheckAction::Answer(result) => self.answers.push(result.is_ok()),
                 CheckAction::Report(HealthChange { from, to, at, .. }) => {
                     assert_eq!(at, self.now);
                     self.changes.push((from, to));
@@ -239,6 +242,30 @@ fn a_service_that_is_only_starting_is_not_looked_at() {
     driver.tick();
     assert_eq!(driver.now, START.after(Nanos::from_secs(5)));
     assert!(driver.round.is_some());
+}
+
+#[test]
+fn who_asks_is_answered_by_a_probe_that_began_since() {
+    let mut driver = Driver::up();
+    driver.tick();
+    let before = driver.round.expect("a probe is under way");
+    driver.now = driver.now.after(Nanos::from_millis(1));
+    driver.check.ask(driver.now, driver.now);
+    driver.act();
+    assert_ne!(driver.round, Some(before));
+    let asked = driver.now;
+    // A second one who asks about the same moment is content with the same probe.
+    driver.check.ask(asked, driver.now);
+    driver.act();
+    driver.answer(Ok(()));
+    assert_eq!(driver.answers, [true]);
+    driver
+        .check
+        .ask(driver.now.after(Nanos(1)), driver.now.after(Nanos(1)));
+    driver.act();
+    driver.tick();
+    assert_eq!(driver.answers, [true, false], "a hang is an answer too");
+    assert_eq!(driver.health(), Health::Up, "one failure is not enough");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The engine, driven by hand: exact actions for each step.
 
 mod announcing;
+mod arbitration;
 mod channels;
 mod driver;
 mod election;

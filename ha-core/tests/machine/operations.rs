@@ -24,6 +24,7 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
             Action::RemoveVips { .. } => "remove",
             Action::Announce { .. } => "announce",
             Action::Report(_) => "report",
+            Action::Confirm { .. } => "confirm",
             Action::Note { .. } => "note",
             Action::Finished => "finished",
             Action::Stand { .. } => "stand",

@@ -153,7 +153,8 @@ impl Witness {
             | Action::SendEcho { .. }
             | Action::SendRelease { .. }
             | Action::RenewAlone { .. }
-            | Action::PathReport { .. } => panic!("no instance here relies on leases: {action:?}"),
+            | Action::Confirm { .. }
+            | Action::PathReport { .. } => panic!("no instance here relies on that: {action:?}"),
             Action::AddVips { instance } => {
                 let result = failure(self.fail_vips);
                 driver.input(Input::VipsAdded { instance, result });

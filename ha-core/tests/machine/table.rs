@@ -106,6 +106,7 @@ fn brief(action: &Action) -> Option<String> {
         Action::RemoveVips { .. } => String::from("remove"),
         Action::Announce { .. } => String::from("announce"),
         Action::Finished => String::from("finished"),
+        Action::Confirm { .. } => String::from("confirm"),
         Action::Note { .. } => String::from("note"),
         Action::Report(_) => return None,
         Action::Stand { .. }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ha_common::MonoNs;
 use ha_core::check::{CheckAction, CheckStatus, HealthChange, Round};
 use tokio::{
     sync::{mpsc, watch},
@@ -21,6 +22,8 @@ use crate::{
     sys::clock,
 };
 
+/// Those who ask for a probe at once and wait at the same time: an instance each.
+const ASKS: usize = 256;
 /// Until the engine thread is told again what it could not take.
 const TELL_AGAIN: Duration = Duration::from_millis(5);
 
@@ -37,6 +40,7 @@ pub struct Checks {
 struct Running {
     config: Check,
     role: watch::Sender<Role>,
+    asks: mpsc::Sender<MonoNs>,
     watched: Arc<Mutex<Watched>>,
     task: JoinHandle<()>,
 }
@@ -76,6 +80,7 @@ impl Checks {
 
     fn start(&self, check: &Check) -> Running {
         let (role, roles) = watch::channel(Role::default());
+        let (asks, asked) = mpsc::channel(ASKS);
         let watched = Arc::new(Mutex::new(Watched::default()));
         let runner = Runner {
             name: check.name.as_str().into(),
@@ -84,9 +89,10 @@ impl Checks {
             messages: self.messages.clone(),
         };
         Running {
-            task: tokio::spawn(runner.run(check.clone(), roles)),
+            task: tokio::spawn(runner.run(check.clone(), roles, asked)),
             config: check.clone(),
             role,
+            asks,
             watched,
         }
     }
@@ -99,6 +105,22 @@ impl Checks {
                 let changed = *known != role;
                 *known = role;
                 changed
+            });
+        }
+    }
+
+    /// Lets a check be looked at now, and the engine thread be told what it found. One that is not there any more
+    /// is not reached.
+    pub fn ask(&self, check: &str, round: MonoNs) {
+        let all = self.running();
+        let running = all.iter().find(|running| running.config.name == check);
+        let asked = running.is_some_and(|running| running.asks.try_send(round).is_ok());
+        if !asked {
+            // If its queue is full, it is asked again as soon as the engine has waited for long enough.
+            let _ = self.engine.send(Command::Confirmed {
+                check: check.to_owned(),
+                round,
+                result: Err("it cannot be looked at at present".to_owned()),
             });
         }
     }
@@ -132,15 +154,22 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(self, config: Check, roles: RoleWatch) {
+    async fn run(self, config: Check, roles: RoleWatch, mut asked: mpsc::Receiver<MonoNs>) {
         let mut probe = probe::of(&config.kind, roles);
         let mut check = ha_core::check::Check::new(config.times, clock::now());
         let mut under_way: Option<Round> = None;
+        let mut rounds: Vec<MonoNs> = Vec::new();
         loop {
             while let Some(action) = check.poll_action() {
                 match action {
                     CheckAction::Probe(round) => under_way = Some(round),
                     CheckAction::Abandon(_) => under_way = None,
+                    CheckAction::Answer(result) => {
+                        let result = result.map(drop);
+                        for round in rounds.drain(..) {
+                            self.confirm(round, result.clone()).await;
+                        }
+                    }
                     CheckAction::Report(change) => self.report(change).await,
                 }
             }
@@ -155,10 +184,18 @@ impl Runner {
                         under_way = None;
                         check.probed(round, result, clock::now());
                     }
+                    Some(round) = asked.recv() => {
+                        rounds.push(round);
+                        check.ask(round, clock::now());
+                    }
                     () = due => check.handle_timeout(clock::now()),
                 },
                 None => tokio::select! {
                     biased;
+                    Some(round) = asked.recv() => {
+                        rounds.push(round);
+                        check.ask(round, clock::now());
+                    }
                     observation = probe.watch() => check.observe(observation, clock::now()),
                     () = due => check.handle_timeout(clock::now()),
                 },
@@ -174,15 +211,14 @@ impl Runner {
         };
     }
 
-    /// Tells the engine first: it acts. Its thread may be busy for a while; a change is never lost.
+    /// Tells the engine first: it acts.
     async fn report(&self, change: HealthChange) {
-        while let Err(Unreachable::Busy) = self.engine.send(Command::Checked {
+        self.tell(|| Command::Checked {
             check: self.name.to_string(),
             health: change.to,
             why: change.why.clone(),
-        }) {
-            sleep(TELL_AGAIN).await;
-        }
+        })
+        .await;
         let sentence = format!(
             "check {} is {}: {}",
             self.name,
@@ -198,5 +234,21 @@ impl Runner {
         });
         // It ends only together with the daemon.
         let _ = self.messages.send(event).await;
+    }
+
+    async fn confirm(&self, round: MonoNs, result: Result<(), String>) {
+        self.tell(|| Command::Confirmed {
+            check: self.name.to_string(),
+            round,
+            result: result.clone(),
+        })
+        .await;
+    }
+
+    /// Its thread may be busy for a while; what it is told is never lost.
+    async fn tell(&self, command: impl Fn() -> Command) {
+        while let Err(Unreachable::Busy) = self.engine.send(command()) {
+            sleep(TELL_AGAIN).await;
+        }
     }
 }

@@ -49,7 +49,7 @@ const HEAVIEST: u32 = 253;
 
 pub(super) const INTERFACE_KEYS: &[&str] =
     &["name", "up_delay", "down_delay", "min_up_slaves", "damping"];
-const TRACK_KEYS: &[&str] = &["check", "interface", "weight", "weight_per_slave"];
+const TRACK_KEYS: &[&str] = &["check", "interface", "weight", "weight_per_slave", "when"];
 
 /// `[[interface]]`; `None` = its name is missing or wrong, which has been reported.
 pub(super) struct DraftInterface {
@@ -118,9 +118,11 @@ fn item(section: &Section<'_>) -> Option<DraftTrack> {
     };
     let weight = weight(section, "weight");
     let per_slave = weight_per_slave(section, &source);
+    let arbitrates = arbitrates(section, &source);
     let effect = match (weight, per_slave) {
         (Some(weight), _) => Effect::Weight(weight),
         (None, Some(weight)) => Effect::WeightPerUnit(weight),
+        (None, None) if arbitrates => Effect::Arbitrate,
         (None, None) => Effect::Veto,
     };
     Some(DraftTrack {
@@ -128,6 +130,29 @@ fn item(section: &Section<'_>) -> Option<DraftTrack> {
         offset: section.offset,
         track: Track { source, effect },
     })
+}
+
+/// `when = "isolated"`.
+fn arbitrates(section: &Section<'_>, source: &Source) -> bool {
+    let Some(when) = section.choice("when", &[("isolated", ())]) else {
+        return false;
+    };
+    let weighs = ["weight", "weight_per_slave"]
+        .iter()
+        .any(|key| section.offset_of(key).is_some());
+    let (message, fix) = match source {
+        _ if weighs => (
+            "an arbitrator has no weight: it only says no",
+            "leave the weight out",
+        ),
+        Source::Interface(_) => (
+            "an interface is no arbitrator",
+            "track a check, as one of kind \"ping\"",
+        ),
+        Source::Check(_) => return true,
+    };
+    section.fail(when.offset, "when", message, fix);
+    false
 }
 
 fn weight_per_slave(section: &Section<'_>, source: &Source) -> Option<i16> {
@@ -204,7 +229,7 @@ pub(super) fn check<'a>(
             }
             _ => {}
         }
-        if owner && track.effect != Effect::Veto {
+        if owner && matches!(track.effect, Effect::Weight(_) | Effect::WeightPerUnit(_)) {
             fail(
                 "weight",
                 "the owner of the addresses has priority 255 whatever happens (RFC 9568 section 5.2.4)"

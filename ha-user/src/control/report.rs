@@ -328,7 +328,7 @@ pub struct TrackedReport {
 pub struct EffectReport {
     /// The instance's name.
     pub instance: String,
-    /// `veto`, `weight` or `weight_per_slave`.
+    /// `veto`, `arbitrator`, `weight` or `weight_per_slave`.
     pub kind: String,
     /// Of a weight, how much.
     pub weight: Option<i16>,

@@ -1,5 +1,7 @@
 //! What of a valid configuration deserves a look.
 
+mod tracking;
+
 use std::net::IpAddr;
 
 use super::machine;
@@ -18,6 +20,7 @@ pub fn of(config: &Config) -> Vec<String> {
             instance.name, instance.interface
         )
     }));
+    advice.extend(of_tracking(config));
     advice.extend(
         [
             machine::offline(config),
@@ -28,6 +31,11 @@ pub fn of(config: &Config) -> Vec<String> {
         .flatten(),
     );
     advice
+}
+
+/// Of what is tracked.
+pub(super) fn of_tracking(config: &Config) -> Vec<String> {
+    tracking::of(config)
 }
 
 /// Of the interfaces and their addresses as they are at present; nothing where they are not known.

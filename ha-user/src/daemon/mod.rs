@@ -299,6 +299,7 @@ impl Daemon {
                     .unwrap_or_else(PoisonError::into_inner)
                     .record(event);
             }
+            Message::Confirm { check, round } => self.checks.ask(check, *round),
             Message::Log { level, text } => match level {
                 Level::Info => info!("{text}"),
                 Level::Warn => warn!("{text}"),

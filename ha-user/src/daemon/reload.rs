@@ -67,6 +67,7 @@ impl Daemon {
         self.memory.save(runtime_dir).map_err(unwritable)?;
         report.changes.extend(fixed);
         report.warnings = advice::of_links(&config, &table);
+        report.warnings.extend(advice::of_tracking(&config));
         self.config = config;
         self.checks.configure(&self.config);
         self.roles.tell(&self.config, &self.checks);

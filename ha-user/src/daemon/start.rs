@@ -58,7 +58,8 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         warn!("with the addresses that this node has at present:\n{error}");
     }
 
-    for advice in advice::of_links(&config, &table) {
+    let links = advice::of_links(&config, &table).into_iter();
+    for advice in links.chain(advice::of_tracking(&config)) {
         warn!("{advice}");
     }
     if let Some(advice) = machine::offline(&config) {

@@ -41,7 +41,7 @@ use std::{
     },
 };
 
-use ha_common::Nanos;
+use ha_common::{MonoNs, Nanos};
 use ha_core::check::Health;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
@@ -81,6 +81,15 @@ pub enum Command {
         to: Option<String>,
         /// What was handed over, or why nothing was.
         reply: oneshot::Sender<Result<SwitchoverReport, String>>,
+    },
+    /// What a check found that was to be looked at at once ([`Message::Confirm`]).
+    Confirmed {
+        /// The check's name.
+        check: String,
+        /// As it was asked for.
+        round: MonoNs,
+        /// What is wrong, if anything is.
+        result: Result<(), String>,
     },
     /// Everything tracked, and what it does to which instance.
     Tracked(oneshot::Sender<Vec<TrackedReport>>),

@@ -23,6 +23,13 @@ pub enum Level {
 pub enum Message {
     /// For the history and the log.
     Event(Event),
+    /// A check is to be looked at now; answered by [`super::Command::Confirmed`].
+    Confirm {
+        /// The check's name.
+        check: String,
+        /// To be handed back.
+        round: MonoNs,
+    },
     /// For the log only.
     Log {
         /// How loud.
@@ -95,6 +102,11 @@ impl Outbox {
             states: Some(states),
             sentence,
         }));
+    }
+
+    /// A check is to be looked at now.
+    pub(super) fn confirm(&mut self, check: String, round: MonoNs) {
+        self.push(Message::Confirm { check, round });
     }
 
     pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {

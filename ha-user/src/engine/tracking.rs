@@ -45,6 +45,7 @@ fn of(engine: &Engine, seats: &[Seat], tracked: &TrackedStatus) -> TrackedReport
 fn effect(instance: &str, effect: Effect) -> EffectReport {
     let (kind, weight) = match effect {
         Effect::Veto => ("veto", None),
+        Effect::Arbitrate => ("arbitrator", None),
         Effect::Weight(weight) => ("weight", Some(weight)),
         Effect::WeightPerUnit(weight) => ("weight_per_slave", Some(weight)),
     };

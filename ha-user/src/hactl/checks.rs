@@ -97,6 +97,10 @@ fn bearing(tracked: &TrackedReport) -> String {
     for effect in &tracked.effects {
         let what = match (effect.kind.as_str(), effect.weight) {
             ("veto", _) => "is in Fault while it is down".to_owned(),
+            ("arbitrator", _) => {
+                "neither takes over nor stays Active while it is down and nothing is heard from the other nodes"
+                    .to_owned()
+            }
             ("weight_per_slave", Some(weight)) => {
                 format!("has {weight:+} in priority for each slave that can be used")
             }
@@ -147,7 +151,7 @@ fn effects(effects: &[EffectReport]) -> String {
         .map(|effect| match (effect.kind.as_str(), effect.weight) {
             ("weight_per_slave", Some(weight)) => format!("{} {weight:+}/slave", effect.instance),
             (_, Some(weight)) => format!("{} {weight:+}", effect.instance),
-            (_, None) => format!("{} (veto)", effect.instance),
+            (kind, None) => format!("{} ({kind})", effect.instance),
         })
         .collect();
     if words.len() > 3 {

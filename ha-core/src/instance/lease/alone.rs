@@ -73,7 +73,7 @@ impl Instance {
     /// Before it stands: looks whether it has to wait for a peer. Echoes go out as fast as those of a holder
     /// meanwhile; one that heard hellos alone so far answers the first of them.
     pub(crate) fn await_peers(&mut self, now: MonoNs, out: &mut Outbox) {
-        let claims = self.claims();
+        let claims = self.claims(now);
         let Some(leases) = &mut self.leases else {
             return;
         };
@@ -138,6 +138,9 @@ impl Instance {
             }
         }
         self.arm_alone(now);
+        if self.hears_nobody(now) {
+            self.ask_arbitrators(now, out);
+        }
     }
 
     /// Renews a lease to what the last echo would give, never from now: a peer that heard it grants as

@@ -201,6 +201,27 @@ impl Leases {
             .unwrap_or_default()
     }
 
+    /// Whether nothing comes from any peer.
+    pub(crate) fn all_silent(&self, now: MonoNs) -> bool {
+        self.peers.iter().all(|peer| peer.is_silent(now))
+    }
+
+    /// When anything came from any peer last.
+    pub(crate) fn heard_at(&self) -> MonoNs {
+        let heard = self.peers.iter().map(|peer| peer.view.heard_at);
+        heard.max().unwrap_or_default()
+    }
+
+    /// Whether another peer was heard of late than the one that held the instance last.
+    pub(crate) fn hears_beside_asker(&self, lately: Nanos, now: MonoNs) -> bool {
+        let heard = |peer: &Peer| {
+            let at = peer.view.heard_at;
+            at != MonoNs::ZERO && at.after(lately) > now
+        };
+        let mut peers = self.peers.iter().enumerate();
+        peers.any(|(index, peer)| self.asker != Some(index) && heard(peer))
+    }
+
     fn slowest_lease(&self) -> Nanos {
         self.peers
             .iter()

@@ -2,6 +2,8 @@
 
 mod tcp;
 
+use std::net::IpAddr;
+
 use ha_common::Nanos;
 use ha_core::check::CheckConfig;
 
@@ -38,6 +40,16 @@ impl CheckKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Tcp(_) => tcp::FORM.name,
+        }
+    }
+}
+
+impl CheckKind {
+    /// The addresses at which it looks.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Tcp(tcp) => vec![tcp.address.ip()],
         }
     }
 }

@@ -41,7 +41,8 @@ fn checks_and_interfaces_have_defaults() {
 #[test]
 fn an_item_says_what_is_tracked_and_what_it_does() {
     let config = parse(&format!(
-        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}"
+        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}, {{ check = \"gateway\", when = \"isolated\" }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}{}",
+        CHECK.replace("api", "gateway")
     ));
     let track = |source, effect| Track { source, effect };
     let interface = |name: &str| Source::Interface(name.to_owned());
@@ -52,6 +53,7 @@ fn an_item_says_what_is_tracked_and_what_it_does() {
             track(api(), Effect::Veto),
             track(interface("eth1"), Effect::Weight(-20)),
             track(interface("bond0"), Effect::WeightPerUnit(5)),
+            track(Source::Check("gateway".to_owned()), Effect::Arbitrate),
         ]
     );
     assert_eq!(config.groups[0].track, [track(api(), Effect::Weight(3))]);
@@ -67,6 +69,9 @@ fn what_cannot_be_tracked() {
         "{ check = \"api\", weight_per_slave = 5 }",
         "{ check = \"api\", interface = \"eth3\" }",
         "{ weight = 5 }",
+        "{ check = \"api\", when = \"always\" }",
+        "{ interface = \"eth4\", when = \"isolated\" }",
+        "{ check = \"api\", weight = 5, when = \"isolated\" }",
         "{ chek = \"api\" }",
         "{ check = \"api\" }",
         "{ check = \"api\", weight = 5 }",

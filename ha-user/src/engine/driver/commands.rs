@@ -55,6 +55,15 @@ impl Driver {
                         why,
                     },
                 }),
+                Command::Confirmed {
+                    check,
+                    round,
+                    result,
+                } => self.handle(Input::Confirmed {
+                    source: Source::Check(check),
+                    round,
+                    result,
+                }),
                 Command::Tracked(reply) => {
                     self.follow_links();
                     let report = tracking::report(&self.engine, &self.shell.seats);

@@ -1,7 +1,7 @@
 //! Carries out what the engine decides, one action at a time.
 
 use ha_common::{MonoNs, lease::Rank};
-use ha_core::{Action, Input};
+use ha_core::{Action, Input, tracking::Source};
 
 use super::Shell;
 use crate::{engine::outbox::Level, events::Kind, sys::clock};
@@ -92,6 +92,18 @@ impl Shell {
                     dataplane.renew_alone(instance, peer, lease, heard_at);
                 }
             }
+            Action::Confirm { source, round } => match source {
+                Source::Check(check) => self.out.confirm(check, round),
+                // Only checks can be arbitrators.
+                Source::Interface(_) => {
+                    let result = Err("an interface cannot be asked".to_owned());
+                    return Some(Input::Confirmed {
+                        source,
+                        round,
+                        result,
+                    });
+                }
+            },
             Action::PathReport { path, up, heard_at } => {
                 self.paths.report_change(path, up, heard_at, &mut self.out);
             }

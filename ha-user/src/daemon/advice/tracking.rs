@@ -1,0 +1,131 @@
+//! Checks and weights that do not do what they seem to.
+
+use std::net::IpAddr;
+
+use ha_core::tracking::{Effect, Source, Track};
+
+use crate::config::{Check, Config, Instance};
+
+/// Everything.
+pub(super) fn of(config: &Config) -> Vec<String> {
+    let checks = config.checks.iter();
+    let unused = checks.clone().filter_map(|check| unused(config, check));
+    let by_vip = checks.filter_map(|check| by_vip(config, check));
+    let instances = config.instances.iter();
+    let weights = instances
+        .clone()
+        .filter_map(|one| idle_weights(config, one));
+    let deaf = instances.filter_map(|one| deaf_arbitrator(config, one));
+    unused.chain(by_vip).chain(weights).chain(deaf).collect()
+}
+
+/// What an instance tracks, and what its group does: the members of a group share it.
+fn tracks<'a>(config: &'a Config, instance: &'a Instance) -> impl Iterator<Item = &'a Track> {
+    let in_group = move |other: &&Instance| {
+        other.name == instance.name || instance.group.is_some() && other.group == instance.group
+    };
+    let members = config.instances.iter().filter(in_group);
+    let group = instance.group.and_then(|group| config.groups.get(group));
+    let common = group.map_or(&[][..], |group| &group.track);
+    members.flat_map(|member| &member.track).chain(common)
+}
+
+fn unused(config: &Config, check: &Check) -> Option<String> {
+    let named = |track: &Track| matches!(&track.source, Source::Check(name) if *name == check.name);
+    let mut instances = config.instances.iter();
+    let used = instances.any(|instance| tracks(config, instance).any(named));
+    (!used).then(|| {
+        format!(
+            "[[check]] \"{}\" moves nothing: no instance has it in `track`",
+            check.name
+        )
+    })
+}
+
+/// A check of a VIP fails on every Backup, whose gate is closed.
+fn by_vip(config: &Config, check: &Check) -> Option<String> {
+    let looked_at = check.kind.addresses();
+    let is_vip = |address: &IpAddr| {
+        let mut vips = config.instances.iter().flat_map(|instance| &instance.vips);
+        vips.any(|vip| vip.addr() == *address)
+    };
+    let vip = looked_at.into_iter().find(is_vip)?;
+    Some(format!(
+        "[[check]] \"{}\" looks at {vip}, a VIP: on a Backup that fails, or is answered by the other node. Name the service's own address, as 127.0.0.1",
+        check.name
+    ))
+}
+
+/// Without pre-emption a weight moves nothing away from a node that lives.
+fn idle_weights(config: &Config, instance: &Instance) -> Option<String> {
+    let weighs =
+        |track: &Track| matches!(track.effect, Effect::Weight(_) | Effect::WeightPerUnit(_));
+    let track = tracks(config, instance).find(|track| weighs(track))?;
+    (!instance.preempt).then(|| {
+        format!(
+            "[[instance]] \"{}\": the weight of {} never takes the service away from a node that lives: where the other nodes have preempt = false as this one has, priorities count in the next election only. Leave the weight out for a veto, or set `preempt = true` on all nodes",
+            instance.name, track.source
+        )
+    })
+}
+
+/// An Active node does not know by adverts that it is cut off.
+fn deaf_arbitrator(config: &Config, instance: &Instance) -> Option<String> {
+    let arbitrates = |track: &&Track| track.effect == Effect::Arbitrate;
+    let track = tracks(config, instance).find(arbitrates)?;
+    let hears = instance.heartbeat.is_some() || !instance.channels.is_empty();
+    (!hears).then(|| {
+        format!(
+            "[[instance]] \"{}\": {} keeps a Backup that is cut off from taking over, but an Active node cannot know by adverts that it is: add `heartbeat`, or a [[channel]] to each other node",
+            instance.name, track.source
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::for_tests;
+
+    const GOOD: &str = "[[instance]]\nname = \"web\"\ninterface = \"eth0\"\nvrid = 51\nvips = [\"192.168.33.100/24\"]\npriority = 100\n";
+
+    fn said(instance: &str, check: &str) -> String {
+        let text = format!(
+            "{GOOD}{instance}\n[[check]]\nname = \"api\"\nkind = \"tcp\"\naddress = \"{check}\"\n"
+        );
+        super::of(&for_tests(&text)).join("\n")
+    }
+
+    #[test]
+    fn what_does_not_do_what_it_seems_to_is_told() {
+        let local = "127.0.0.1:80";
+        insta::assert_snapshot!(
+            [
+                said("", local),
+                said("track = [{ check = \"api\" }]", "192.168.33.100:80"),
+                said("track = [{ check = \"api\", weight = -20 }]", local),
+                said("track = [{ check = \"api\", when = \"isolated\" }]", local),
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_does() {
+        let local = "127.0.0.1:80";
+        assert_eq!(said("track = [{ check = \"api\" }]", local), "");
+        assert_eq!(
+            said(
+                "preempt = true\ntrack = [{ check = \"api\", weight = -20 }]",
+                local
+            ),
+            ""
+        );
+        assert_eq!(
+            said(
+                "group = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{ check = \"api\" }]",
+                local
+            ),
+            ""
+        );
+    }
+}
