@@ -1,5 +1,6 @@
 //! Measurements of `had` beside keepalived, in the same run and with the same settings, and the demo.
 
+mod checks;
 mod demo;
 mod failover;
 mod figures;
@@ -47,6 +48,24 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values = ["power-off", "sigstop", "sigkill", "sigterm", "switchover"])]
         faults: Vec<failover::Fault>,
         /// Directory for failover.json and failover.svg
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+        /// Fail when a figure misses its bound
+        #[arg(long)]
+        check: bool,
+    },
+    /// From a service, process or link that fails on the Active node to the other one's first answer
+    Checks {
+        /// Trials of each cause for each daemon
+        #[arg(long, default_value_t = 20)]
+        trials: u32,
+        /// Which daemons
+        #[arg(long, value_delimiter = ',', default_values = ["had-lease", "keepalived"])]
+        systems: Vec<pair::System>,
+        /// What goes wrong
+        #[arg(long, value_delimiter = ',', default_values = ["carrier", "tracked-carrier", "mariadb-killed", "mariadb-hangs", "http-fails", "http-hangs", "process-killed", "gateway"])]
+        causes: Vec<checks::Cause>,
+        /// Directory for checks.json
         #[arg(long, default_value = "out")]
         out: PathBuf,
         /// Fail when a figure misses its bound
@@ -161,6 +180,13 @@ fn main() -> Result<()> {
             out,
             check,
         } => failover::run(trials, &systems, &faults, &out, check),
+        Command::Checks {
+            trials,
+            systems,
+            causes,
+            out,
+            check,
+        } => checks::run(trials, &systems, &causes, &out, check),
         Command::Split {
             rounds,
             systems,

@@ -110,9 +110,12 @@ impl System {
         }
     }
 
-    fn router(self, node: &Node, peer: &Node, timing: Timing) -> VirtualRouter {
-        let router = timing.apply(node.router().priority(PRIORITY), self);
-        match self {
+    fn router(self, node: &Node, peer: &Node, timing: Timing, lines: &Lines) -> VirtualRouter {
+        let mut router = timing.apply(node.router().priority(PRIORITY), self);
+        router = router.had_lines(&lines.had);
+        router.keepalived_lines.push_str(&lines.keepalived);
+        router.keepalived_blocks.push_str(&lines.keepalived_blocks);
+        let router = match self {
             Self::Had | Self::Keepalived | Self::KeepalivedNoRt => router.peers(&[peer.address()]),
             Self::HadLease => router.peers(&[peer.address()]).had_lines(&direct_channel(
                 direct_address(node),
@@ -124,8 +127,22 @@ impl System {
                 .only_v6(node.link_local())
                 .peers(&[peer.link_local()])
                 .vips_v6(&[VIP_LINK_LOCAL, VIP_V6]),
-        }
+        };
+        router.had_lines(&lines.had_sections)
     }
+}
+
+/// What is written into a node's configuration besides.
+#[derive(Clone, Default)]
+pub(crate) struct Lines {
+    /// Keys of `had`'s instance.
+    pub(crate) had: String,
+    /// Sections of `had`.
+    pub(crate) had_sections: String,
+    /// Lines of keepalived's `vrrp_instance`.
+    pub(crate) keepalived: String,
+    /// Blocks of keepalived.
+    pub(crate) keepalived_blocks: String,
 }
 
 /// How often the nodes of a pair are heard.
@@ -248,8 +265,24 @@ impl Pair {
         timing: Timing,
         keepalived_lines: &str,
     ) -> Result<Self> {
+        Self::start_prepared(system, timing, |_, _| {
+            let lines = Lines {
+                keepalived: keepalived_lines.to_owned(),
+                ..Lines::default()
+            };
+            Ok([lines.clone(), lines])
+        })
+    }
+
+    /// The same, where `prepare` starts what runs beside the daemons, and says what they are to know of it.
+    pub(crate) fn start_prepared(
+        system: System,
+        timing: Timing,
+        prepare: impl FnOnce(&Lab, &[Node; 2]) -> Result<[Lines; 2]>,
+    ) -> Result<Self> {
         let lab = Lab::new()?;
         let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+        let lines = prepare(&lab, &nodes)?;
         let client = lab.client("c1")?;
         if system.has_v6() {
             client.enable_v6()?;
@@ -270,12 +303,11 @@ impl Pair {
         let other = vips.get(1).copied();
         let other = other.map(|vip| Prober::start(&client, vip, Probes::Echo));
         let routers = [
-            system.router(&nodes[0], &nodes[1], timing),
-            system.router(&nodes[1], &nodes[0], timing),
+            system.router(&nodes[0], &nodes[1], timing, &lines[0]),
+            system.router(&nodes[1], &nodes[0], timing, &lines[1]),
         ];
-        for (index, (node, mut router)) in nodes.iter_mut().zip(routers).enumerate() {
+        for (index, (node, router)) in nodes.iter_mut().zip(routers).enumerate() {
             system.prepare(node);
-            router.keepalived_lines.push_str(keepalived_lines);
             node.start(system.kind(), &[router])?;
             if index == 0 {
                 let sniffer = &sniffers[0];
@@ -441,6 +473,11 @@ impl Pair {
         for sniffer in &self.sniffers {
             sniffer.clear();
         }
+    }
+
+    /// The network.
+    pub(crate) const fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     /// The end of the logs.

@@ -41,6 +41,8 @@ pub struct VirtualRouter {
     pub had_lines: String,
     /// Further lines for keepalived.
     pub keepalived_lines: String,
+    /// Further blocks for keepalived, behind the router's own.
+    pub keepalived_blocks: String,
 }
 
 impl VirtualRouter {
@@ -65,6 +67,7 @@ impl VirtualRouter {
             group: None,
             had_lines: String::new(),
             keepalived_lines: String::new(),
+            keepalived_blocks: String::new(),
         }
     }
 
@@ -287,6 +290,7 @@ pub fn keepalived_config(
         text.push_str("  }\n  track_file {\n    handover\n  }\n");
         text.push_str(&router.keepalived_lines);
         text.push_str("}\n");
+        text.push_str(&router.keepalived_blocks);
     }
     text
 }
