@@ -46,6 +46,8 @@ pub enum InterfaceCondition {
     Down,
     /// It has no carrier.
     NoCarrier,
+    /// It is a bond that can use fewer slaves than are wanted.
+    FewSlaves,
     /// It lacks the source address (or any).
     NoAddress,
     /// The dataplane could not be attached to it; the shell's log has the error.
@@ -61,6 +63,9 @@ impl fmt::Display for InterfaceCondition {
             Self::Absent => f.write_str("its interface does not exist"),
             Self::Down => f.write_str("its interface is down"),
             Self::NoCarrier => f.write_str("its interface has no carrier"),
+            Self::FewSlaves => {
+                f.write_str("its interface can use fewer slaves than are wanted (min_up_slaves)")
+            }
             Self::NoAddress => f.write_str("its interface lacks the source address"),
             Self::NoDataplane => {
                 f.write_str("the dataplane could not be attached to its interface")

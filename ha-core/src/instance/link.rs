@@ -32,10 +32,10 @@ impl Instance {
     }
 
     fn link_wait(&self, condition: InterfaceCondition) -> Nanos {
-        use InterfaceCondition::{NoCarrier, Ready};
+        use InterfaceCondition::{FewSlaves, NoCarrier, Ready};
         match (self.condition, condition) {
-            (Some(Ready { .. }), NoCarrier) => self.config.link_delays.down,
-            (Some(NoCarrier), Ready { .. }) => self.config.link_delays.up,
+            (Some(Ready { .. }), NoCarrier | FewSlaves) => self.config.link_delays.down,
+            (Some(NoCarrier | FewSlaves), Ready { .. }) => self.config.link_delays.up,
             _ => Nanos::ZERO,
         }
     }

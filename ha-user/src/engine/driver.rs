@@ -230,6 +230,7 @@ impl Driver {
             work_until: None,
             debts: Debts::default(),
             solicitations: Solicitations::default(),
+            min_up_slaves: plan.min_up_slaves(),
             tracked: TrackedInterfaces::of(plan),
             unused: BTreeSet::new(),
             out,

@@ -1,6 +1,6 @@
 //! A validated configuration, with every instance's slot in the dataplane's maps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ha_common::{Nanos, gate::Epoch};
 use ha_core::{
@@ -96,6 +96,14 @@ impl Plan {
         let named = |interface: &&Interface| interface.name == name;
         let found = self.interfaces.iter().find(named).cloned();
         found.unwrap_or_else(|| Interface::unnamed(name))
+    }
+
+    /// How many slaves the bonds must be able to use, where that is configured.
+    pub(super) fn min_up_slaves(&self) -> BTreeMap<String, u32> {
+        let interfaces = self.interfaces.iter();
+        interfaces
+            .map(|interface| (interface.name.clone(), interface.min_up_slaves))
+            .collect()
     }
 
     /// The interfaces that are tracked.

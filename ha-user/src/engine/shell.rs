@@ -73,6 +73,8 @@ pub(super) struct Shell {
     pub(super) debts: Debts,
     /// Peers whose MAC addresses are asked for.
     pub(super) solicitations: Solicitations,
+    /// Of bonds: how many slaves they must be able to use, where that is configured.
+    pub(super) min_up_slaves: BTreeMap<String, u32>,
     /// The interfaces that are tracked.
     pub(super) tracked: TrackedInterfaces,
     /// Interfaces, by index, that are to be let go of.

@@ -41,6 +41,7 @@ impl Driver {
             &plan.lease_channels,
         ));
         self.shell.configure_paths(plan);
+        self.shell.min_up_slaves = plan.min_up_slaves();
         // New interfaces are attached before the engine learns of them; it is told of all below.
         let mut ignored = Vec::new();
         self.shell.match_interfaces();

@@ -14,6 +14,7 @@ use super::Shell;
 use crate::{
     engine::outbox::Level,
     events::Kind,
+    net::links::Link,
     sys::{self, clock},
 };
 
@@ -95,6 +96,13 @@ impl Shell {
         Found { vips, there }
     }
 
+    /// Whether a bond can use fewer slaves than are wanted.
+    fn lacks_slaves(&self, link: &Link) -> bool {
+        let wanted = self.min_up_slaves.get(&link.name);
+        let usable = link.usable_slaves();
+        wanted.is_some_and(|wanted| usable.is_some_and(|usable| usable < *wanted))
+    }
+
     pub(super) fn follow_seat(&mut self, index: usize, found: &Found, inputs: &mut Vec<Input>) {
         let seat = &self.seats[index];
         let id = seat.id;
@@ -112,6 +120,9 @@ impl Shell {
                 seat.config.suits_as_source(address) && !found.vips.contains(&address)
             }) {
                 InterfaceCondition::Ready { .. } if failed => InterfaceCondition::NoDataplane,
+                InterfaceCondition::Ready { .. } if self.lacks_slaves(link) => {
+                    InterfaceCondition::FewSlaves
+                }
                 condition => condition,
             },
         };
