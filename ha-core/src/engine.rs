@@ -638,6 +638,7 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::VipsAdded { instance, .. }
         | Input::Announced { instance, .. }
         | Input::VipLost { instance }
+        | Input::Reattached { instance }
         | Input::LeaseSilence { instance }
         | Input::Asked { instance, .. }
         | Input::Released { instance, .. }

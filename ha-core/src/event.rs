@@ -261,6 +261,12 @@ pub enum Input {
         /// Which instance.
         instance: InstanceId,
     },
+    /// An interface that was ready all the time is now behind another port of the network's switches: its bond
+    /// failed over. The network sends packets for the VIPs to the old port until it hears of them at the new one.
+    Reattached {
+        /// Which instance.
+        instance: InstanceId,
+    },
     /// An operator wants another node to be Active.
     Switchover(Target),
     /// The configuration was read again. Instances are matched by name.

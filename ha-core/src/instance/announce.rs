@@ -29,6 +29,13 @@ impl Instance {
         }
     }
 
+    /// The network learns where the addresses are by now, if they are this node's.
+    pub(super) fn reattached(&mut self, now: MonoNs, out: &mut Outbox) {
+        if self.state == State::Active {
+            self.begin_announcing(now, out);
+        }
+    }
+
     pub(super) fn begin_burst(&mut self, now: MonoNs, out: &mut Outbox) {
         self.announcements = self.config.announce.count;
         self.announce(now, now, out);

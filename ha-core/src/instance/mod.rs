@@ -300,6 +300,10 @@ impl Instance {
                 Verdict::Stay
             }
             Input::VipLost { .. } => self.vip_lost(out),
+            Input::Reattached { .. } => {
+                self.reattached(now, out);
+                Verdict::Stay
+            }
             Input::LeaseSilence { .. } => self.lease_silence(now, out),
             Input::Asked { peer, ask, .. } => self.asked(peer, ask),
             Input::Released {

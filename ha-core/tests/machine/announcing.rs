@@ -99,6 +99,31 @@ fn many_addresses_are_announced_in_batches_between_which_adverts_leave() {
 }
 
 #[test]
+fn what_is_at_another_port_of_the_switch_is_announced_at_once() {
+    let mut driver = Driver::active(with_vips(0, 3, 5));
+    let begun = driver.now;
+    while driver.now < begun.after(Nanos::from_secs(20)) {
+        driver.tick_and_settle();
+    }
+    driver.input(Input::Reattached { instance: ID });
+    let mut actions = driver.take();
+    assert!(packets(&actions) >= 3, "without waiting: {actions:?}");
+    for _ in 0..20 {
+        actions.extend(driver.tick_and_settle());
+    }
+    assert_eq!(announced(&actions, ID, 3), [5; 3]);
+    assert_eq!(driver.state(), State::Active);
+}
+
+#[test]
+fn who_is_not_active_announces_nothing_at_another_port() {
+    let mut driver = Driver::backup(with_vips(0, 3, 5));
+    driver.input(Input::Reattached { instance: ID });
+    assert_eq!(packets(&driver.settle()), 0);
+    assert_eq!(driver.state(), State::Backup);
+}
+
+#[test]
 fn a_node_that_lets_go_announces_no_more() {
     let mut driver = Driver::active(with_vips(0, 1_255, 5));
     driver.hear(102, 200);

@@ -35,6 +35,7 @@ enum Op {
         ready: bool,
     },
     VipLost(u32),
+    Reattached(u32),
     Switchover(u32),
     Reload {
         priority: u8,
@@ -58,6 +59,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (id.clone(), 0..90_000_000_u64).prop_map(|(instance, age)| Op::Silence { instance, age }),
         1 => (id.clone(), any::<bool>()).prop_map(|(instance, ready)| Op::Interface { instance, ready }),
         1 => id.clone().prop_map(Op::VipLost),
+        1 => id.clone().prop_map(Op::Reattached),
         1 => id.prop_map(Op::Switchover),
         1 => (prop_oneof![Just(100_u8), Just(200), Just(50)], 1..4_u64, any::<bool>())
             .prop_map(|(priority, interval, preempt)| Op::Reload { priority, interval, preempt }),
@@ -217,6 +219,9 @@ impl Witness {
                 condition: InterfaceCondition::Down,
             }),
             Op::VipLost(instance) => driver.input(Input::VipLost {
+                instance: InstanceId(instance),
+            }),
+            Op::Reattached(instance) => driver.input(Input::Reattached {
                 instance: InstanceId(instance),
             }),
             Op::Switchover(instance) => {

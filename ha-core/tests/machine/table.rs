@@ -46,7 +46,7 @@ fn lose(driver: &mut Driver) {
 
 type Step = fn(&mut Driver);
 
-const EVENTS: [(&str, Step); 15] = [
+const EVENTS: [(&str, Step); 16] = [
     ("interface ready", |driver| driver.ready(ID)),
     ("interface lost", lose),
     ("advert, higher priority", |driver| driver.hear(1, 200)),
@@ -88,6 +88,9 @@ const EVENTS: [(&str, Step); 15] = [
     }),
     ("address lost", |driver| {
         driver.input(Input::VipLost { instance: ID });
+    }),
+    ("at another port", |driver| {
+        driver.input(Input::Reattached { instance: ID });
     }),
     ("switchover", |driver| {
         driver.input(Input::Switchover(Target::Instance(ID)));

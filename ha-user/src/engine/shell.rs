@@ -43,6 +43,10 @@ pub(super) struct Interface {
     /// 0 while it is not there.
     pub(super) ifindex: u32,
     pub(super) mac: [u8; 6],
+    /// The slave by which its bond sent and received last.
+    active_slave: Option<u32>,
+    /// Whether its MAC address is another one than before.
+    moved: bool,
     /// Whether this node forwards IPv6 there.
     pub(super) router: bool,
     pub(super) port: Option<Port>,

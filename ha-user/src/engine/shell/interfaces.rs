@@ -27,6 +27,7 @@ impl Shell {
         let names: Vec<String> = self.interfaces.keys().cloned().collect();
         for name in names {
             self.follow_link(&name);
+            self.follow_place(&name, inputs);
         }
         self.make_room();
         let found = self.found();
@@ -75,6 +76,7 @@ impl Shell {
         };
         // What guards the VIPs is in place before the programs are, so that no VIP is without its gate.
         if (interface.ifindex, interface.mac) != (link.ifindex, link.mac) {
+            interface.moved = interface.ifindex == link.ifindex;
             interface.ifindex = link.ifindex;
             interface.mac = link.mac;
             self.configure_all(name);
@@ -104,6 +106,33 @@ impl Shell {
             }
         }
         self.follow_v6(name);
+    }
+
+    /// Tells the engine of an interface that the network finds elsewhere than before: its bond sends and receives
+    /// by another slave, or its MAC address is another one.
+    fn follow_place(&mut self, name: &str, inputs: &mut Vec<Input>) {
+        let links = self.links.table();
+        let (Some(interface), Some(link)) = (self.interfaces.get_mut(name), links.by_name(name))
+        else {
+            return;
+        };
+        let mut moved = std::mem::take(&mut interface.moved);
+        if let Some(active) = link.active_slave() {
+            let before = interface.active_slave.replace(active);
+            if before.is_some_and(|before| before != active) {
+                moved = true;
+                let slave = links.by_index(active).map_or("?", |slave| &slave.name);
+                self.out
+                    .log(Level::Warn, format!("{name}: its bond goes on by {slave}"));
+            }
+        }
+        if moved {
+            let here = self
+                .seats
+                .iter()
+                .filter(|seat| seat.config.interface == name);
+            inputs.extend(here.map(|seat| Input::Reattached { instance: seat.id }));
+        }
     }
 
     /// Opens the sockets of IPv6 where an instance needs them, and joins the groups of the VIPs.
