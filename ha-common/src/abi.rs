@@ -470,6 +470,9 @@ reasons! {
     DropNdpElsewhere = "drop_ndp_elsewhere",
     /// XDP dropped a packet to a VIP: the gate was closed.
     DropVipClosed = "drop_vip_closed",
+    /// tc passed a packet to a VIP whose gate was closed, by an interface that no instance names: the kernel sends
+    /// it on to another host.
+    PassVipForwarded = "pass_vip_forwarded",
     /// tc dropped a frame: there was no memory to bring its bytes into one piece.
     DropNoMemory = "drop_no_memory",
     /// XDP took a valid advert.
@@ -564,6 +567,9 @@ reasons! {
     SilenceReported = "silence_reported",
     /// tc let out a frame that is none of our business.
     EgressOther = "egress_other",
+    /// tc let out a packet with a VIP as source, by another interface than its instance's: the gate was closed,
+    /// but this node forwards it for whoever has the VIP.
+    EgressForwarded = "egress_forwarded",
     /// tc let out a frame that speaks for a VIP: the gate was open.
     EgressVipOpen = "egress_vip_open",
     /// tc dropped a packet with a VIP as source: the gate was closed.

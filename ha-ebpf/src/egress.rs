@@ -51,7 +51,7 @@ fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
     let Some(header) = ipv4::Header::from_words(header) else {
         return Reason::EgressOther;
     };
-    from(Address::v4(header.source), header.protocol).unwrap_or(Reason::EgressOther)
+    from(ctx, Address::v4(header.source), header.protocol).unwrap_or(Reason::EgressOther)
 }
 
 #[inline(always)]
@@ -62,7 +62,7 @@ fn packet_v6(ctx: &TcContext, start: usize) -> Reason {
     let Some(header) = ipv6::Header::from_words(header) else {
         return Reason::EgressOther;
     };
-    if let Some(reason) = from(header.source, header.next_header) {
+    if let Some(reason) = from(ctx, header.source, header.next_header) {
         return reason;
     }
     if header.next_header != ndp::ICMPV6 {
@@ -85,14 +85,21 @@ fn packet_v6(ctx: &TcContext, start: usize) -> Reason {
 
 /// A packet with this source; `None`: it is no VIP's.
 #[inline(always)]
-fn from(source: Address, protocol: u8) -> Option<Reason> {
+fn from(ctx: &TcContext, source: Address, protocol: u8) -> Option<Reason> {
     let instance = maps::instance_of_vip(source)?;
     // An address owner's adverts have the VIP as source, and are how it gets the gate open.
-    Some(if protocol == vrrp::PROTOCOL {
-        Reason::EgressOther
-    } else {
-        guard(instance, Reason::EgressVipClosed)
-    })
+    if protocol == vrrp::PROTOCOL {
+        return Some(Reason::EgressOther);
+    }
+    let reason = guard(instance, Reason::EgressVipClosed);
+    let elsewhere = skb::ifindex(ctx) != instance.1.ifindex;
+    Some(
+        if reason as u32 == Reason::EgressVipClosed as u32 && elsewhere && skb::came_in(ctx) {
+            Reason::EgressForwarded
+        } else {
+            reason
+        },
+    )
 }
 
 #[inline(always)]

@@ -1,7 +1,8 @@
 //! The dataplane's programs: entry points, and which verdict each reason means.
 //!
 //! `had_ingress` (XDP), or `had_ingress_tc` where XDP is taken, and `had_egress` (tc) decide who speaks for
-//! a VIP, take VRRP adverts and BFD packets, and answer echoes; `had_watch` is run by the daemon through
+//! a VIP, take VRRP adverts and BFD packets, and answer echoes; `had_guard` (tc) keeps the host's other interfaces
+//! from answering for a VIP; `had_watch` is run by the daemon through
 //! `BPF_PROG_TEST_RUN`: it takes the silence timers' memory, and starts one.
 
 #![no_std]
@@ -15,6 +16,7 @@ mod echo;
 mod egress;
 mod frame;
 mod gate;
+mod guard;
 mod ipv4;
 mod ipv6;
 mod lease;
@@ -77,6 +79,16 @@ fn had_ingress_tc(ctx: TcContext) -> i32 {
         Verdict::Drop => TC_ACT_SHOT,
         // SAFETY: the helper takes two numbers.
         Verdict::Answer => unsafe { bpf_redirect(ifindex, 0) as i32 },
+    }
+}
+
+/// Ingress of the interfaces that no instance names.
+#[classifier]
+fn had_guard(ctx: TcContext) -> i32 {
+    match counted(guard::judge(&ctx)) {
+        Verdict::Drop => TC_ACT_SHOT,
+        // Whatever else is attached decides.
+        Verdict::Pass | Verdict::Answer => TC_ACT_UNSPEC,
     }
 }
 

@@ -18,6 +18,13 @@ pub(crate) fn ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).ifindex }
 }
 
+/// Whether it came in by an interface, and is only sent on.
+#[inline(always)]
+pub(crate) fn came_in(ctx: &TcContext) -> bool {
+    // SAFETY: as above.
+    unsafe { (*ctx.skb.skb).ingress_ifindex != 0 }
+}
+
 /// Brings the bytes of a frame that came in into one piece; `Err`: it has a tag that leads elsewhere, or
 /// there is no memory for that.
 #[inline(always)]

@@ -10,5 +10,6 @@ pub mod engine;
 pub mod events;
 pub mod hactl;
 pub mod net;
+pub mod others;
 pub mod runtime;
 pub mod sys;

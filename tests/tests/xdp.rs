@@ -19,6 +19,8 @@ mod fixture_net;
 mod frames;
 #[path = "xdp/frames_v6.rs"]
 mod frames_v6;
+#[path = "xdp/guard.rs"]
+mod guard;
 #[path = "xdp/ingress/mod.rs"]
 mod ingress;
 #[path = "xdp/leases/mod.rs"]

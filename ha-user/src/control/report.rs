@@ -49,6 +49,9 @@ pub struct DataplaneReport {
     pub kernel_watch: bool,
     /// Every interface that an instance or a channel names.
     pub interfaces: Vec<InterfaceReport>,
+    /// Interfaces that none names, where the host answers for no VIP, and packets to one meet its gate.
+    #[serde(default)]
+    pub guarded: Vec<String>,
     /// Verdicts by reason.
     pub counters: Counters,
 }

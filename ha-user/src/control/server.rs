@@ -34,6 +34,7 @@ use crate::{
     checks::Checks,
     engine::{Command, Handle, Unreachable},
     events::History,
+    others,
 };
 
 /// Connections at a time; further ones wait.
@@ -55,6 +56,8 @@ pub struct Context {
     pub history: Arc<Mutex<History>>,
     /// The checks.
     pub checks: Checks,
+    /// What was done about interfaces that no instance names.
+    pub others: Arc<Mutex<others::State>>,
     /// To the daemon's main task.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -163,7 +166,13 @@ async fn answer(request: Request, context: &Context) -> Response {
 async fn carry_out(request: Request, context: &Context) -> Result<Value, String> {
     let engine = &context.engine;
     match request {
-        Request::Status => value(engine.ask(Command::Status).await.map_err(unreachable)?),
+        Request::Status => {
+            let mut report = engine.ask(Command::Status).await.map_err(unreachable)?;
+            let others = others::snapshot(&context.others);
+            report.dataplane.guarded = others.guarded;
+            report.warnings.extend(others.warnings);
+            value(report)
+        }
         Request::Events { limit } => {
             let history = context
                 .history

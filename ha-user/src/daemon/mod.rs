@@ -36,6 +36,7 @@ use crate::{
     engine::{self, Command, Handle, Level, Message},
     events::{Event, History, Kind},
     net::links::Table,
+    others::{Frozen, Others},
     runtime::{lock::LockError, memory::Memory},
     sys::signals,
 };
@@ -153,6 +154,9 @@ struct Daemon {
     history: Arc<Mutex<History>>,
     checks: Checks,
     roles: Roles,
+    others: Option<Others>,
+    /// What became of them at the end.
+    frozen: Option<Frozen>,
 }
 
 impl Daemon {
@@ -163,6 +167,7 @@ impl Daemon {
             plan,
             left,
             dataplane,
+            guards,
             pins,
             memory_locked,
             locks,
@@ -186,6 +191,9 @@ impl Daemon {
         let (sender, mut messages) = mpsc::channel(MESSAGES);
         let (ready, is_ready) = oneshot::channel();
         let (ended, mut has_ended) = oneshot::channel();
+        let others = Others::spawn(&config, dataplane.is_some(), guards)
+            .map_err(system("the other interfaces cannot be watched"))?;
+        let others_state = others.state();
         let parts = engine::Parts {
             dataplane,
             messages: sender.clone(),
@@ -209,6 +217,7 @@ impl Daemon {
                 engine: engine.clone(),
                 history: Arc::clone(&history),
                 checks: checks.clone(),
+                others: others_state,
                 reload,
             }),
         ));
@@ -220,6 +229,8 @@ impl Daemon {
             history,
             checks,
             roles: Roles::default(),
+            others: Some(others),
+            frozen: None,
         };
         daemon.checks.configure(&daemon.config);
         // An error means that the thread ended first; its result comes below.
@@ -256,6 +267,10 @@ impl Daemon {
             .map_err(system("the engine thread failed"))?;
         // It has told its result: there is nothing left that it could wait for.
         let _ = thread.join();
+        daemon.freeze();
+        if let Some(frozen) = daemon.frozen {
+            frozen.undo();
+        }
         start::clean_up(&daemon.config, pins.as_ref());
         drop(locks);
         info!("had has ended");
@@ -270,6 +285,7 @@ impl Daemon {
     ) -> Result<Result<io::Result<()>, oneshot::error::RecvError>, DaemonError> {
         info!("handing over and ending");
         notify(&[NotifyState::Stopping]);
+        self.freeze();
         if let Err(error) = self.engine.send(Command::Shutdown) {
             warn!(%error, "the engine thread cannot be told to end");
         }
@@ -283,6 +299,13 @@ impl Daemon {
         })
         .await
         .map_err(|_| DaemonError::Hung)
+    }
+
+    /// The other interfaces stay as they are.
+    fn freeze(&mut self) {
+        if let Some(others) = self.others.take() {
+            self.frozen = Some(others.freeze());
+        }
     }
 
     /// Logs and remembers what the engine thread tells.

@@ -68,6 +68,9 @@ impl Daemon {
         report.changes.extend(fixed);
         report.warnings = advice::of_links(&config, &table);
         report.warnings.extend(advice::of_tracking(&config));
+        if let Some(others) = &self.others {
+            others.configure(&config);
+        }
         self.config = config;
         self.checks.configure(&self.config);
         self.roles.tell(&self.config, &self.checks);

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::{DaemonError, advice, check_beside, machine, taken};
 use crate::{
     config::{self, Config, Mode},
-    dataplane::{self, Dataplane},
+    dataplane::{self, Dataplane, Guards},
     engine::Plan,
     net::{links::Table, netlink::AddressLane},
     runtime::{
@@ -28,6 +28,7 @@ pub(super) struct Started {
     /// Addresses of an earlier run that could not be taken off.
     pub(super) left: Vec<Vip>,
     pub(super) dataplane: Option<Dataplane>,
+    pub(super) guards: Option<Guards>,
     pub(super) pins: Option<PinDir>,
     pub(super) memory_locked: bool,
     pub(super) locks: Vec<Lock>,
@@ -82,10 +83,18 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         }
     };
     let plan = earlier.plan(&config);
-    let (dataplane, pins) = open_dataplane(&config, &earlier, &mut locks)?;
+    let (mut dataplane, pins) = open_dataplane(&config, &earlier, &mut locks)?;
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
     }
+    let guards = match dataplane.as_mut().map(Dataplane::guards) {
+        None => None,
+        Some(Ok(guards)) => guards,
+        Some(Err(error)) => {
+            error!("interfaces that no instance names cannot be guarded: {error}");
+            None
+        }
+    };
     let memory = Memory::of(&plan, &left);
     memory
         .save(runtime_dir)
@@ -96,6 +105,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         plan,
         left,
         dataplane,
+        guards,
         pins,
         memory_locked,
         locks,

@@ -20,9 +20,10 @@ use super::{
     pins,
 };
 
-/// The clsact filter's place: first, and by a handle ("hA") that a later daemon knows again.
+/// The clsact filter's place: first, and by a handle ("hA"; of a guard "hB") that a later daemon knows again.
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0x6841);
+const GUARD_HANDLE: TcHandle = TcHandle::new(0, 0x6842);
 
 /// Which way frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +32,16 @@ pub(super) enum Side {
     Ingress,
     /// The guard.
     Egress,
+    /// The guards of an interface that no instance names.
+    GuardIngress,
+    GuardEgress,
 }
 
 impl Side {
     const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::Ingress => TcAttachType::Ingress,
-            Self::Egress => TcAttachType::Egress,
+            Self::Ingress | Self::GuardIngress => TcAttachType::Ingress,
+            Self::Egress | Self::GuardEgress => TcAttachType::Egress,
         }
     }
 
@@ -46,6 +50,8 @@ impl Side {
         match self {
             Self::Ingress => "tcx-ingress",
             Self::Egress => "tcx",
+            Self::GuardIngress => "guard-ingress",
+            Self::GuardEgress => "guard-egress",
         }
     }
 
@@ -53,6 +59,15 @@ impl Side {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::GuardIngress => "guard's ingress",
+            Self::GuardEgress => "guard's egress",
+        }
+    }
+
+    const fn handle(self) -> TcHandle {
+        match self {
+            Self::Ingress | Self::Egress => HANDLE,
+            Self::GuardIngress | Self::GuardEgress => GUARD_HANDLE,
         }
     }
 }
@@ -167,7 +182,7 @@ fn tcx_link(link: SchedClassifierLink) -> Result<FdLink, DataplaneError> {
 
 /// The filter at our place, whether or not it is there.
 fn clsact_link(name: &str, side: Side) -> Result<SchedClassifierLink, DataplaneError> {
-    SchedClassifierLink::attached(name, side.attach_type(), PRIORITY, HANDLE, None).map_err(
+    SchedClassifierLink::attached(name, side.attach_type(), PRIORITY, side.handle(), None).map_err(
         |source| DataplaneError::Kernel {
             what: format!("looking for {name}"),
             source,
@@ -193,7 +208,7 @@ fn attach_clsact(
             let _ = tc::qdisc_add_clsact(name);
             let options = NlOptions {
                 priority: PRIORITY,
-                handle: HANDLE,
+                handle: side.handle(),
                 classid: None,
             };
             let id = program

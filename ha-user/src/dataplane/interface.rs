@@ -106,6 +106,19 @@ pub(super) fn vlans_on(ifindex: u32) -> Result<Vec<String>, DataplaneError> {
     Ok(names)
 }
 
+/// The names of all interfaces.
+pub(super) fn names() -> Result<Vec<String>, DataplaneError> {
+    let mut names = Vec::new();
+    ask(Scope::All, &ifinfo(0), |link| {
+        names.push(interface(link).name);
+    })
+    .map_err(|source| DataplaneError::Kernel {
+        what: "asking for the interfaces".into(),
+        source,
+    })?;
+    Ok(names)
+}
+
 fn ask(scope: Scope, body: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let (protocol, kind) = (libc::NETLINK_ROUTE, libc::RTM_GETLINK);
     netlink::ask(protocol, kind, scope, body, |kind, link| {

@@ -71,6 +71,7 @@ impl Dataplane {
         let infos = [
             ("had_ingress", programs.ingress()?.info()),
             ("had_ingress_tc", programs.ingress_tc()?.info()),
+            ("had_guard", programs.guard()?.info()),
             ("had_egress", programs.egress()?.info()),
         ];
         infos
@@ -94,6 +95,7 @@ impl Dataplane {
         let info = match name {
             "had_ingress" => programs.ingress()?.info(),
             "had_ingress_tc" => programs.ingress_tc()?.info(),
+            "had_guard" => programs.guard()?.info(),
             "had_egress" => programs.egress()?.info(),
             _ => return Err(DataplaneError::Object { what: name }),
         };
@@ -126,6 +128,15 @@ impl Dataplane {
     /// The kernel refuses the frame.
     pub fn run_ingress_tc(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
         run(self.loaded.programs.ingress_tc()?, frame)
+    }
+
+    /// Runs the guard of other interfaces on a frame that came in by the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the frame.
+    pub fn run_guard(&mut self, frame: &[u8]) -> Result<Verdict, DataplaneError> {
+        run(self.loaded.programs.guard()?, frame)
     }
 
     /// Runs the egress program on a frame that goes out by the loopback interface.

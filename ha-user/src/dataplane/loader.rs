@@ -64,6 +64,10 @@ impl Programs {
         self.program("had_ingress_tc")
     }
 
+    pub(super) fn guard(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
+        self.program("had_guard")
+    }
+
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
         self.program("had_egress")
     }
@@ -114,6 +118,8 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     verify("had_ingress", || program.load())?;
     let program = programs.ingress_tc()?;
     verify("had_ingress_tc", || program.load())?;
+    let program = programs.guard()?;
+    verify("had_guard", || program.load())?;
     let program = programs.egress()?;
     verify("had_egress", || program.load())?;
     let program = programs.program::<Xdp>("had_watch")?;

@@ -13,6 +13,7 @@
 mod attach;
 mod error;
 mod filter;
+mod guard;
 mod held;
 mod interface;
 mod known;
@@ -59,6 +60,7 @@ use self::{
 };
 pub use self::{
     error::DataplaneError,
+    guard::Guards,
     leases::{Grantor, Grantors, PathSettings},
     sessions::Taken,
 };
@@ -572,7 +574,8 @@ pub fn remove_pins(pin_dir: &Path) -> Result<(), DataplaneError> {
     result
 }
 
-/// Removes the tc filters that an earlier daemon left on `interfaces` (where there is no tcx).
+/// Removes the tc filters that an earlier daemon left on `interfaces`, and as guards on any (where there is no
+/// tcx).
 ///
 /// # Errors
 ///
@@ -584,5 +587,6 @@ pub fn remove_filters(interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError>
             result = result.and(filter::remove_clsact(interface, side));
         }
     }
-    result
+    let everywhere = interface::names()?;
+    result.and(guard::remove_filters(everywhere.iter().map(String::as_str)))
 }

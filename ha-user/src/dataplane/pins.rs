@@ -71,7 +71,11 @@ pub(super) const PINNED_MAPS: &[PinnedMap] = &[
     array::<u64>("COUNTERS", Reason::ALL.len()),
 ];
 
+/// How the links of other interfaces' guards begin.
+const GUARDS: &str = "guard-";
+
 /// A `pin_dir` that can be used.
+#[derive(Clone)]
 pub(super) struct Pins {
     dir: PathBuf,
 }
@@ -110,7 +114,8 @@ impl Pins {
 
     /// The interfaces with pinned links.
     pub(super) fn linked(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        let names = names(&self.links())?;
+        let mut names = names(&self.links())?;
+        names.retain(|name| !name.starts_with(GUARDS));
         Ok(names.iter().filter_map(|name| ifindex_of(name)).collect())
     }
 
@@ -132,13 +137,32 @@ impl Pins {
         self.links().join(format!("{kind}-{ifindex}"))
     }
 
-    /// Removes the links of interfaces that are not to be kept, which takes the programs off them.
+    /// Where something is pinned for a moment.
+    pub(super) fn scratch(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.new"))
+    }
+
+    /// Removes the links of the guards of some interfaces, which takes the programs off them.
+    pub(super) fn remove_guards_if(
+        &self,
+        stale: impl Fn(u32) -> bool,
+    ) -> Result<(), DataplaneError> {
+        self.remove_links_if(|name| name.starts_with(GUARDS) && ifindex_of(name).is_none_or(&stale))
+    }
+
+    /// Removes the links of interfaces that are not to be kept, which takes the programs off them. Guards stay.
     pub(super) fn remove_links_but(
         &self,
         keep: impl Fn(u32) -> bool,
     ) -> Result<(), DataplaneError> {
+        self.remove_links_if(|name| {
+            !name.starts_with(GUARDS) && !ifindex_of(name).is_some_and(&keep)
+        })
+    }
+
+    fn remove_links_if(&self, gone: impl Fn(&str) -> bool) -> Result<(), DataplaneError> {
         for name in names(&self.links())? {
-            if !ifindex_of(&name).is_some_and(&keep) {
+            if gone(&name) {
                 remove_file(&self.links().join(name))?;
             }
         }

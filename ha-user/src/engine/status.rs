@@ -62,6 +62,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             pin_dir: vitals.pin_dir.clone(),
             kernel_watch: shell.dataplane.as_ref().is_some_and(Dataplane::has_watch),
             interfaces,
+            guarded: Vec::new(),
             counters: counters(shell).unwrap_or_default(),
         },
         engine: EngineReport {

@@ -64,6 +64,9 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         }
         let _ = writeln!(text);
     }
+    if !dataplane.guarded.is_empty() {
+        let _ = writeln!(text, "  guarded: {}", dataplane.guarded.join(", "));
+    }
     if dataplane.mode != "off" && dataplane.pin_dir.is_none() {
         let _ = writeln!(
             text,
@@ -522,6 +525,7 @@ mod tests {
                         error: None,
                     },
                 ],
+                guarded: vec!["eth2".to_owned()],
                 counters: Counters::new(),
             },
             engine: EngineReport {

@@ -334,12 +334,22 @@ impl Fixture {
     pub(crate) fn check(
         &mut self,
         rows: &[Row],
+        run: impl FnMut(&mut Dataplane, &[u8]) -> Verdict,
+    ) {
+        self.check_tagged(&Tags::ALL, rows, run);
+    }
+
+    /// The same with these tags.
+    pub(crate) fn check_tagged(
+        &mut self,
+        tags: &[Tags],
+        rows: &[Row],
         mut run: impl FnMut(&mut Dataplane, &[u8]) -> Verdict,
     ) {
         let mut failures = Vec::new();
-        for (tags, row) in Tags::ALL
-            .into_iter()
-            .flat_map(|tags| rows.iter().map(move |row| (tags, row)))
+        for (tags, row) in tags
+            .iter()
+            .flat_map(|tags| rows.iter().map(|row| (*tags, row)))
         {
             self.tags = tags;
             self.reset(row.gate);

@@ -1,0 +1,162 @@
+//! The host's other interfaces, which no instance or channel names.
+//!
+//! Linux answers ARP and Neighbour Discovery by any interface for any address of the host, and takes packets to it
+//! there. So where several interfaces lie in one network, others than the instance's would answer for its VIPs. They
+//! are guarded by tc programs ([`crate::dataplane::Guards`]), and ARP requests of the kernel's own are kept from
+//! naming a VIP as sender (`arp_announce`, [`sysctls`]).
+//!
+//! All of that takes its time, and none of it is urgent: a thread of ordinary priority follows the interfaces by a
+//! netlink socket of its own, so that the engine never waits for it.
+
+mod choice;
+mod sysctls;
+mod worker;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use ipnet::IpNet;
+use rustix::event::{EventfdFlags, eventfd};
+
+use self::worker::Worker;
+use crate::{config::Config, dataplane::Guards};
+
+/// What was done about them, for the status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The interfaces that are guarded.
+    pub guarded: Vec<String>,
+    /// What could not be done, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What of a configuration concerns them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// The interfaces that instances and channels name.
+    named: BTreeSet<String>,
+    /// Those that have VIPs of IPv4.
+    with_vips: BTreeSet<String>,
+    vips: BTreeSet<Ipv4Addr>,
+}
+
+impl From<&Config> for Plan {
+    fn from(config: &Config) -> Self {
+        let instances = config.instances.iter().map(|one| &one.interface);
+        let bfd = config.channels.iter().map(|one| &one.interface);
+        let leases = config.lease_channels.iter().map(|one| &one.interface);
+        let mut plan = Self {
+            named: instances.chain(bfd).chain(leases).cloned().collect(),
+            ..Self::default()
+        };
+        for instance in &config.instances {
+            for vip in instance.vips.iter().map(IpNet::addr) {
+                if let IpAddr::V4(vip) = vip {
+                    plan.vips.insert(vip);
+                    plan.with_vips.insert(instance.interface.clone());
+                }
+            }
+        }
+        plan
+    }
+}
+
+/// The thread that sees to them.
+pub struct Others {
+    plans: Sender<Plan>,
+    ending: Arc<AtomicBool>,
+    wake: Arc<OwnedFd>,
+    state: Arc<Mutex<State>>,
+    thread: JoinHandle<Worker>,
+}
+
+impl Others {
+    /// Starts the thread. `has_gate`: whether there is a dataplane; `guards` may be absent all the same.
+    ///
+    /// # Errors
+    /// When the thread or a descriptor cannot be made.
+    pub fn spawn(config: &Config, has_gate: bool, guards: Option<Guards>) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let state = Arc::new(Mutex::new(State::default()));
+        let ending = Arc::new(AtomicBool::new(false));
+        let (plans, receiver): (_, Receiver<Plan>) = channel();
+        let worker = Worker::open(
+            Plan::from(config),
+            has_gate,
+            guards,
+            record(config),
+            Arc::clone(&state),
+            Arc::clone(&ending),
+        )?;
+        let woken = Arc::clone(&wake);
+        let thread = thread::Builder::new()
+            .name("had-others".to_owned())
+            .spawn(move || worker.run(&receiver, &woken))?;
+        Ok(Self {
+            plans,
+            ending,
+            wake,
+            state,
+            thread,
+        })
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn state(&self) -> Arc<Mutex<State>> {
+        Arc::clone(&self.state)
+    }
+
+    /// Follows another configuration.
+    pub fn configure(&self, config: &Config) {
+        // It ends only when told to.
+        let _ = self.plans.send(Plan::from(config));
+        self.wake();
+    }
+
+    /// Ends the thread; everything stays as it is.
+    #[must_use]
+    pub fn freeze(self) -> Frozen {
+        self.ending.store(true, Ordering::Relaxed);
+        self.wake();
+        Frozen(self.thread.join().ok())
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// What is left to be undone.
+pub struct Frozen(Option<Worker>);
+
+impl Frozen {
+    /// Takes the guards off, and puts the sysctls back.
+    pub fn undo(self) {
+        if let Some(worker) = self.0 {
+            worker.undo();
+        }
+    }
+}
+
+/// A copy of what is known by now.
+#[must_use]
+pub fn snapshot(state: &Mutex<State>) -> State {
+    state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Where it is written down which sysctls were changed.
+fn record(config: &Config) -> PathBuf {
+    config.node.runtime_dir.join("sysctls.json")
+}
