@@ -139,7 +139,8 @@ impl Pins {
 
     /// Where something is pinned for a moment.
     pub(super) fn scratch(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.new"))
+        // A bpffs takes no name with a dot.
+        self.dir.join(format!("new-{name}"))
     }
 
     /// Removes the links of the guards of some interfaces, which takes the programs off them.
