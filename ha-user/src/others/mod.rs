@@ -3,7 +3,7 @@
 //! Linux answers ARP and Neighbour Discovery by any interface for any address of the host, and takes packets to it
 //! there. So where several interfaces lie in one network, others than the instance's would answer for its VIPs. They
 //! are guarded by tc programs ([`crate::dataplane::Guards`]), and ARP requests of the kernel's own are kept from
-//! naming a VIP as sender (`arp_announce`, [`sysctls`]).
+//! naming a VIP as sender (`arp_announce`, `sysctls.rs`).
 //!
 //! All of that takes its time, and none of it is urgent: a thread of ordinary priority follows the interfaces by a
 //! netlink socket of its own, so that the engine never waits for it.
