@@ -1,10 +1,13 @@
 //! Service checks: a task of the slow side for each, which drives [`ha_core::check::Check`] and carries out its
 //! probes. What changes is told to the engine thread.
 
+mod blocking;
+mod http;
 mod probe;
 mod report;
 mod runner;
 mod tcp;
+mod words;
 
 pub use self::{
     probe::{Role, RoleWatch},

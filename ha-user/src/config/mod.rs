@@ -29,9 +29,11 @@ use ha_common::{
 use ha_core::{Version, config::AnnounceConfig, tracking::Track};
 use ipnet::IpNet;
 
+#[cfg(test)]
+pub(crate) use self::checks::kind_of;
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
-    checks::{Check, CheckKind, Tcp},
+    checks::{Check, CheckKind, Http, HttpHeader, HttpMethod, HttpTls, Tcp},
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
     track::Interface,

@@ -3,7 +3,7 @@
 //! A walker of our own instead of serde, because serde ends at the first unknown key or wrong type and
 //! knows no line of a value that is only wrong together with another one.
 
-use std::{cell::RefCell, net::IpAddr, ops::Range, str::FromStr as _, time::Duration};
+use std::{borrow::Cow, cell::RefCell, net::IpAddr, ops::Range, str::FromStr as _, time::Duration};
 
 use ha_common::Nanos;
 use toml::{
@@ -58,6 +58,20 @@ impl<'a> Reader<'a> {
             message: message.into(),
             fix: fix.into(),
         });
+    }
+
+    /// The same without showing the line: a secret may stand there.
+    pub(super) fn fail_unshown(
+        &self,
+        offset: usize,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.fail(offset, key, message, fix);
+        if let Some(diagnostic) = self.diagnostics.borrow_mut().last_mut() {
+            diagnostic.excerpt = None;
+        }
     }
 
     /// The line of a byte offset, from 1.
@@ -141,6 +155,18 @@ impl<'a> Section<'a> {
     ) {
         self.reader
             .fail(offset, self.key_in_place(key), message, fix);
+    }
+
+    /// The same without showing the line: a secret may stand there.
+    pub(super) fn fail_unshown(
+        &self,
+        offset: usize,
+        key: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.reader
+            .fail_unshown(offset, self.key_in_place(key), message, fix);
     }
 
     fn key_in_place(&self, key: &str) -> String {
@@ -369,6 +395,37 @@ impl<'a> Section<'a> {
             value: strings,
             offset: value.span().start,
         })
+    }
+
+    /// A table whose keys are the operator's own, each with a string, which may be a secret; none where there is no
+    /// such table. `None`: it is wrong, and has been reported.
+    pub(super) fn pairs(&self, key: &str) -> Option<Vec<(At<String>, String)>> {
+        let Some(value) = self.value(key) else {
+            return Some(Vec::new());
+        };
+        let wanted = "a table in braces, as { NAME = \"…\" }, each value in quotes";
+        let wrong = |offset: usize| {
+            let message = format!("must be {wanted}");
+            self.fail_unshown(offset, key, message, format!("write {wanted}"));
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            wrong(value.span().start);
+            return None;
+        };
+        let pair = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: (&Cow<'_, str>, usize) = (name.get_ref(), name.span().start);
+            let DeValue::String(text) = value.get_ref() else {
+                wrong(name.1);
+                return None;
+            };
+            let name = At {
+                value: name.0.to_string(),
+                offset: name.1,
+            };
+            Some((name, text.to_string()))
+        };
+        let pairs: Vec<Option<_>> = table.iter().map(pair).collect();
+        pairs.into_iter().collect()
     }
 
     /// One of several words.

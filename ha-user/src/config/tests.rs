@@ -9,6 +9,7 @@ use super::{
 };
 
 mod channels;
+mod checks;
 mod live;
 mod track;
 
@@ -182,6 +183,21 @@ fn the_packaged_file_shows_every_key_truly() {
         "interval",
         "repeat_after",
         "refresh",
+        "timeout",
+        "rise",
+        "fall",
+        "damping",
+        "url",
+        "address",
+        "host",
+        "method",
+        "headers",
+        "status",
+        "body",
+        "ca_file",
+        "server_name",
+        "insecure",
+        "keep_open",
     ] {
         assert!(
             shown.contains(&format!("{key} = ")),

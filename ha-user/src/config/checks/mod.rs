@@ -1,5 +1,6 @@
 //! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
 
+mod http;
 mod tcp;
 
 use std::net::IpAddr;
@@ -7,7 +8,10 @@ use std::net::IpAddr;
 use ha_common::Nanos;
 use ha_core::check::CheckConfig;
 
-pub use self::tcp::Tcp;
+pub use self::{
+    http::{Http, HttpHeader, HttpMethod, HttpTls},
+    tcp::Tcp,
+};
 use super::{
     parse::{name_if_any, span},
     reader::{At, Section},
@@ -30,6 +34,8 @@ pub struct Check {
 /// `kind`, with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
+    /// A URL whose answer is judged.
+    Http(Http),
     /// A TCP port that accepts.
     Tcp(Tcp),
 }
@@ -39,6 +45,7 @@ impl CheckKind {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Http(_) => http::FORM.name,
             Self::Tcp(_) => tcp::FORM.name,
         }
     }
@@ -49,6 +56,7 @@ impl CheckKind {
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
         match self {
+            Self::Http(http) => vec![http.address.ip()],
             Self::Tcp(tcp) => vec![tcp.address.ip()],
         }
     }
@@ -64,7 +72,7 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<CheckKind>,
 }
 
-const FORMS: &[&Form] = &[&tcp::FORM];
+const FORMS: &[&Form] = &[&http::FORM, &tcp::FORM];
 
 /// The keys that every check has.
 const KEYS: &[&str] = &[
@@ -137,4 +145,15 @@ pub(super) fn parse(section: &Section<'_>) -> DraftCheck {
         damping: span(section, "damping", Nanos::ZERO, LONGEST).unwrap_or(DAMPING),
         kind: kind.and_then(|kind| (kind.value.parse)(section)),
     }
+}
+
+/// What the keys of a check, as they stand in a file, make of it.
+#[cfg(test)]
+pub(crate) fn kind_of(keys: &str) -> CheckKind {
+    let text = format!(
+        "[[instance]]\nname = \"web\"\ninterface = \"eth0\"\nvrid = 51\nvips = [\"192.168.33.100/24\"]\n[[check]]\nname = \"watched\"\n{keys}\n"
+    );
+    let config = super::parse_and_check(&text, &|_| None, &|_, _| false);
+    let config = config.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}"));
+    config.checks[0].kind.clone()
 }

@@ -1,0 +1,36 @@
+//! `[[check]]`, kind by kind.
+
+use super::{GOOD, errors};
+
+/// What is wrong with checks of a kind, each with other keys.
+fn errors_of(kind: &str, checks: &[&str]) -> String {
+    let checks: Vec<String> = checks
+        .iter()
+        .enumerate()
+        .map(|(number, keys)| {
+            format!("[[check]]\nname = \"c{number}\"\nkind = \"{kind}\"\n{keys}\n")
+        })
+        .collect();
+    errors(&format!("{GOOD}{}", checks.concat()))
+}
+
+#[test]
+fn http_checks() {
+    insta::assert_snapshot!(errors_of(
+        "http",
+        &[
+            "",
+            "url = \"ftp://127.0.0.1/\"",
+            "url = \"http://www.example.org:8080/health\"",
+            "url = \"http://operator:secret@127.0.0.1/\"",
+            "url = \"http://127.0.0.1/ two words\"",
+            "url = \"http://127.0.0.1/\"\naddress = \"localhost:80\"\nmethod = \"get\"\nstatus = [\"2xx\", \"399-200\", \"700\"]",
+            "url = \"http://127.0.0.1/\"\nmethod = \"HEAD\"\nbody = \"ok\"",
+            "url = \"http://127.0.0.1/\"\nca_file = \"/etc/ssl/ca.pem\"\nstatus = []",
+            "url = \"https://127.0.0.1/\"\nca_file = \"/etc/ssl/ca.pem\"\ninsecure = true",
+            "url = \"https://127.0.0.1/\"\nserver_name = \"not a name\"\nhost = \"two words\"",
+            "url = \"http://127.0.0.1/\"\nheaders = { Host = \"a\", \"Ac cept\" = \"b\", Accept = 5 }",
+            "url = \"http://127.0.0.1/\"\nheaders = [\"Accept: text/plain\"]",
+        ]
+    ));
+}
