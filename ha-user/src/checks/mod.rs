@@ -2,8 +2,10 @@
 //! probes. What changes is told to the engine thread.
 
 mod blocking;
+mod files;
 mod http;
 mod probe;
+mod process;
 mod report;
 mod runner;
 mod tcp;

@@ -33,7 +33,10 @@ use ipnet::IpNet;
 pub(crate) use self::checks::kind_of;
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
-    checks::{Check, CheckKind, Http, HttpHeader, HttpMethod, HttpTls, Tcp},
+    checks::{
+        Check, CheckKind, CommandLine, CommandPlace, Http, HttpHeader, HttpMethod, HttpTls,
+        Process, Tcp,
+    },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
     track::Interface,

@@ -198,6 +198,13 @@ fn the_packaged_file_shows_every_key_truly() {
         "server_name",
         "insecure",
         "keep_open",
+        "process",
+        "command",
+        "command_match",
+        "pid_file",
+        "user",
+        "min",
+        "max",
     ] {
         assert!(
             shown.contains(&format!("{key} = ")),

@@ -1,8 +1,10 @@
 //! What only the operating system can do; the daemon's `unsafe` code lives here.
 
+pub mod accounts;
 pub mod capabilities;
 pub mod clock;
 pub mod packet;
+pub mod readiness;
 pub mod realtime;
 pub mod signals;
 pub mod slew;

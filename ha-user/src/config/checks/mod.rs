@@ -1,6 +1,7 @@
 //! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
 
 mod http;
+mod process;
 mod tcp;
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use ha_core::check::CheckConfig;
 
 pub use self::{
     http::{Http, HttpHeader, HttpMethod, HttpTls},
+    process::{CommandLine, CommandPlace, Process},
     tcp::Tcp,
 };
 use super::{
@@ -36,6 +38,8 @@ pub struct Check {
 pub enum CheckKind {
     /// A URL whose answer is judged.
     Http(Http),
+    /// Processes that must run.
+    Process(Process),
     /// A TCP port that accepts.
     Tcp(Tcp),
 }
@@ -46,6 +50,7 @@ impl CheckKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => http::FORM.name,
+            Self::Process(_) => process::FORM.name,
             Self::Tcp(_) => tcp::FORM.name,
         }
     }
@@ -58,6 +63,7 @@ impl CheckKind {
         match self {
             Self::Http(http) => vec![http.address.ip()],
             Self::Tcp(tcp) => vec![tcp.address.ip()],
+            Self::Process(_) => Vec::new(),
         }
     }
 }
@@ -72,7 +78,7 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<CheckKind>,
 }
 
-const FORMS: &[&Form] = &[&http::FORM, &tcp::FORM];
+const FORMS: &[&Form] = &[&http::FORM, &process::FORM, &tcp::FORM];
 
 /// The keys that every check has.
 const KEYS: &[&str] = &[

@@ -34,3 +34,22 @@ fn http_checks() {
         ]
     ));
 }
+
+#[test]
+fn process_checks() {
+    insta::assert_snapshot!(errors_of(
+        "process",
+        &[
+            "",
+            "user = \"mysql\"",
+            "process = \"\"",
+            "process = \"/usr/sbin/mariadbd\"",
+            "process = \"mariadbd\"\ncommand_match = \"exact\"",
+            "command = \"/usr/sbin/mariadbd\"\ncommand_match = \"regex\"",
+            "pid_file = \"run/mariadbd.pid\"",
+            "pid_file = \"/run/mariadbd.pid\"\nmin = 2",
+            "process = \"nginx\"\nmin = 3\nmax = 2",
+            "process = [\"nginx\"]\nmin = 0",
+        ]
+    ));
+}
