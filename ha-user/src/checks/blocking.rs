@@ -1,9 +1,17 @@
 //! Calls that may hang for ever, as on a file system that is gone: never more than one of them at a time.
 
+use std::time::Duration;
+
 use ha_common::MonoNs;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use crate::sys::clock;
+
+/// How long an abandoned call may still take before the next one is refused.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A place for one call at a time. A call whose caller gave up goes on by itself, since nobody can end it; until it
 /// has come back the place takes no other one.
@@ -17,22 +25,28 @@ impl<T: Send + 'static> Blocking<T> {
         Self { under_way: None }
     }
 
-    /// Calls on a thread of its own. An earlier call that is still out is a failure at once; `what` says what it
-    /// was to do, as in "the look at /run/web.pid".
-    pub(super) async fn call(
-        &mut self,
-        what: &str,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
-        if let Some((handle, since)) = &self.under_way
-            && !handle.is_finished()
+    /// Drops what an abandoned call comes back with, for it is old. `Err`: it is still out.
+    pub(super) async fn settle(&mut self, what: &str) -> Result<(), String> {
+        if let Some((handle, since)) = &mut self.under_way
+            && timeout(GRACE, handle).await.is_err()
         {
             let seconds = clock::now().since(*since).0 / 1_000_000_000;
             return Err(format!(
                 "{what} has hung for {seconds} s: it waits for a file system or a process that does not answer"
             ));
         }
-        // What an abandoned call came back with is old: it is dropped here.
+        self.under_way = None;
+        Ok(())
+    }
+
+    /// Calls on a thread of its own. An earlier call that stays out is a failure; `what` says what it
+    /// was to do, as in "the look at /run/web.pid".
+    pub(super) async fn call(
+        &mut self,
+        what: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        self.settle(what).await?;
         let (handle, _) = self.under_way.insert((spawn_blocking(work), clock::now()));
         let result = handle.await;
         self.under_way = None;

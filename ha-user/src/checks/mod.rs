@@ -8,6 +8,7 @@ mod probe;
 mod process;
 mod report;
 mod runner;
+mod script;
 mod tcp;
 mod words;
 

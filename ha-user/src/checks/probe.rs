@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use ha_core::check::Observation;
 use tokio::sync::watch;
 
-use super::{http::HttpProbe, process::ProcessProbe, tcp::TcpProbe};
+use super::{http::HttpProbe, process::ProcessProbe, script::ScriptProbe, tcp::TcpProbe};
 use crate::config::CheckKind;
 
 /// A future of a probe.
@@ -49,6 +49,7 @@ pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
     match kind {
         CheckKind::Http(http) => Box::new(HttpProbe::new(http)),
         CheckKind::Process(process) => Box::new(ProcessProbe::new(process)),
+        CheckKind::Script(script) => Box::new(ScriptProbe::new(script)),
         CheckKind::Tcp(tcp) => Box::new(TcpProbe::new(tcp)),
     }
 }

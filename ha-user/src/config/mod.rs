@@ -35,7 +35,7 @@ pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{
         Check, CheckKind, CommandLine, CommandPlace, Http, HttpHeader, HttpMethod, HttpTls,
-        Process, Tcp,
+        Process, Script, Tcp,
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,

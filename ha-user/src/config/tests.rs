@@ -203,6 +203,8 @@ fn the_packaged_file_shows_every_key_truly() {
         "command_match",
         "pid_file",
         "user",
+        "env",
+        "directory",
         "min",
         "max",
     ] {

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod capabilities;
 pub mod clock;
+pub mod descriptors;
 pub mod packet;
 pub mod readiness;
 pub mod realtime;

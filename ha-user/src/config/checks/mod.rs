@@ -2,6 +2,7 @@
 
 mod http;
 mod process;
+mod script;
 mod tcp;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use ha_core::check::CheckConfig;
 pub use self::{
     http::{Http, HttpHeader, HttpMethod, HttpTls},
     process::{CommandLine, CommandPlace, Process},
+    script::Script,
     tcp::Tcp,
 };
 use super::{
@@ -40,6 +42,8 @@ pub enum CheckKind {
     Http(Http),
     /// Processes that must run.
     Process(Process),
+    /// A program whose exit code says it.
+    Script(Script),
     /// A TCP port that accepts.
     Tcp(Tcp),
 }
@@ -51,6 +55,7 @@ impl CheckKind {
         match self {
             Self::Http(_) => http::FORM.name,
             Self::Process(_) => process::FORM.name,
+            Self::Script(_) => script::FORM.name,
             Self::Tcp(_) => tcp::FORM.name,
         }
     }
@@ -63,7 +68,7 @@ impl CheckKind {
         match self {
             Self::Http(http) => vec![http.address.ip()],
             Self::Tcp(tcp) => vec![tcp.address.ip()],
-            Self::Process(_) => Vec::new(),
+            Self::Process(_) | Self::Script(_) => Vec::new(),
         }
     }
 }
@@ -78,7 +83,7 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<CheckKind>,
 }
 
-const FORMS: &[&Form] = &[&http::FORM, &process::FORM, &tcp::FORM];
+const FORMS: &[&Form] = &[&http::FORM, &process::FORM, &script::FORM, &tcp::FORM];
 
 /// The keys that every check has.
 const KEYS: &[&str] = &[

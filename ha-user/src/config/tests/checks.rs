@@ -53,3 +53,21 @@ fn process_checks() {
         ]
     ));
 }
+
+#[test]
+fn script_checks() {
+    insta::assert_snapshot!(errors_of(
+        "script",
+        &[
+            "",
+            "command = []",
+            "command = \"/usr/bin/true\"",
+            "command = [\"check.sh\", \"web\"]",
+            "command = [\"/usr/bin/true\", 5]",
+            "command = [\"/usr/bin/true\"]\ndirectory = \"tmp\"",
+            "command = [\"/usr/bin/true\"]\nenv = { \"1ST\" = \"secret\" }",
+            "command = [\"/usr/bin/true\"]\nenv = { PASSWORD = 5 }",
+            "command = [\"/usr/bin/true\"]\nuser = 0\ncwd = \"/\"",
+        ]
+    ));
+}

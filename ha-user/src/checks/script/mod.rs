@@ -1,0 +1,131 @@
+//! `kind = "script"`: runs a program and judges its exit code.
+
+mod file;
+mod output;
+mod run;
+
+#[cfg(test)]
+mod tests;
+
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, Interest},
+    net::unix::pipe,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use self::{output::Tail, run::Run};
+use super::{
+    blocking::Blocking,
+    probe::{Pending, Probe},
+    words,
+};
+use crate::{config::Script, sys::readiness};
+
+/// How long a killed run may take to end before the next one is refused.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// As sentences name it.
+const STARTING: &str = "the start of the script";
+
+/// Bytes that are read at one go.
+const PIECE: usize = 64 * 1024;
+/// What may be printed as fast as it comes.
+const FREE: usize = 1 << 20;
+/// Between two pieces beyond that: some 16 MiB a second, which no script needs, and which costs little.
+const PAUSE: Duration = Duration::from_millis(4);
+/// Pieces that are read of a script that has ended: what a pipe holds.
+const LAST_PIECES: usize = 16;
+
+/// See [`Script`].
+pub(super) struct ScriptProbe {
+    config: Arc<Script>,
+    starting: Blocking<Result<(Run, OwnedFd), String>>,
+    /// One run at a time, until its process is gone for good.
+    permits: Arc<Semaphore>,
+    /// The process of the last run.
+    pid: Option<u32>,
+    output: Tail,
+}
+
+impl ScriptProbe {
+    pub(super) fn new(config: &Script) -> Self {
+        Self {
+            config: Arc::new(config.clone()),
+            starting: Blocking::new(),
+            permits: Arc::new(Semaphore::new(1)),
+            pid: None,
+            output: Tail::default(),
+        }
+    }
+
+    async fn run(&mut self) -> Result<String, String> {
+        let (run, output) = self.start().await?;
+        self.pid = Some(run.pid);
+        self.output = Tail::default();
+        let failed = |error: std::io::Error| format!("cannot be watched: {}", words::of_io(&error));
+        let ended = run.handle().map_err(failed)?;
+        let ended = readiness::of(ended, Interest::READABLE).map_err(failed)?;
+        let mut output = pipe::Receiver::from_owned_fd(output).map_err(failed)?;
+        let mut piece = vec![0; PIECE];
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                end = ended.readable() => {
+                    end.map_err(failed)?.retain_ready();
+                    break;
+                }
+                read = output.read(&mut piece), if open => match read {
+                    Ok(length) if length > 0 => {
+                        self.output.push(&piece[..length]);
+                        if self.output.total > FREE {
+                            sleep(PAUSE).await;
+                        }
+                    }
+                    _ => open = false,
+                },
+            }
+        }
+        for _ in 0..LAST_PIECES {
+            match output.try_read(&mut piece) {
+                Ok(length) if length > 0 => self.output.push(&piece[..length]),
+                _ => break,
+            }
+        }
+        let status = run.finish().map_err(failed)?;
+        let lines = self.output.lines();
+        run::judge(status, lines.last().map(String::as_str))
+    }
+
+    async fn start(&mut self) -> Result<(Run, OwnedFd), String> {
+        // What was started too late for its probe is ended before the next one begins.
+        self.starting.settle(STARTING).await?;
+        let permit = timeout(GRACE, Arc::clone(&self.permits).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            let pid = self
+                .pid
+                .map_or_else(String::new, |pid| format!(" (process {pid})"));
+            return Err(format!(
+                "an earlier run{pid} was killed and does not end, so no other one is started"
+            ));
+        };
+        let config = Arc::clone(&self.config);
+        let start = self
+            .starting
+            .call(STARTING, move || run::start(&config, permit));
+        start.await?
+    }
+}
+
+impl Probe for ScriptProbe {
+    fn probe(&mut self) -> Pending<'_, Result<String, String>> {
+        Box::pin(self.run())
+    }
+
+    fn output(&self) -> Vec<String> {
+        self.output.lines()
+    }
+}
