@@ -4,6 +4,7 @@
 mod blocking;
 mod files;
 mod http;
+mod ping;
 mod probe;
 mod process;
 mod report;

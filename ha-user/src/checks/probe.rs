@@ -5,7 +5,9 @@ use std::{future::Future, pin::Pin};
 use ha_core::check::Observation;
 use tokio::sync::watch;
 
-use super::{http::HttpProbe, process::ProcessProbe, script::ScriptProbe, tcp::TcpProbe};
+use super::{
+    http::HttpProbe, ping::PingProbe, process::ProcessProbe, script::ScriptProbe, tcp::TcpProbe,
+};
 use crate::config::CheckKind;
 
 /// A future of a probe.
@@ -48,6 +50,7 @@ pub type RoleWatch = watch::Receiver<Role>;
 pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
     match kind {
         CheckKind::Http(http) => Box::new(HttpProbe::new(http)),
+        CheckKind::Ping(ping) => Box::new(PingProbe::new(ping)),
         CheckKind::Process(process) => Box::new(ProcessProbe::new(process)),
         CheckKind::Script(script) => Box::new(ScriptProbe::new(script)),
         CheckKind::Tcp(tcp) => Box::new(TcpProbe::new(tcp)),

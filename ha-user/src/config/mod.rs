@@ -34,7 +34,7 @@ pub(crate) use self::checks::kind_of;
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{
-        Check, CheckKind, CommandLine, CommandPlace, Http, HttpHeader, HttpMethod, HttpTls,
+        Check, CheckKind, CommandLine, CommandPlace, Http, HttpHeader, HttpMethod, HttpTls, Ping,
         Process, Script, Tcp,
     },
     diagnostic::{ConfigError, Diagnostic},

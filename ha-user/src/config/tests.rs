@@ -205,6 +205,8 @@ fn the_packaged_file_shows_every_key_truly() {
         "user",
         "env",
         "directory",
+        "targets",
+        "need",
         "min",
         "max",
     ] {

@@ -1,6 +1,7 @@
 //! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
 
 mod http;
+mod ping;
 mod process;
 mod script;
 mod tcp;
@@ -12,6 +13,7 @@ use ha_core::check::CheckConfig;
 
 pub use self::{
     http::{Http, HttpHeader, HttpMethod, HttpTls},
+    ping::Ping,
     process::{CommandLine, CommandPlace, Process},
     script::Script,
     tcp::Tcp,
@@ -40,6 +42,8 @@ pub struct Check {
 pub enum CheckKind {
     /// A URL whose answer is judged.
     Http(Http),
+    /// Hosts that must answer.
+    Ping(Ping),
     /// Processes that must run.
     Process(Process),
     /// A program whose exit code says it.
@@ -54,6 +58,7 @@ impl CheckKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => http::FORM.name,
+            Self::Ping(_) => ping::FORM.name,
             Self::Process(_) => process::FORM.name,
             Self::Script(_) => script::FORM.name,
             Self::Tcp(_) => tcp::FORM.name,
@@ -67,6 +72,7 @@ impl CheckKind {
     pub fn addresses(&self) -> Vec<IpAddr> {
         match self {
             Self::Http(http) => vec![http.address.ip()],
+            Self::Ping(ping) => ping.targets.clone(),
             Self::Tcp(tcp) => vec![tcp.address.ip()],
             Self::Process(_) | Self::Script(_) => Vec::new(),
         }
@@ -83,7 +89,13 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<CheckKind>,
 }
 
-const FORMS: &[&Form] = &[&http::FORM, &process::FORM, &script::FORM, &tcp::FORM];
+const FORMS: &[&Form] = &[
+    &http::FORM,
+    &ping::FORM,
+    &process::FORM,
+    &script::FORM,
+    &tcp::FORM,
+];
 
 /// The keys that every check has.
 const KEYS: &[&str] = &[

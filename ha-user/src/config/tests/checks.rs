@@ -71,3 +71,21 @@ fn script_checks() {
         ]
     ));
 }
+
+#[test]
+fn ping_checks() {
+    insta::assert_snapshot!(errors_of(
+        "ping",
+        &[
+            "",
+            "targets = []",
+            "targets = [\"gateway\"]",
+            "targets = [\"192.168.33.1\", \"224.0.0.1\"]",
+            "targets = [\"192.168.33.1\", \"192.168.33.1\"]",
+            "targets = [\"fe80::1\"]",
+            "targets = [\"192.168.33.1\", \"2001:db8::1\"]\nsource = \"192.168.33.101\"",
+            "targets = [\"192.168.33.1\"]\nneed = 2",
+            "targets = [\"192.168.33.1\"]\nneed = 0\ninterface = \"eth0 eth1\"\ntimeout = \"1ms\"",
+        ]
+    ));
+}
