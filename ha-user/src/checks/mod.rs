@@ -2,6 +2,7 @@
 //! probes. What changes is told to the engine thread.
 
 mod blocking;
+mod file;
 mod files;
 mod http;
 mod ping;

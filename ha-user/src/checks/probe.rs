@@ -6,7 +6,8 @@ use ha_core::check::Observation;
 use tokio::sync::watch;
 
 use super::{
-    http::HttpProbe, ping::PingProbe, process::ProcessProbe, script::ScriptProbe, tcp::TcpProbe,
+    file::FileProbe, http::HttpProbe, ping::PingProbe, process::ProcessProbe, script::ScriptProbe,
+    tcp::TcpProbe,
 };
 use crate::config::CheckKind;
 
@@ -49,6 +50,7 @@ pub type RoleWatch = watch::Receiver<Role>;
 /// The probe of a kind.
 pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
     match kind {
+        CheckKind::File(file) => Box::new(FileProbe::new(file)),
         CheckKind::Http(http) => Box::new(HttpProbe::new(http)),
         CheckKind::Ping(ping) => Box::new(PingProbe::new(ping)),
         CheckKind::Process(process) => Box::new(ProcessProbe::new(process)),

@@ -34,8 +34,8 @@ pub(crate) use self::checks::kind_of;
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{
-        Check, CheckKind, CommandLine, CommandPlace, Http, HttpHeader, HttpMethod, HttpTls, Ping,
-        Process, Script, Tcp,
+        Check, CheckKind, CommandLine, CommandPlace, FileExpect, Http, HttpHeader, HttpMethod,
+        HttpTls, Ping, Process, Script, Tcp, WatchedFile,
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,

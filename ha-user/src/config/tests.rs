@@ -207,6 +207,10 @@ fn the_packaged_file_shows_every_key_truly() {
         "directory",
         "targets",
         "need",
+        "path",
+        "expect",
+        "contains",
+        "content",
         "min",
         "max",
     ] {

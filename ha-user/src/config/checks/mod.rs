@@ -1,5 +1,6 @@
 //! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
 
+mod file;
 mod http;
 mod ping;
 mod process;
@@ -12,6 +13,7 @@ use ha_common::Nanos;
 use ha_core::check::CheckConfig;
 
 pub use self::{
+    file::{FileExpect, WatchedFile},
     http::{Http, HttpHeader, HttpMethod, HttpTls},
     ping::Ping,
     process::{CommandLine, CommandPlace, Process},
@@ -40,6 +42,8 @@ pub struct Check {
 /// `kind`, with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
+    /// A file that must be there, or must not.
+    File(WatchedFile),
     /// A URL whose answer is judged.
     Http(Http),
     /// Hosts that must answer.
@@ -57,6 +61,7 @@ impl CheckKind {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::File(_) => file::FORM.name,
             Self::Http(_) => http::FORM.name,
             Self::Ping(_) => ping::FORM.name,
             Self::Process(_) => process::FORM.name,
@@ -74,7 +79,7 @@ impl CheckKind {
             Self::Http(http) => vec![http.address.ip()],
             Self::Ping(ping) => ping.targets.clone(),
             Self::Tcp(tcp) => vec![tcp.address.ip()],
-            Self::Process(_) | Self::Script(_) => Vec::new(),
+            Self::File(_) | Self::Process(_) | Self::Script(_) => Vec::new(),
         }
     }
 }
@@ -90,6 +95,7 @@ struct Form {
 }
 
 const FORMS: &[&Form] = &[
+    &file::FORM,
     &http::FORM,
     &ping::FORM,
     &process::FORM,

@@ -89,3 +89,19 @@ fn ping_checks() {
         ]
     ));
 }
+
+#[test]
+fn file_checks() {
+    insta::assert_snapshot!(errors_of(
+        "file",
+        &[
+            "",
+            "path = \"ready\"",
+            "path = \"/\"",
+            "path = \"/run/web/ready\"\nexpect = \"there\"",
+            "path = \"/run/web/ready\"\nexpect = \"absent\"\ncontent = \"yes\"",
+            "path = \"/run/web/ready\"\ncontains = \"yes\"\ncontent = \"yes\"",
+            "path = \"/run/web/ready\"\ncontains = \"\"",
+        ]
+    ));
+}
