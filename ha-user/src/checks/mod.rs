@@ -5,6 +5,7 @@ mod blocking;
 mod file;
 mod files;
 mod http;
+mod mdadm;
 mod ping;
 mod probe;
 mod process;

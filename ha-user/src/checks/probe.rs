@@ -6,8 +6,8 @@ use ha_core::check::Observation;
 use tokio::sync::watch;
 
 use super::{
-    file::FileProbe, http::HttpProbe, ping::PingProbe, process::ProcessProbe, script::ScriptProbe,
-    tcp::TcpProbe,
+    file::FileProbe, http::HttpProbe, mdadm::MdadmProbe, ping::PingProbe, process::ProcessProbe,
+    script::ScriptProbe, tcp::TcpProbe,
 };
 use crate::config::CheckKind;
 
@@ -52,6 +52,7 @@ pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
     match kind {
         CheckKind::File(file) => Box::new(FileProbe::new(file)),
         CheckKind::Http(http) => Box::new(HttpProbe::new(http)),
+        CheckKind::Mdadm(mdadm) => Box::new(MdadmProbe::new(mdadm)),
         CheckKind::Ping(ping) => Box::new(PingProbe::new(ping)),
         CheckKind::Process(process) => Box::new(ProcessProbe::new(process)),
         CheckKind::Script(script) => Box::new(ScriptProbe::new(script)),

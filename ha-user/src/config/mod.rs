@@ -35,7 +35,7 @@ pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{
         Check, CheckKind, CommandLine, CommandPlace, FileExpect, Http, HttpHeader, HttpMethod,
-        HttpTls, Ping, Process, Script, Tcp, WatchedFile,
+        HttpTls, Mdadm, Ping, Process, Script, Tcp, WatchedFile,
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,

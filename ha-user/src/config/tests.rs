@@ -211,6 +211,8 @@ fn the_packaged_file_shows_every_key_truly() {
         "expect",
         "contains",
         "content",
+        "array",
+        "allow_recovery",
         "min",
         "max",
     ] {

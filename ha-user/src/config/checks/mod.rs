@@ -2,6 +2,7 @@
 
 mod file;
 mod http;
+mod mdadm;
 mod ping;
 mod process;
 mod script;
@@ -15,6 +16,7 @@ use ha_core::check::CheckConfig;
 pub use self::{
     file::{FileExpect, WatchedFile},
     http::{Http, HttpHeader, HttpMethod, HttpTls},
+    mdadm::Mdadm,
     ping::Ping,
     process::{CommandLine, CommandPlace, Process},
     script::Script,
@@ -46,6 +48,8 @@ pub enum CheckKind {
     File(WatchedFile),
     /// A URL whose answer is judged.
     Http(Http),
+    /// Disk arrays that must be whole.
+    Mdadm(Mdadm),
     /// Hosts that must answer.
     Ping(Ping),
     /// Processes that must run.
@@ -63,6 +67,7 @@ impl CheckKind {
         match self {
             Self::File(_) => file::FORM.name,
             Self::Http(_) => http::FORM.name,
+            Self::Mdadm(_) => mdadm::FORM.name,
             Self::Ping(_) => ping::FORM.name,
             Self::Process(_) => process::FORM.name,
             Self::Script(_) => script::FORM.name,
@@ -79,7 +84,7 @@ impl CheckKind {
             Self::Http(http) => vec![http.address.ip()],
             Self::Ping(ping) => ping.targets.clone(),
             Self::Tcp(tcp) => vec![tcp.address.ip()],
-            Self::File(_) | Self::Process(_) | Self::Script(_) => Vec::new(),
+            Self::File(_) | Self::Mdadm(_) | Self::Process(_) | Self::Script(_) => Vec::new(),
         }
     }
 }
@@ -97,6 +102,7 @@ struct Form {
 const FORMS: &[&Form] = &[
     &file::FORM,
     &http::FORM,
+    &mdadm::FORM,
     &ping::FORM,
     &process::FORM,
     &script::FORM,

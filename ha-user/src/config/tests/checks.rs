@@ -105,3 +105,16 @@ fn file_checks() {
         ]
     ));
 }
+
+#[test]
+fn mdadm_checks() {
+    insta::assert_snapshot!(errors_of(
+        "mdadm",
+        &[
+            "array = \"\"",
+            "array = \"/dev/md/data\"",
+            "array = \"md0\"\nallow_recovery = \"no\"",
+            "arrays = [\"md0\"]",
+        ]
+    ));
+}
