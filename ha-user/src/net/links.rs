@@ -68,6 +68,9 @@ pub struct Link {
     pub port: Port,
     /// The bond that it is, or on which it lies (VLAN, macvlan).
     pub bond: Option<Bond>,
+    /// Whether it is a bridge none of whose ports has carrier. The kernel says the same by the bridge's own carrier,
+    /// but up to a second later (linkwatch).
+    pub unplugged: bool,
     /// Its addresses, in the kernel's order: the first of a family is its primary one.
     pub addresses: Vec<IpNet>,
 }
@@ -81,7 +84,7 @@ impl Link {
     }
 
     fn carries(&self) -> bool {
-        self.carrier && self.bond.as_ref().is_none_or(Bond::is_usable)
+        self.carrier && !self.unplugged && self.bond.as_ref().is_none_or(Bond::is_usable)
     }
 
     /// How many slaves of its bond can be used; `None`: it is no bond, and lies on none.

@@ -31,14 +31,16 @@ pub(super) fn choose(table: &Table, plan: &Plan, has_gate: bool) -> (Vec<Choice>
     let mut choices = Vec::new();
     for link in table.links().filter(|link| link.ethernet) {
         let is_named = plan.named.contains(&link.name);
-        let takes_packets = !link.gives_frames_away() && !link.addresses.is_empty();
-        let mut guard =
-            has_gate && !is_named && takes_packets && !is_below_named(table, plan, link);
+        // Also by an interface without an address Linux answers for those of others.
+        let takes_packets = link.up && !link.gives_frames_away();
+        let is_below = takes_packets && is_below_named(table, plan, link);
+        let mut guard = has_gate && !is_named && takes_packets && !is_below;
         guarded += usize::from(guard);
         guard &= guarded <= MAX_GUARDED;
         let has_gate = has_gate && (is_named || guard);
+        let in_network = || plan.vips.iter().any(|vip| is_in_network_of(link, *vip));
         let announce = plan.with_vips.contains(&link.name)
-            || (takes_packets && plan.vips.iter().any(|vip| is_in_network_of(link, *vip)));
+            || (takes_packets && (in_network() || (is_below && !plan.vips.is_empty())));
         let choice = Choice {
             name: link.name.clone(),
             ifindex: link.ifindex,
@@ -94,6 +96,7 @@ mod tests {
         Link {
             name: name.to_owned(),
             ethernet: true,
+            up: true,
             addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
             ..Link::default()
         }
@@ -125,6 +128,10 @@ mod tests {
                 link("eth2", &["10.1.0.2/24"]),
                 link("eth3", &[]),
                 Link {
+                    up: false,
+                    ..link("eth4", &["10.0.0.4/24"])
+                },
+                Link {
                     ethernet: false,
                     ..link("tun0", &["10.0.0.3/24"])
                 },
@@ -136,6 +143,7 @@ mod tests {
                 is("eth0", [false, true, false]),
                 is("eth1", [true, true, false]),
                 is("eth2", [true, false, false]),
+                is("eth3", [true, false, false]),
             ]
         );
         assert_eq!(
@@ -186,6 +194,12 @@ mod tests {
         assert_eq!(named[1], is("eth1", [false, true, true]));
         let named = chosen(vec![upper(InfoKind::Vlan), lower()], &["upper"], true);
         assert_eq!(named[1], is("eth1", [true, true, false]));
+        let bare = chosen(
+            vec![upper(InfoKind::MacVlan), link("eth1", &[])],
+            &["upper"],
+            true,
+        );
+        assert_eq!(bare[1], is("eth1", [false, true, true]));
         let other = chosen(vec![upper(InfoKind::MacVlan), lower()], &["eth1"], true);
         assert_eq!(other[0], is("upper", [true, true, false]));
     }

@@ -77,7 +77,8 @@ impl Table {
         self.links.values()
     }
 
-    /// Tells each bond, and what lies on it, of the bond's slaves. To be called when messages were taken in.
+    /// Tells bonds of their slaves, bridges of their ports, and what lies on them. To be called when messages were
+    /// taken in.
     pub(super) fn relate(&mut self) {
         let bonds: BTreeMap<u32, Bond> = self
             .links
@@ -95,6 +96,24 @@ impl Table {
                 link.bond = bond;
             }
         }
+        let unplugged: Vec<(u32, bool)> = self
+            .links
+            .values()
+            .map(|link| (link.ifindex, self.is_unplugged(self.lowest(link))))
+            .collect();
+        for (ifindex, unplugged) in unplugged {
+            if let Some(link) = self.links.get_mut(&ifindex) {
+                link.unplugged = unplugged;
+            }
+        }
+    }
+
+    fn is_unplugged(&self, link: &Link) -> bool {
+        let mut ports = self
+            .links
+            .values()
+            .filter(|port| port.master == Some(link.ifindex));
+        link.kind == Some(InfoKind::Bridge) && !ports.any(|port| port.up && port.carrier)
     }
 
     fn with_slaves(&self, bond: &Link) -> Option<Bond> {

@@ -315,6 +315,28 @@ fn what_lies_on_a_bond_is_as_usable_as_the_bond() {
 }
 
 #[test]
+fn a_bridge_is_usable_as_long_as_a_port_is() {
+    let mut told = Told::default();
+    let on_bridge = || {
+        let mut attributes = kind(InfoKind::Vlan, None);
+        attributes.push(LinkAttribute::Link(2));
+        attributes
+    };
+    told.learn(2, "br0", kind(InfoKind::Bridge, None))
+        .learn(5, "br0.7", on_bridge());
+    assert!(!told.link("br0").usable(), "no ports");
+    let port = || vec![LinkAttribute::Controller(2)];
+    told.learn(3, "eth3", port()).learn(4, "eth4", port());
+    assert!(told.link("br0").usable() && told.link("br0.7").usable());
+    assert!(told.unplug(3).link("br0").usable());
+    // The kernel has not yet told of the bridge's own carrier.
+    told.unplug(4);
+    assert!(!told.link("br0").usable() && !told.link("br0.7").usable());
+    let condition = told.link("br0").condition(None, any);
+    assert_eq!(condition, InterfaceCondition::NoCarrier);
+}
+
+#[test]
 fn an_interface_in_another_namespace_is_no_lower_one() {
     let mut told = Told::default();
     let mut attributes = kind(InfoKind::MacVlan, None);
