@@ -226,7 +226,7 @@ fn a_port_of_a_bridge_is_let_go_of_and_a_released_one_is_guarded_again() {
         wait_guarded(&node, &["eth1"])?;
         let ip = |arguments: &[&str]| node.ns().ip(arguments).map(drop);
         ip(&["link", "add", "br1", "type", "bridge"])?;
-        ip(&["addr", "add", "10.79.0.1/24", "dev", "br1"])?;
+        ip(&["link", "set", "br1", "up"])?;
         wait_guarded(&node, &["eth1", "br1"])?;
         ip(&["link", "set", "eth1", "master", "br1"])?;
         wait_guarded(&node, &["br1"])?;
