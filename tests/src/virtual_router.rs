@@ -41,7 +41,7 @@ pub struct VirtualRouter {
     pub had_lines: String,
     /// Further lines for keepalived.
     pub keepalived_lines: String,
-    /// Further blocks for keepalived, behind the router's own.
+    /// Further blocks for keepalived, before the router's own.
     pub keepalived_blocks: String,
 }
 
@@ -255,6 +255,7 @@ pub fn keepalived_config(
          track_file handover {{\n  file \"{dir}/handover\"\n  weight 0\n  init_file 0\n}}\n"
     );
     for router in routers {
+        text.push_str(&router.keepalived_blocks);
         let secs = router.interval_ms / 1000;
         let hundredths = router.interval_ms % 1000 / 10;
         let _ = write!(
@@ -290,7 +291,6 @@ pub fn keepalived_config(
         text.push_str("  }\n  track_file {\n    handover\n  }\n");
         text.push_str(&router.keepalived_lines);
         text.push_str("}\n");
-        text.push_str(&router.keepalived_blocks);
     }
     text
 }

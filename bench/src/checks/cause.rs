@@ -134,13 +134,13 @@ pub(super) fn prepare(cause: Cause, lab: &Lab, nodes: &[Node; 2]) -> Result<(Wat
         Cause::ProcessKilled => {
             let idlers = [Idler::start(&nodes[0])?, Idler::start(&nodes[1])?];
             let mut lines = both(Lines::default());
-            for (lines, idler) in lines.iter_mut().zip(&idlers) {
+            for ((lines, idler), node) in lines.iter_mut().zip(&idlers).zip(nodes) {
                 let name = idler.name();
-                let block = format!("vrrp_track_process watched {{\n  process {name}\n}}\n");
-                *lines = Lines {
-                    keepalived: "  track_process {\n    watched\n  }\n".to_owned(),
-                    ..watched(&format!("kind = \"process\"\nprocess = \"{name}\""), &block)
-                };
+                *lines = watched(
+                    &format!("kind = \"process\"\nprocess = \"{name}\""),
+                    // Its `track_process` hears of processes in the machine's own network namespace only.
+                    &script(node, &format!("pgrep -x {name}"))?,
+                );
             }
             (Watched::Process(Box::new(idlers)), lines)
         }

@@ -1,5 +1,5 @@
 //! `bench checks`: from something that goes wrong on the Active node to the other one's first answer for the VIP,
-//! with keepalived beside it as its users set it up: `track_interface`, `track_process`, a script each second.
+//! with keepalived beside it as its users set it up: `track_interface`, and a script each second.
 
 mod cause;
 mod service;

@@ -96,10 +96,8 @@ pub(super) struct Idler {
 
 impl Idler {
     pub(super) fn start(node: &Node) -> Result<Self> {
-        // Names of processes have 15 bytes, and all nodes share the machine's.
-        let program = node
-            .dir()
-            .join(format!("idle{}{}", std::process::id(), node.name()));
+        // All nodes share the machine's processes; the namespace's name is nobody else's, and short enough.
+        let program = node.dir().join(node.ns().name());
         fs::copy("/bin/sleep", &program).context("copying /bin/sleep")?;
         let namespace = node.ns().name().to_owned();
         let child = Self::spawn(&program)?;
@@ -127,11 +125,13 @@ impl Idler {
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child
             .kill()
-            .with_context(|| format!("killing it in {}", self.namespace))
+            .with_context(|| format!("killing it in {}", self.namespace))?;
+        // As init does: what nobody waits for is still found by its name.
+        self.child.wait()?;
+        Ok(())
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
-        self.child.wait()?;
         self.child = Self::spawn(&self.program)?;
         Ok(())
     }
