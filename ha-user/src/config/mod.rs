@@ -113,6 +113,8 @@ pub struct Dataplane {
     pub cpu_affinity: Vec<u32>,
     /// Where programs, links and maps are pinned, if that is on a bpffs.
     pub pin_dir: PathBuf,
+    /// Whether interfaces that nothing names are guarded, and sysctls set.
+    pub guard_others: bool,
 }
 
 /// `dataplane.mode`.

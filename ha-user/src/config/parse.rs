@@ -141,7 +141,13 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
     let dataplane = dataplane(root.section(
         "dataplane",
         "[dataplane]".to_owned(),
-        &["mode", "realtime_priority", "cpu_affinity", "pin_dir"],
+        &[
+            "mode",
+            "realtime_priority",
+            "cpu_affinity",
+            "pin_dir",
+            "guard_others",
+        ],
         &[],
     ));
     let control = root
@@ -261,6 +267,7 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
         realtime_priority: 50,
         cpu_affinity: Vec::new(),
         pin_dir: PathBuf::from("/sys/fs/bpf/had"),
+        guard_others: true,
     };
     let Some(section) = section else {
         return dataplane;
@@ -285,6 +292,9 @@ fn dataplane(section: Option<Section<'_>>) -> Dataplane {
     }
     if let Some(pin_dir) = path(&section, "pin_dir") {
         dataplane.pin_dir = pin_dir;
+    }
+    if let Some(guard) = section.boolean("guard_others") {
+        dataplane.guard_others = guard.value;
     }
     dataplane
 }

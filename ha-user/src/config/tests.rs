@@ -152,6 +152,7 @@ fn the_packaged_file_shows_every_key_truly() {
         "realtime_priority",
         "cpu_affinity",
         "pin_dir",
+        "guard_others",
         "control",
         "listen",
         "interface",
@@ -334,6 +335,13 @@ extra_vips = ["2001:db8::1", "2001:db8::1/129", "2001:db8::/64", "::1/128", "::f
 announce = { count = 0, refresh = "1ms" }
 "#
     ));
+}
+
+#[test]
+fn other_interfaces_are_guarded_unless_somebody_says_no() {
+    assert!(parse(GOOD).dataplane.guard_others);
+    let text = format!("[dataplane]\nguard_others = false\n{GOOD}");
+    assert!(!parse(&text).dataplane.guard_others);
 }
 
 #[test]

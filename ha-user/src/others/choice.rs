@@ -29,6 +29,9 @@ pub(super) struct Choice {
 pub(super) fn choose(table: &Table, plan: &Plan, has_gate: bool) -> (Vec<Choice>, usize) {
     let mut guarded = 0;
     let mut choices = Vec::new();
+    if !plan.is_wanted {
+        return (choices, 0);
+    }
     for link in table.links().filter(|link| link.ethernet) {
         let is_named = plan.named.contains(&link.name);
         // Also by an interface without an address Linux answers for those of others.
@@ -86,6 +89,7 @@ mod tests {
 
     fn plan(named: &[&str]) -> Plan {
         Plan {
+            is_wanted: true,
             named: named.iter().map(|name| (*name).to_owned()).collect(),
             with_vips: named.iter().map(|name| (*name).to_owned()).collect(),
             vips: [VIP].into(),
@@ -165,6 +169,16 @@ mod tests {
             chosen(links, &["eth0"], true)[1],
             is("eth1", [true, false, false])
         );
+    }
+
+    #[test]
+    fn nothing_is_done_where_nobody_wants_it() {
+        let table = [link("eth0", &["10.0.0.1/24"])].into_iter().collect();
+        let unwanted = Plan {
+            is_wanted: false,
+            ..plan(&["eth0"])
+        };
+        assert_eq!(choose(&table, &unwanted, true), (Vec::new(), 0));
     }
 
     #[test]

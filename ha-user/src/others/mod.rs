@@ -46,6 +46,8 @@ pub struct State {
 struct Plan {
     /// The interfaces that instances and channels name.
     named: BTreeSet<String>,
+    /// Whether anything is to be done at all.
+    is_wanted: bool,
     /// Those that have VIPs of IPv4.
     with_vips: BTreeSet<String>,
     vips: BTreeSet<Ipv4Addr>,
@@ -58,6 +60,7 @@ impl From<&Config> for Plan {
         let leases = config.lease_channels.iter().map(|one| &one.interface);
         let mut plan = Self {
             named: instances.chain(bfd).chain(leases).cloned().collect(),
+            is_wanted: config.dataplane.guard_others,
             ..Self::default()
         };
         for instance in &config.instances {
