@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::links::{Bond, Slave};
+
 /// The verdicts of the dataplane by reason ([`ha_common::abi::Reason::name`]).
 pub type Counters = BTreeMap<String, u64>;
 
@@ -71,6 +73,61 @@ pub struct InterfaceReport {
     pub adopted: bool,
     /// Why nothing is attached.
     pub error: Option<String>,
+    /// The bond that it is, or on which it lies.
+    #[serde(default)]
+    pub bond: Option<BondReport>,
+}
+
+/// A bond.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondReport {
+    /// `active-backup`, `balance-rr`, `802.3ad`, … as `ip link` names them.
+    pub mode: String,
+    /// The slave by which it sends and receives, where it has one that does.
+    pub active_slave: Option<String>,
+    /// How many slaves it can use.
+    pub usable_slaves: u32,
+    /// All of them.
+    pub slaves: Vec<SlaveReport>,
+}
+
+/// A bond's slave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlaveReport {
+    /// Its name.
+    pub name: String,
+    /// Whether the bond can use it.
+    pub usable: bool,
+    /// Its link as the bond watches it: `up`, `going_down`, `down`, `going_back`.
+    pub mii: String,
+    /// In 802.3ad: its aggregator.
+    pub aggregator: Option<u16>,
+    /// In 802.3ad: whether the switch has taken it into the aggregation (its state is in sync, collecting and
+    /// distributing).
+    pub partner_in_sync: Option<bool>,
+}
+
+impl From<&Bond> for BondReport {
+    fn from(bond: &Bond) -> Self {
+        let is_active = |slave: &&Slave| Some(slave.ifindex) == bond.active;
+        let slaves = bond.slaves.iter().map(|slave| SlaveReport {
+            name: slave.name.clone(),
+            usable: bond.can_use(slave),
+            mii: slave.port.mii.to_string(),
+            aggregator: slave.port.lacp.map(|lacp| lacp.aggregator),
+            partner_in_sync: slave.port.lacp.map(|lacp| lacp.partner_in_sync()),
+        });
+        Self {
+            mode: bond.mode.to_string(),
+            active_slave: bond
+                .slaves
+                .iter()
+                .find(is_active)
+                .map(|slave| slave.name.clone()),
+            usable_slaves: bond.usable_slaves(),
+            slaves: slaves.collect(),
+        }
+    }
 }
 
 /// The engine thread.

@@ -2,7 +2,7 @@
 
 mod tracking;
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::machine;
 use crate::{
@@ -51,7 +51,17 @@ pub(super) fn of_links(config: &Config, table: &Table) -> Vec<String> {
     let bfd = config.channels.iter().map(End::from);
     let leases = config.lease_channels.iter().map(End::from);
     let channels = bfd.chain(leases).filter_map(|end| end.advice(table));
-    instances.chain(channels).collect()
+    let named = config.instances.iter().map(|one| one.interface.as_str());
+    let named = named.chain(config.channels.iter().map(|one| one.interface.as_str()));
+    let leases = config.lease_channels.iter();
+    let named: BTreeSet<&str> = named
+        .chain(leases.map(|one| one.interface.as_str()))
+        .collect();
+    let kinds = named
+        .into_iter()
+        .filter_map(|name| table.by_name(name))
+        .flat_map(|link| link.advice(table));
+    instances.chain(channels).chain(kinds).collect()
 }
 
 fn absent(section: &str, name: &str, interface: &str) -> String {

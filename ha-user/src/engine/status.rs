@@ -6,8 +6,8 @@ use ha_core::{Engine, InstanceStatus, Version};
 use super::{contact, seat::Seat, shell::Shell, warnings::Warnings};
 use crate::{
     control::report::{
-        Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport, LeaseReport,
-        StatusReport,
+        BondReport, Counters, DataplaneReport, EngineReport, InstanceReport, InterfaceReport,
+        LeaseReport, StatusReport,
     },
     dataplane::Dataplane,
     sys::{clock, slew},
@@ -46,6 +46,12 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
                 .attachment
                 .is_some_and(|attachment| attachment.adopted),
             error: interface.error.clone(),
+            bond: shell
+                .links
+                .table()
+                .by_name(name)
+                .and_then(|link| link.bond.as_ref())
+                .map(BondReport::from),
         })
         .collect();
     let statuses = engine.status(now);
@@ -127,8 +133,15 @@ fn warnings(
         let seat = shell.seats.iter().find(|seat| seat.id == status.instance);
         seat.map_or_else(Vec::new, |seat| contact::warnings(shell, seat, status, now))
     });
+    let table = shell.links.table();
+    let kinds = shell
+        .interfaces
+        .keys()
+        .filter_map(|name| table.by_name(name))
+        .flat_map(|link| link.advice(table));
     contacts
         .chain(owed)
+        .chain(kinds)
         .chain(fragile)
         .chain(hidden)
         .chain(slewed)

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use crate::control::report::{
-    ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, LeaseReport, PathReport,
-    ReloadReport, StatusReport, SwitchoverReport,
+    BondReport, ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, LeaseReport,
+    PathReport, ReloadReport, StatusReport, SwitchoverReport,
 };
 
 /// How to print.
@@ -56,6 +56,9 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         }
         if interface.adopted {
             let _ = write!(text, ", adopted");
+        }
+        if let Some(bond) = &interface.bond {
+            let _ = write!(text, ", {}", bond_in_words(bond));
         }
         if let Some(error) = &interface.error {
             let _ = write!(text, ", {}", style.paint("1;31", error));
@@ -109,6 +112,18 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
     if report.instances.iter().any(|one| !one.leases.is_empty()) {
         let _ = writeln!(text);
         text.push_str(&leases(report, style));
+    }
+    text
+}
+
+fn bond_in_words(bond: &BondReport) -> String {
+    let slaves = bond.slaves.len();
+    let mut text = format!(
+        "bond {}: {} of {slaves} slaves can be used",
+        bond.mode, bond.usable_slaves
+    );
+    if let Some(active) = &bond.active_slave {
+        let _ = write!(text, ", {active} is active");
     }
     text
 }
@@ -384,7 +399,7 @@ pub(super) fn counters(counters: &Counters, all: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::report::{DataplaneReport, EngineReport, InterfaceReport};
+    use crate::control::report::{DataplaneReport, EngineReport, InterfaceReport, SlaveReport};
 
     fn channel() -> ChannelReport {
         ChannelReport {
@@ -515,6 +530,18 @@ mod tests {
                         egress: Some("tcx".to_owned()),
                         adopted: true,
                         error: None,
+                        bond: Some(BondReport {
+                            mode: "active-backup".to_owned(),
+                            active_slave: Some("eth5".to_owned()),
+                            usable_slaves: 1,
+                            slaves: vec![SlaveReport {
+                                name: "eth5".to_owned(),
+                                usable: true,
+                                mii: "up".to_owned(),
+                                aggregator: None,
+                                partner_in_sync: None,
+                            }],
+                        }),
                     },
                     InterfaceReport {
                         name: "eth1".to_owned(),
@@ -523,6 +550,7 @@ mod tests {
                         egress: None,
                         adopted: false,
                         error: None,
+                        bond: None,
                     },
                 ],
                 guarded: vec!["eth2".to_owned()],

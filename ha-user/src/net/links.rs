@@ -11,6 +11,7 @@
 //!
 //! When the socket overflows (`ENOBUFS`), the table is read anew.
 
+mod advice;
 mod bond;
 mod table;
 

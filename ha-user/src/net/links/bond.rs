@@ -55,6 +55,18 @@ pub struct Lacp {
     pub partner: LacpState,
 }
 
+impl Lacp {
+    /// Whether the switch has taken the slave into the aggregation.
+    #[must_use]
+    pub const fn partner_in_sync(&self) -> bool {
+        self.partner.contains(
+            LacpState::SYNCHRONIZATION
+                .union(LacpState::COLLECTING)
+                .union(LacpState::DISTRIBUTING),
+        )
+    }
+}
+
 impl Default for Port {
     fn default() -> Self {
         Self {

@@ -255,6 +255,20 @@ fn a_bond_that_does_not_watch_its_slaves_stays_with_the_active_one() {
 }
 
 #[test]
+fn who_names_a_slave_or_a_bond_that_watches_none_is_told() {
+    let mut told = Told::default();
+    told.bond(vec![InfoBond::Mode(BondMode::ActiveBackup)])
+        .slave(3, Vec::new());
+    let advice = |told: &Told, name| told.link(name).advice(&told.0).join(" ");
+    assert!(advice(&told, "eth3").contains("is a slave of bond0, which"));
+    assert!(advice(&told, "bond0").contains("bond0 does not watch its slaves"));
+    told.bond(monitored(BondMode::ActiveBackup));
+    assert_eq!(advice(&told, "bond0"), "");
+    told.learn(4, "eth4", vec![LinkAttribute::Controller(9)]);
+    assert!(advice(&told, "eth4").contains("is a port of another interface"));
+}
+
+#[test]
 fn in_802_3ad_the_active_aggregator_counts_and_min_links() {
     let mut told = Told::default();
     let port = |state| {
