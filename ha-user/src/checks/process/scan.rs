@@ -98,10 +98,10 @@ impl<'a> Wanted<'a> {
                     let handle = Pid::from_raw(*pid)
                         .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
                     // Looked at again, since its number may be another process's by now.
-                    if let Some(handle) = handle
-                        && matches!(self.look(*pid), Seen::Running)
-                    {
-                        found.running.push((*pid, handle));
+                    match (handle, self.look(*pid)) {
+                        (_, Seen::No) | (None, _) => {}
+                        (_, Seen::Stopped) => found.stopped.push(*pid),
+                        (Some(handle), Seen::Running) => found.running.push((*pid, handle)),
                     }
                 }
             }

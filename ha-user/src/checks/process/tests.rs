@@ -1,7 +1,8 @@
-//! With real processes: copies of sleep(1) under names of their own.
+//! With real processes: sleep(1) under names of their own.
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
@@ -44,7 +45,8 @@ impl Program {
         let path = dir.path().join(&name);
         let sleep = ["/usr/bin/sleep", "/bin/sleep"];
         let sleep = sleep.iter().find(|path| Path::new(path).exists());
-        fs::copy(sleep.unwrap(), &path).unwrap();
+        // A process has the name of the link.
+        symlink(sleep.unwrap(), &path).unwrap();
         Self {
             _dir: dir,
             path,

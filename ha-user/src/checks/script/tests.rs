@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -36,10 +37,20 @@ impl Scripts {
         self.dir.path().join(name)
     }
 
-    /// Writes one; a process that runs its predecessor is not disturbed.
+    /// Writes one; a process that runs its predecessor is not disturbed. By a process of its own: what another test
+    /// starts just then would have the file open for writing for a moment, and nobody could run it.
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let (path, new) = (self.path(name), self.path("new"));
-        fs::write(&new, format!("#!/bin/sh\n{text}\n")).unwrap();
+        let written = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\"",
+                "sh",
+                text,
+            ])
+            .arg(&new)
+            .status();
+        assert!(written.unwrap().success());
         allow(&new, 0o755);
         fs::rename(new, &path).unwrap();
         path
@@ -145,7 +156,7 @@ async fn the_exit_code_decides() {
 #[tokio::test]
 async fn the_environment_is_clean() {
     let scripts = Scripts::new();
-    let path = scripts.write("env", "env | sort; pwd; ls -l /proc/$$/fd | wc -l; ulimit -r; cat /proc/$$/oom_score_adj; grep NoNewPrivs /proc/$$/status; cat");
+    let path = scripts.write("env", "env | sort; pwd; set -- /proc/$$/fd/*; echo $#; ulimit -r; cat /proc/$$/oom_score_adj; grep NoNewPrivs /proc/$$/status; cat");
     let directory = scripts.dir.path().display().to_string();
     let mut probe = own(
         &path,
@@ -167,8 +178,8 @@ async fn the_environment_is_clean() {
     for line in ["HAD_CHECK=watched", "K=a b", "LANG=C", "PATH=/usr/bin:/bin"] {
         assert!(output.iter().any(|shown| shown == line), "{output:?}");
     }
-    // The directory; the first line of ls, stdin, stdout, stderr and the script itself; no real-time priority; not
-    // spared when memory runs out.
+    // The directory; stdin, stdout, stderr, the script itself and the directory of descriptors; no real-time priority;
+    // not spared when memory runs out.
     let rest = &output[output.len() - 5..];
     assert_eq!(rest, [directory.as_str(), "5", "0", "0", "NoNewPrivs: 1"]);
     assert!(!format!("{:?}", probe.config).contains("a b"));
