@@ -1,9 +1,11 @@
 //! Loading: the built-in object, its programs and its maps.
 
+use std::{io, thread};
+
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
     maps::{Map, MapData, PerCpuArray, RingBuf},
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use ha_common::abi::{MAX_WATCHES, Reason, TimerTask};
 
@@ -90,7 +92,7 @@ impl Programs {
 
     fn program<'p, P>(&'p mut self, name: &'static str) -> Result<&'p mut P, DataplaneError>
     where
-        &'p mut P: TryFrom<&'p mut aya::programs::Program, Error = ProgramError>,
+        &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
     {
         self.ebpf
             .program_mut(name)
@@ -114,16 +116,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         .map_err(|error| DataplaneError::kernel("creating the dataplane's maps", error))?;
     // The programs first: they name the maps by descriptors that are closed when a map was mapped.
     let mut programs = Programs { ebpf };
-    let program = programs.ingress()?;
-    verify("had_ingress", || program.load())?;
-    let program = programs.ingress_tc()?;
-    verify("had_ingress_tc", || program.load())?;
-    let program = programs.guard()?;
-    verify("had_guard", || program.load())?;
-    let program = programs.egress()?;
-    verify("had_egress", || program.load())?;
-    let program = programs.program::<Xdp>("had_watch")?;
-    verify("had_watch", || program.load())?;
+    verify_all(&mut programs.ebpf)?;
     let ebpf = &mut programs.ebpf;
     let settings = Settings::take(ebpf)?;
     let words = Words::map(
@@ -155,6 +148,34 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
     })
 }
 
+/// Loads every program, each on a thread of its own: to follow all ways through one takes the kernel hundreds of
+/// milliseconds, which it spends on one CPU.
+fn verify_all(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = ebpf
+            .programs_mut()
+            .map(|(name, program)| {
+                thread::Builder::new().spawn_scoped(scope, move || {
+                    verify(name, || match program {
+                        Program::Xdp(program) => program.load(),
+                        Program::SchedClassifier(program) => program.load(),
+                        _ => Err(ProgramError::UnexpectedProgramType),
+                    })
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let thread = thread
+                .map_err(|error| DataplaneError::kernel("starting a thread to load with", error))?;
+            thread.join().unwrap_or_else(|_| {
+                let source = io::Error::other("the thread that loads a program panicked");
+                let what = "loading the programs".to_owned();
+                Err(DataplaneError::Kernel { what, source })
+            })
+        })
+    })
+}
+
 /// Loads a program. The verifier gives up when a signal comes: then it is tried again.
 fn verify(
     name: &str,
@@ -179,7 +200,7 @@ fn verify(
             // The number alone would hide what the verifier said.
             ProgramError::LoadError { .. } => DataplaneError::Kernel {
                 what,
-                source: std::io::Error::other(error),
+                source: io::Error::other(error),
             },
             error => DataplaneError::kernel(what, error),
         }
