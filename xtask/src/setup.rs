@@ -22,6 +22,8 @@ const LLVM: &str = "22";
 const TEST_PACKAGES: &[(&str, &str)] = &[
     ("g++", "c++"),
     ("iproute2", "ip"),
+    ("iputils-ping", "ping"),
+    ("ethtool", "ethtool"),
     ("nftables", "nft"),
     ("keepalived", "keepalived"),
     ("procps", "ps"),

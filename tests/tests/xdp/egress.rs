@@ -19,7 +19,7 @@ const NEXT: u32 = u32::MAX;
 const SHOT: u32 = 2;
 
 fn check(rows: Vec<Row>) {
-    Fixture::new().check(&rows, |dataplane, frame| {
+    Fixture::shared().check(&rows, |dataplane, frame| {
         dataplane.run_egress(frame).unwrap()
     });
 }

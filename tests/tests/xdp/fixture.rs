@@ -1,6 +1,10 @@
 //! A dataplane with known instances, and rows that say what it makes of a frame.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 use ha_common::{
     Address, MonoNs, Nanos,
@@ -231,6 +235,9 @@ impl Row {
     }
 }
 
+/// For [`Fixture::shared`].
+static SHARED: LazyLock<Mutex<Fixture>> = LazyLock::new(|| Mutex::new(Fixture::new()));
+
 /// The dataplane under test.
 pub(crate) struct Fixture {
     pub(crate) dataplane: Dataplane,
@@ -240,6 +247,15 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// One for all tests that reset it before each look: to load the programs takes longer than to run a table.
+    pub(crate) fn shared() -> MutexGuard<'static, Self> {
+        // One that failed has left it as it was, as those that did not.
+        let mut fixture = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        fixture.tags = Tags::None;
+        fixture.reset(Gate::Closed);
+        fixture
+    }
+
     pub(crate) fn new() -> Self {
         let dataplane = match Dataplane::open(&unpinned()) {
             Ok(dataplane) => dataplane,

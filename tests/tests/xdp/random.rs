@@ -118,7 +118,7 @@ const fn passes(reason: Reason) -> bool {
 /// Runs frames through XDP and tc and compares. Returns how often each reason was met.
 fn compare(count: usize, mut make: impl FnMut(&mut Random) -> Vec<u8>) -> Vec<(Reason, u64)> {
     let mut random = Random(0x6841_2026_1121);
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Closed);
     let start = fixture.counts();
     for index in 0..count {

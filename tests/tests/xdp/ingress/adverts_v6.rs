@@ -180,7 +180,7 @@ fn rank_decides_whether_an_open_gate_stays_open() {
             true,
         ),
     ];
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     for (name, frame, stays) in rows {
         fixture.reset(Gate::Open);
         fixture.dataplane.run_ingress(&frame).unwrap();

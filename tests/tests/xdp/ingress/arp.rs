@@ -172,7 +172,7 @@ fn arp_whatever_the_gate() {
 #[test]
 fn a_sender_is_a_station() {
     // The frame's own source does not matter: the answer goes to the sender that ARP names.
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Open);
     let mut frame = frames::arp(ethernet::BROADCAST, request(OTHER, vip(V3)));
     frame[6..12].copy_from_slice(&[0x02, 9, 9, 9, 9, 9]);

@@ -27,7 +27,7 @@ const CLOSED: [Gate; 5] = [
 ];
 
 fn check(mut rows: Vec<Row>) {
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     for program in Program::ALL {
         rows.retain(|row| program.takes(&row.frame));
         fixture.check(&rows, |dataplane, frame| program.run(dataplane, frame));

@@ -230,7 +230,7 @@ fn whatever_the_gate() {
 
 #[test]
 fn a_router_says_so() {
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Open);
     let router = ha_common::abi::InstanceConfig {
         router: 1,

@@ -33,7 +33,7 @@ fn rank_decides_whether_an_open_gate_stays_open() {
             true,
         ),
     ];
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     for (name, frame, stays) in rows {
         fixture.reset(Gate::Open);
         let before = fixture.counts();
@@ -55,7 +55,7 @@ fn rank_decides_whether_an_open_gate_stays_open() {
 
 #[test]
 fn an_advert_that_outranks_comes_before_the_gate_is_opened() {
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Closed);
     fixture.dataplane.run_ingress(&advert(V3, 200)).unwrap();
     fixture.lease(V3, ha_tests::now().after(ha_common::Nanos::from_secs(9)));
@@ -71,7 +71,7 @@ fn an_advert_that_outranks_comes_before_the_gate_is_opened() {
 
 #[test]
 fn an_epoch_that_comes_round_again_can_open() {
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Open);
     fixture.dataplane.run_ingress(&advert(V3, 200)).unwrap();
     assert!(!fixture.is_open(V3));
@@ -84,7 +84,7 @@ fn an_epoch_that_comes_round_again_can_open() {
 
 #[test]
 fn the_priority_that_counts_is_the_present_one() {
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::shared();
     fixture.reset(Gate::Open);
     fixture.dataplane.set_priority(V3, 210).unwrap();
     fixture.dataplane.run_ingress(&advert(V3, 200)).unwrap();
