@@ -19,7 +19,9 @@ use aya::{
 };
 use ha_user::dataplane::PASS_OBJECT;
 
-use crate::{Mac, NetNs, Node, eventually, loss::LossyPort, node, node::PATIENCE, stale, sys};
+use crate::{
+    Mac, NetNs, Node, bond, eventually, loss::LossyPort, node, node::PATIENCE, stale, sys, vlan,
+};
 
 /// The address that the nodes contend for.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
@@ -54,6 +56,8 @@ pub struct Lab {
 
 /// An interface in its namespace, and its port at the switch.
 pub(crate) struct Cable {
+    /// The interface with the address: eth0, or a VLAN's on it.
+    pub(crate) interface: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) mac: Mac,
     pub(crate) port: String,
@@ -190,9 +194,23 @@ impl Lab {
         self.node_at(name, Port::Plain)
     }
 
+    /// Plugs in a node whose eth0 is a bond of two links, with `options` as ip-link(8) has them.
+    pub fn bonded_node(&self, name: &str, options: &[&str]) -> Result<Node> {
+        self.node_by(name, |ns, cable| {
+            bond::plug(&self.switch, ns, name, cable, options)
+        })
+    }
+
     fn node_at(&self, name: &str, port: Port) -> Result<Node> {
+        self.node_by(name, |ns, cable| {
+            self.switch
+                .plug(ns, "eth0", (&cable.port, port), Some(cable.mac))
+        })
+    }
+
+    fn node_by(&self, name: &str, plug: impl FnOnce(&NetNs, &Cable) -> Result<()>) -> Result<Node> {
         let ns = NetNs::new(stale::namespace(&self.id, name))?;
-        let cable = self.cable(&ns, name, &self.nodes, port)?;
+        let cable = Self::cable(&ns, name, &self.nodes, plug)?;
         let dir = self.switch.dir.join(name);
         Node::new(name, ns, cable, Arc::clone(&self.switch), dir)
     }
@@ -200,7 +218,10 @@ impl Lab {
     /// Plugs in a client.
     pub fn client(&self, name: &str) -> Result<Client> {
         let ns = NetNs::new(stale::namespace(&self.id, name))?;
-        let cable = self.cable(&ns, name, &self.clients, Port::Nic)?;
+        let cable = Self::cable(&ns, name, &self.clients, |ns, cable| {
+            let port = (cable.port.as_str(), Port::Nic);
+            self.switch.plug(ns, "eth0", port, Some(cable.mac))
+        })?;
         Ok(Client {
             ns,
             cable,
@@ -208,15 +229,21 @@ impl Lab {
         })
     }
 
-    fn cable(&self, ns: &NetNs, name: &str, counter: &AtomicU8, kind: Port) -> Result<Cable> {
+    /// Numbers an interface eth0, which `plug` makes.
+    fn cable(
+        ns: &NetNs,
+        name: &str,
+        counter: &AtomicU8,
+        plug: impl FnOnce(&NetNs, &Cable) -> Result<()>,
+    ) -> Result<Cable> {
         let number = counter.fetch_add(1, Ordering::Relaxed);
         let cable = Cable {
+            interface: "eth0".to_owned(),
             address: Ipv4Addr::new(10, 77, 0, number),
             mac: Mac([2, 0, 0, 0, 0, number]),
             port: format!("{name}-eth0"),
         };
-        self.switch
-            .plug(ns, "eth0", (&cable.port, kind), Some(cable.mac))?;
+        plug(ns, &cable)?;
         ns.ip(&[
             "addr",
             "add",
@@ -320,13 +347,20 @@ impl Switch {
         }
         add.extend(["netns", ns.name()]);
         self.ns.ip(&add)?;
-        self.ns.ip(&["link", "set", port, "master", BRIDGE])?;
+        self.join(port)?;
         if kind == Port::Nic {
             self.run_xdp(port)?;
         }
         self.ns.ip(&["link", "set", port, "up"])?;
         ns.ip(&["link", "set", interface, "up"])?;
         Ok(())
+    }
+
+    /// Makes an interface a port of the bridge.
+    pub(crate) fn join(&self, port: &str) -> Result<()> {
+        self.ns
+            .ip(&["link", "set", port, "master", BRIDGE])
+            .map(drop)
     }
 
     fn run_xdp(&self, port: &str) -> Result<()> {
@@ -387,6 +421,17 @@ impl Client {
     #[must_use]
     pub fn mac(&self) -> Mac {
         self.cable.mac
+    }
+
+    /// The interface that has its address.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.cable.interface
+    }
+
+    /// Moves it into a VLAN.
+    pub fn join_vlan(&mut self, tags: &[vlan::Tag]) -> Result<()> {
+        vlan::join(&self.ns, &mut self.cable, tags)
     }
 
     /// Which station its kernel believes to be at `address`.

@@ -4,13 +4,17 @@
 //! Everything that a [`Lab`] made goes away with it, also when a test panics. What a killed test run
 //! left behind is removed by the next one ([`stale::clean`]).
 
+pub mod bond;
 pub mod capture;
 pub mod clock;
 pub mod daemon;
 pub mod frame;
+pub mod guest;
 pub mod hog;
+pub mod kernel;
 pub mod lab;
 pub mod loss;
+pub mod netem;
 pub mod netns;
 pub mod node;
 pub mod prober;
@@ -22,6 +26,7 @@ pub mod stale;
 pub mod stray;
 pub mod sys;
 pub mod virtual_router;
+pub mod vlan;
 pub mod wait;
 
 pub use clock::now;

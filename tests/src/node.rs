@@ -22,6 +22,7 @@ use crate::{
     loss::LossyPort,
     netns,
     virtual_router::{KeepalivedSetup, had_config, keepalived_config},
+    vlan,
 };
 
 /// How long any single thing that a daemon is asked for may take on a busy machine.
@@ -153,10 +154,17 @@ impl Node {
             .with_context(|| format!("no daemon runs on {}", self.name))
     }
 
-    /// A virtual router with this node's address as the source.
+    /// A virtual router on the interface with this node's address, which is the source.
     #[must_use]
     pub fn router(&self) -> VirtualRouter {
-        VirtualRouter::new(self.cable.address)
+        let mut router = VirtualRouter::new(self.cable.address);
+        self.cable.interface.clone_into(&mut router.interface);
+        router
+    }
+
+    /// Moves its address from eth0 into a VLAN on it, where its virtual routers are then.
+    pub fn join_vlan(&mut self, tags: &[vlan::Tag]) -> Result<()> {
+        vlan::join(&self.ns, &mut self.cable, tags)
     }
 
     /// The path of the configuration that [`Self::start`] and [`Self::reload`] write.
@@ -286,8 +294,14 @@ impl Node {
         self.switch.set_port(&self.port(interface), plugged)
     }
 
-    fn port(&self, interface: &str) -> String {
+    /// The switch's port of one of its interfaces.
+    pub(crate) fn port(&self, interface: &str) -> String {
         format!("{}-{interface}", self.name)
+    }
+
+    /// The switch's namespace.
+    pub(crate) fn switch_ns(&self) -> &NetNs {
+        &self.switch.ns
     }
 
     /// Lets the switch's port of an interface lose on command what the node sends to the same interface of
@@ -312,9 +326,9 @@ impl Node {
             .collect())
     }
 
-    /// Whether eth0 has the address.
+    /// Whether the interface with its own address has this one.
     pub fn has(&self, vip: impl Into<IpAddr>) -> Result<bool> {
-        Ok(self.addresses("eth0")?.contains(&vip.into()))
+        Ok(self.addresses(&self.cable.interface)?.contains(&vip.into()))
     }
 
     /// Watches what leaves eth0.
@@ -409,7 +423,7 @@ impl Node {
         })
     }
 
-    /// Waits until eth0 has the VIP, or no longer.
+    /// Waits until that interface has the VIP, or no longer.
     pub fn wait_for_vip(&self, vip: impl Into<IpAddr>, present: bool) -> Result<()> {
         let vip = vip.into();
         let not = if present { "" } else { "not " };

@@ -14,10 +14,13 @@ use anyhow::{Context as _, Result, bail};
 use ha_common::{MonoNs, Nanos};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{Client, Frame, Mac, Payload, capture::Capture, clock, frame, sys};
+use crate::{Client, Frame, Mac, Payload, capture::Capture, clock, frame, guest, sys};
 
 /// Between two probes.
 pub const PERIOD: Nanos = Nanos::from_micros(200);
+
+/// The same in a [`guest`], where a probe and its answer are a millisecond of work.
+pub const PERIOD_IN_GUEST: Nanos = Nanos::from_millis(5);
 
 /// Real-time priority of the sending thread: below the daemons' (50), above everything usual.
 const PRIORITY: i32 = 10;
@@ -32,7 +35,7 @@ pub enum Probes {
     EchoAndArp,
 }
 
-/// Sends a probe each [`PERIOD`] until it is dropped.
+/// Sends a probe each [`PERIOD`] (in a guest [`PERIOD_IN_GUEST`]) until it is dropped.
 pub struct Prober {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -80,7 +83,7 @@ impl Prober {
     pub fn start(client: &Client, vip: impl Into<IpAddr>, probes: Probes) -> Result<Self> {
         let vip = vip.into();
         let keep = move |frame: &Frame| frame.speaks_for(vip);
-        let capture = Capture::start(client.ns(), "eth0", keep)?;
+        let capture = Capture::start(client.ns(), client.interface(), keep)?;
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
         let mac = client.mac();
@@ -100,18 +103,23 @@ impl Prober {
             let echo = Socket::new(domain, Type::RAW, Some(protocol))?;
             // The answers are taken from the capture, which has stamps and Ethernet addresses.
             echo.set_recv_buffer_size(0)?;
-            Ok((echo, sys::packet_socket("eth0")?))
+            Ok((echo, sys::packet_socket(client.interface())?))
         })??;
         let to = SockAddr::from(SocketAddr::from((vip, 0)));
+        let period = if guest::is_here() {
+            PERIOD_IN_GUEST
+        } else {
+            PERIOD
+        };
         let thread = std::thread::spawn(move || -> Result<()> {
             // Without the right to real time the probes come later on a busy machine, no more.
             let _ = sys::run_in_real_time(PRIORITY);
             let mut due = clock::now();
             while !for_thread.stop.load(Ordering::Relaxed) {
-                due = due.after(PERIOD);
+                due = due.after(period);
                 clock::sleep_until(due);
                 let now = clock::now();
-                if now.since(due) > PERIOD {
+                if now.since(due) > period {
                     due = now;
                 }
                 if for_thread.paused.load(Ordering::Relaxed) {
@@ -277,7 +285,7 @@ impl DirectProber {
         let for_thread = Arc::clone(&shared);
         let socket = client
             .ns()
-            .enter(|| sys::packet_socket("eth0"))?
+            .enter(|| sys::packet_socket(client.interface()))?
             .context("opening a packet socket")?;
         let from = (client.mac(), client.address());
         let thread = std::thread::spawn(move || {

@@ -46,10 +46,18 @@ impl Scene {
     /// The same, with nodes that were prepared for it.
     pub fn of(
         lab: &Lab,
-        mut nodes: [Node; 2],
+        nodes: [Node; 2],
         shape: impl Fn(VirtualRouter) -> VirtualRouter,
     ) -> Result<Self> {
-        let client = lab.client("c1")?;
+        Self::with(nodes, lab.client("c1")?, shape)
+    }
+
+    /// The same, with a client that was prepared for it as well.
+    pub fn with(
+        mut nodes: [Node; 2],
+        client: Client,
+        shape: impl Fn(VirtualRouter) -> VirtualRouter,
+    ) -> Result<Self> {
         let sniffers = [nodes[0].sniff(VIP)?, nodes[1].sniff(VIP)?];
         let prober = Prober::start(&client, VIP, Probes::EchoAndArp)?;
         let addresses = [nodes[0].address(), nodes[1].address()];

@@ -5,12 +5,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use ha_common::Nanos;
 
-use crate::clock::{now, sleep_until, span};
+use crate::{
+    clock::{now, sleep_until, span},
+    guest,
+};
 
 /// Between two looks at a condition.
 const POLL: Nanos = Nanos::from_millis(2);
 
-/// Waits until `condition` holds, and fails with `what` when it does not by `deadline`.
+/// Waits until `condition` holds, and fails with `what` when it does not by `deadline`, which is later in a
+/// [`guest`].
 ///
 /// An error of the condition counts as "not yet"; the last one is part of the failure.
 pub fn eventually(
@@ -18,6 +22,7 @@ pub fn eventually(
     what: &str,
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
+    let deadline = guest::patience(deadline);
     let end = now().after(span(deadline));
     loop {
         let outcome = condition();

@@ -1,4 +1,4 @@
-//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | bench | sim | fuzz`.
+//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | vm-test | bench | sim | fuzz`.
 
 #![forbid(unsafe_code)]
 
@@ -6,8 +6,9 @@ mod cargo;
 mod fuzz;
 mod setup;
 mod shell;
+mod vm;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -42,6 +43,18 @@ enum Command {
         /// Handed to the test binaries of the integration tests, such as a name to filter by
         #[arg(last = true)]
         args: Vec<String>,
+    },
+    /// Run the tests that need bonding, VLANs or netem, on Debian's kernel in a QEMU guest
+    VmTest {
+        /// Only say which tests there are
+        #[arg(long)]
+        list: bool,
+        /// Seconds after which the guest is ended
+        #[arg(long, default_value_t = vm::TIME_LIMIT_SECS)]
+        timeout: u64,
+        /// Parts of the names of the tests to run; by default all run
+        #[arg(last = true)]
+        filters: Vec<String>,
     },
     /// Measure side by side with keepalived (needs root); see `cargo xtask bench -- --help`
     Bench {
@@ -88,6 +101,9 @@ fn run(command: Command) -> Result<()> {
                 setup::Mode::Install
             })?;
             setup::mention_load_needs();
+            if !dry_run {
+                vm::prepare();
+            }
         }
         Command::Demo { args } => {
             setup::meet_needs(setup::Mode::Install)?;
@@ -100,6 +116,21 @@ fn run(command: Command) -> Result<()> {
             if !unit {
                 setup::require_root("the integration tests make network namespaces", "test")?;
                 cargo::test_integration(&args)?;
+                if args.is_empty() {
+                    vm::test_if_possible(Duration::from_secs(vm::TIME_LIMIT_SECS))?;
+                }
+            }
+        }
+        Command::VmTest {
+            list,
+            timeout,
+            filters,
+        } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            if list {
+                vm::list(&filters)?;
+            } else {
+                vm::test(&filters, Duration::from_secs(timeout))?;
             }
         }
         Command::Bench { args } => {

@@ -1,0 +1,200 @@
+//! `cargo xtask vm-test`: the tests that need a kernel with bonding, VLANs and netem run on Debian's, in a guest
+//! of QEMU that has the host's file system, read-only.
+
+mod guest;
+mod initramfs;
+mod tools;
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    cargo::{cargo, workspace},
+    shell::{self, answer},
+};
+use guest::{END, Guest, REPORT, now};
+use initramfs::quoted;
+use tools::Tools;
+
+/// Seconds that a guest may run by default, from QEMU's start on.
+pub(crate) const TIME_LIMIT_SECS: u64 = 900;
+
+/// An integration test that runs in the guest.
+struct Suite {
+    /// Its name.
+    name: &'static str,
+    /// Of `ha-tests`, to build it with.
+    features: &'static [&'static str],
+    /// Which of its tests run without a filter: those whose names contain one of these, or all.
+    chosen: &'static [&'static str],
+}
+
+/// The tests of `guest` run nowhere else. Those of `xdp` run there again because an older kernel has another verifier:
+/// what it makes of each kind of packet, not what takes the guest minutes and depends on no kernel.
+const SUITES: [Suite; 2] = [
+    Suite {
+        name: "guest",
+        features: &["--features=guest"],
+        chosen: &[],
+    },
+    Suite {
+        name: "xdp",
+        features: &[],
+        chosen: &[
+            "ingress::",
+            "egress::",
+            "bfd::verdicts",
+            "leases::echoes::what_is_wrong",
+            "verifier::",
+            "wire::auto",
+        ],
+    },
+];
+
+/// The tests of a suite that are to run.
+struct Selection {
+    binary: PathBuf,
+    filters: Vec<String>,
+    names: Vec<String>,
+}
+
+/// Fetches what a guest is made of, or says why it cannot be had.
+pub(crate) fn prepare() {
+    if let Err(error) = Tools::meet() {
+        println!("setup: the tests will leave out those in a QEMU guest: {error:#}");
+    }
+}
+
+/// Runs the guest's tests whose names contain one of `filters`.
+pub(crate) fn test(filters: &[String], limit: Duration) -> Result<()> {
+    let tools = Tools::meet()?;
+    run(&tools, filters, limit)
+}
+
+/// The same as a part of all tests: where a guest cannot be had, that is said, and no error.
+pub(crate) fn test_if_possible(limit: Duration) -> Result<()> {
+    match Tools::meet() {
+        Ok(tools) => run(&tools, &[], limit),
+        Err(error) => {
+            let line = "!".repeat(100);
+            println!(
+                "{line}\nLEFT OUT: the tests on Debian's kernel in a QEMU guest (bonding, VLANs, netem, the XDP \
+                 tables on an older kernel)\nwhy: {error:#}\nonce that is mended: cargo xtask vm-test\n{line}"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Prints the names of the guest's tests.
+pub(crate) fn list(filters: &[String]) -> Result<()> {
+    for name in select(filters)?
+        .into_iter()
+        .flat_map(|selection| selection.names)
+    {
+        println!("{name}");
+    }
+    Ok(())
+}
+
+fn run(tools: &Tools, filters: &[String], limit: Duration) -> Result<()> {
+    shell::run(cargo().args(["build", "--package=ha-user", "--bins"]))?;
+    let selections = select(filters)?;
+    let count: usize = selections
+        .iter()
+        .map(|selection| selection.names.len())
+        .sum();
+    ensure!(count > 0, "no test of the guest has such a name");
+    println!(
+        "vm-test: {count} tests on Linux {} under QEMU, for at most {} s",
+        tools.release(),
+        limit.as_secs()
+    );
+    let started = now();
+    let code = Guest::boot(tools, &job(&selections))?.watch(limit)?;
+    ensure!(code == 0, "tests failed in the guest");
+    println!(
+        "vm-test: all {count} tests passed, in {} s",
+        started.elapsed().as_secs()
+    );
+    Ok(())
+}
+
+/// The shell script that the guest runs.
+fn job(selections: &[Selection]) -> String {
+    let mut script = format!(
+        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0\n\
+         exec >{REPORT} 2>&1 </dev/null\n\
+         cd {} || exit 1\n\
+         echo \"booted Linux $(uname -r)\"\ncode=0\n",
+        quoted(&workspace().display().to_string())
+    );
+    for selection in selections {
+        let mut words = vec![quoted(&selection.binary.display().to_string())];
+        words.extend(["--test-threads=1", "--nocapture"].map(str::to_owned));
+        words.extend(selection.filters.iter().map(|filter| quoted(filter)));
+        script.push_str(&format!("{} || code=1\n", words.join(" ")));
+    }
+    script.push_str(&format!(
+        "echo \"{END}$code\"\nsync\n/run/busybox poweroff -f\n"
+    ));
+    script
+}
+
+/// The suites, built, with what `filters` leave of each, or without any what is chosen; none that has nothing left.
+fn select(filters: &[String]) -> Result<Vec<Selection>> {
+    let mut found = Vec::new();
+    for suite in &SUITES {
+        let binary = build(suite)?;
+        let path = binary.to_str().context("a path that is not UTF-8")?;
+        let filters = if filters.is_empty() {
+            suite.chosen.iter().map(|part| (*part).to_owned()).collect()
+        } else {
+            filters.to_vec()
+        };
+        let mut args = vec!["--list", "--format=terse"];
+        args.extend(filters.iter().map(String::as_str));
+        let list =
+            answer(path, &args).with_context(|| format!("{path} does not list its tests"))?;
+        let names: Vec<String> = list
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"))
+            .map(|name| format!("{}: {name}", suite.name))
+            .collect();
+        if !names.is_empty() {
+            found.push(Selection {
+                binary,
+                filters,
+                names,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Builds an integration test and returns its executable.
+fn build(suite: &Suite) -> Result<PathBuf> {
+    let name = suite.name;
+    let output = cargo()
+        .args(["test", "--no-run", "--package=ha-tests", "--test", name])
+        .args(suite.features)
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("building the test {name} failed");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|message| {
+            message["reason"] == "compiler-artifact"
+                && message["target"]["name"] == name
+                && message["target"]["kind"][0] == "test"
+        })
+        .and_then(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo does not say where the test {name} is"))
+}

@@ -1,0 +1,249 @@
+//! What a guest is made of: QEMU, Debian's kernel and busybox. They come as Debian's packages and are unpacked
+//! below `target`, so nothing is installed, removed or started on this machine.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    cargo::target_dir,
+    shell::{answer, bounded, run},
+};
+
+/// Seconds for one question to apt or one download.
+const DOWNLOAD_LIMIT_SECS: u32 = 300;
+
+/// Debian's package that depends on its newest kernel.
+const KERNEL: &str = "linux-image-amd64";
+const BUSYBOX: &str = "busybox-static";
+const QEMU: &str = "qemu-system-x86";
+/// Prefix of a directory that belongs to one process; its id follows.
+const OWN: &str = "process-";
+
+const QEMU_PROGRAM: &str = "qemu-system-x86_64";
+
+/// Where they are.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The root below which the packages are unpacked.
+    root: PathBuf,
+    /// The kernel's release, as `uname -r` says it in the guest.
+    release: String,
+}
+
+impl Tools {
+    /// Finds them, or gets them through apt.
+    pub(crate) fn meet() -> Result<Self> {
+        ensure!(
+            cfg!(target_arch = "x86_64"),
+            "the guest's kernel is for x86-64, which this machine is not"
+        );
+        ensure!(
+            answer("setpriv", &["--version"]).is_some(),
+            "setpriv is missing, by which no guest outlives its test run: apt-get install util-linux"
+        );
+        remove_stale()?;
+        let root = directory().join("tools");
+        let has_qemu = answer(QEMU_PROGRAM, &["--version"]).is_some()
+            || root.join("usr/bin").join(QEMU_PROGRAM).exists();
+        if root.exists() && !has_qemu {
+            // The machine had a QEMU of its own, and has it no more.
+            fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))?;
+        }
+        if !root.exists() {
+            unpack(&root)?;
+        }
+        Ok(Self {
+            release: release(&root)?,
+            root,
+        })
+    }
+
+    /// The kernel's release.
+    pub(crate) fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The kernel's image.
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.root.join(format!("boot/vmlinuz-{}", self.release))
+    }
+
+    /// The kernel's modules.
+    pub(crate) fn modules(&self) -> PathBuf {
+        self.root.join("lib/modules").join(&self.release)
+    }
+
+    /// busybox, which needs no library.
+    pub(crate) fn busybox(&self) -> PathBuf {
+        self.root.join("bin/busybox")
+    }
+
+    /// QEMU, which ends when we do, however that comes: the unpacked one, where the machine had none of its own
+    /// when the tools were fetched.
+    pub(crate) fn qemu(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.arg("--pdeathsig=KILL");
+        let unpacked = self.root.join("usr/bin").join(QEMU_PROGRAM);
+        if !unpacked.exists() {
+            command.arg(QEMU_PROGRAM);
+            return command;
+        }
+        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+        let libraries = libraries.map(|path| self.root.join(path).display().to_string());
+        command
+            .arg(unpacked)
+            .env("LD_LIBRARY_PATH", libraries.join(":"))
+            .env(
+                "QEMU_MODULE_DIR",
+                self.root.join("usr/lib/x86_64-linux-gnu/qemu"),
+            );
+        for firmware in ["qemu", "seabios"] {
+            command
+                .arg("-L")
+                .arg(self.root.join("usr/share").join(firmware));
+        }
+        command
+    }
+}
+
+/// Where everything of the guest lane is.
+pub(crate) fn directory() -> PathBuf {
+    target_dir().join("vm")
+}
+
+/// What of that is this process's and goes with it.
+pub(crate) fn own_directory() -> PathBuf {
+    directory().join(format!("{OWN}{}", std::process::id()))
+}
+
+/// Removes what processes left that were killed.
+fn remove_stale() -> Result<()> {
+    for entry in fs::read_dir(directory()).into_iter().flatten() {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(owner) = name.and_then(|name| name.strip_prefix(OWN)) else {
+            continue;
+        };
+        if !Path::new("/proc").join(owner).exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gets the packages and unpacks them to `root`, which is there whole or not at all.
+fn unpack(root: &Path) -> Result<()> {
+    ensure!(
+        answer("apt-get", &["--version"]).is_some(),
+        "this is no Debian (no apt-get), and the guest's kernel is Debian's"
+    );
+    let work = own_directory();
+    let packages = work.join("packages");
+    fs::create_dir_all(packages.join("partial"))
+        .with_context(|| format!("making {}", packages.display()))?;
+    let outcome = fetch(&packages).and_then(|()| {
+        let new = work.join("tools");
+        fs::create_dir_all(&new)?;
+        for entry in fs::read_dir(&packages)? {
+            let package = entry?.path();
+            if package.extension().is_some_and(|suffix| suffix == "deb") {
+                quietly(Command::new("dpkg-deb").arg("-x").args([&package, &new]))?;
+            }
+        }
+        let release = release(&new)?;
+        quietly(
+            Command::new(new.join("bin/busybox"))
+                .arg("depmod")
+                .arg("-b")
+                .arg(&new)
+                .arg(&release),
+        )?;
+        fs::rename(&new, root).with_context(|| format!("making {}", root.display()))
+    });
+    // Without the packages the rest is of no use to anybody, and of those there is no more need.
+    let removed = fs::remove_dir_all(&work);
+    outcome?;
+    removed.with_context(|| format!("removing {}", work.display()))
+}
+
+/// Downloads the packages. Where the lists of packages are missing or out of date, they are renewed first.
+fn fetch(to: &Path) -> Result<()> {
+    println!(
+        "vm-test: fetching Debian's kernel, busybox and QEMU into target/vm; nothing is installed"
+    );
+    if let Err(error) = download(to) {
+        println!("vm-test: {error:#}; renewing the lists of packages");
+        run(&mut bounded(
+            DOWNLOAD_LIMIT_SECS,
+            "apt-get",
+            &["-q", "update"],
+        ))
+        .context("the guest's parts cannot be had, and the lists of packages not be renewed")?;
+        download(to)?;
+    }
+    Ok(())
+}
+
+fn download(to: &Path) -> Result<()> {
+    let depends = answer("apt-cache", &["depends", "--important", KERNEL]).unwrap_or_default();
+    let kernel = depends
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|package| package.starts_with("linux-image-"))
+        .with_context(|| format!("apt knows no package {KERNEL}"))?;
+    // Their dependencies are for systems that boot from a disk, and for busybox there are none.
+    run(apt_get()
+        .args(["download", kernel, BUSYBOX])
+        .current_dir(to))?;
+    if answer(QEMU_PROGRAM, &["--version"]).is_some() {
+        return Ok(());
+    }
+    // With all that it depends on and that is not installed here.
+    run(apt_get()
+        .args([
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "--download-only",
+        ])
+        .arg("-o")
+        .arg(format!("Dir::Cache::archives={}", to.display()))
+        .arg("-o")
+        .arg("Debug::NoLocking=1")
+        .arg(QEMU))
+}
+
+fn apt_get() -> Command {
+    let mut command = bounded(DOWNLOAD_LIMIT_SECS, "apt-get", &["-q"]);
+    // apt's own user may not write below `target`.
+    command.args(["-o", "APT::Sandbox::User=root"]);
+    command
+}
+
+fn quietly(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+/// The release of the only kernel that is there.
+fn release(root: &Path) -> Result<String> {
+    let modules = root.join("lib/modules");
+    let mut entries =
+        fs::read_dir(&modules).with_context(|| format!("reading {}", modules.display()))?;
+    match (entries.next(), entries.next()) {
+        (Some(entry), None) => Ok(entry?.file_name().to_string_lossy().into_owned()),
+        _ => bail!(
+            "{} should hold the modules of one kernel: remove {} and run this again",
+            modules.display(),
+            root.display()
+        ),
+    }
+}
