@@ -2,10 +2,13 @@
 //! probes. What changes is told to the engine thread.
 
 mod blocking;
+mod drbd;
 mod file;
 mod files;
+mod gluster;
 mod http;
 mod mdadm;
+mod mysql;
 mod ping;
 mod probe;
 mod process;
@@ -13,6 +16,8 @@ mod report;
 mod runner;
 mod script;
 mod tcp;
+mod tool;
+mod unit;
 mod words;
 
 pub use self::{

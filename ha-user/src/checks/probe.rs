@@ -6,8 +6,17 @@ use ha_core::check::Observation;
 use tokio::sync::watch;
 
 use super::{
-    file::FileProbe, http::HttpProbe, mdadm::MdadmProbe, ping::PingProbe, process::ProcessProbe,
-    script::ScriptProbe, tcp::TcpProbe,
+    drbd::DrbdProbe,
+    file::FileProbe,
+    gluster::GlusterProbe,
+    http::HttpProbe,
+    mdadm::MdadmProbe,
+    mysql::{GaleraProbe, MysqlProbe},
+    ping::PingProbe,
+    process::ProcessProbe,
+    script::ScriptProbe,
+    tcp::TcpProbe,
+    unit::UnitProbe,
 };
 use crate::config::CheckKind;
 
@@ -48,14 +57,19 @@ pub enum Role {
 pub type RoleWatch = watch::Receiver<Role>;
 
 /// The probe of a kind.
-pub(super) fn of(kind: &CheckKind, _role: RoleWatch) -> Box<dyn Probe> {
+pub(super) fn of(kind: &CheckKind, role: RoleWatch) -> Box<dyn Probe> {
     match kind {
+        CheckKind::Drbd(drbd) => Box::new(DrbdProbe::new(drbd, role)),
         CheckKind::File(file) => Box::new(FileProbe::new(file)),
+        CheckKind::Galera(galera) => Box::new(GaleraProbe::new(galera)),
+        CheckKind::Gluster(gluster) => Box::new(GlusterProbe::new(gluster)),
         CheckKind::Http(http) => Box::new(HttpProbe::new(http)),
         CheckKind::Mdadm(mdadm) => Box::new(MdadmProbe::new(mdadm)),
+        CheckKind::Mysql(mysql) => Box::new(MysqlProbe::new(mysql)),
         CheckKind::Ping(ping) => Box::new(PingProbe::new(ping)),
         CheckKind::Process(process) => Box::new(ProcessProbe::new(process)),
         CheckKind::Script(script) => Box::new(ScriptProbe::new(script)),
         CheckKind::Tcp(tcp) => Box::new(TcpProbe::new(tcp)),
+        CheckKind::Unit(unit) => Box::new(UnitProbe::new(unit)),
     }
 }

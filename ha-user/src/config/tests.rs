@@ -10,6 +10,7 @@ use super::{
 
 mod channels;
 mod checks;
+mod databases;
 mod live;
 mod track;
 
@@ -134,6 +135,8 @@ fn the_packaged_file_shows_every_key_truly() {
     for (name, key) in [
         ("channel.key", "a secret"),
         ("cable.key", &*"a0".repeat(16)),
+        ("mysql.password", "a secret"),
+        ("mysql-ca.pem", "-----BEGIN CERTIFICATE-----"),
     ] {
         let file = dir.path().join(name);
         fs::write(&file, key).unwrap();
@@ -216,6 +219,18 @@ fn the_packaged_file_shows_every_key_truly() {
         "allow_recovery",
         "min",
         "max",
+        "socket",
+        "address",
+        "user",
+        "password_file",
+        "database",
+        "query",
+        "expect",
+        "keep_open",
+        "ca_file",
+        "server_name",
+        "donor",
+        "min_size",
     ] {
         assert!(
             shown.contains(&format!("{key} = ")),

@@ -1,12 +1,18 @@
 //! `[[check]]`: a watched service. The keys of each kind stand in a file of their own.
 
+mod drbd;
 mod file;
+mod galera;
+mod gluster;
 mod http;
 mod mdadm;
+mod mysql;
 mod ping;
 mod process;
 mod script;
+mod secret;
 mod tcp;
+mod unit;
 
 use std::net::IpAddr;
 
@@ -14,13 +20,19 @@ use ha_common::Nanos;
 use ha_core::check::CheckConfig;
 
 pub use self::{
+    drbd::Drbd,
     file::{FileExpect, WatchedFile},
+    galera::Galera,
+    gluster::Gluster,
     http::{Http, HttpHeader, HttpMethod, HttpTls},
     mdadm::Mdadm,
+    mysql::{Mysql, MysqlPlace, MysqlServer, MysqlTls},
     ping::Ping,
     process::{CommandLine, CommandPlace, Process},
     script::Script,
+    secret::Secret,
     tcp::Tcp,
+    unit::Unit,
 };
 use super::{
     parse::{name_if_any, span},
@@ -44,12 +56,20 @@ pub struct Check {
 /// `kind`, with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
+    /// A resource of DRBD that this node could use.
+    Drbd(Drbd),
     /// A file that must be there, or must not.
     File(WatchedFile),
+    /// A node of a Galera cluster that may serve.
+    Galera(Galera),
+    /// A GlusterFS volume of which this node has bricks.
+    Gluster(Gluster),
     /// A URL whose answer is judged.
     Http(Http),
     /// Disk arrays that must be whole.
     Mdadm(Mdadm),
+    /// A MariaDB or MySQL server that answers a statement.
+    Mysql(Mysql),
     /// Hosts that must answer.
     Ping(Ping),
     /// Processes that must run.
@@ -58,6 +78,8 @@ pub enum CheckKind {
     Script(Script),
     /// A TCP port that accepts.
     Tcp(Tcp),
+    /// A unit of systemd.
+    Unit(Unit),
 }
 
 impl CheckKind {
@@ -65,13 +87,18 @@ impl CheckKind {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Drbd(_) => drbd::FORM.name,
             Self::File(_) => file::FORM.name,
+            Self::Galera(_) => galera::FORM.name,
+            Self::Gluster(_) => gluster::FORM.name,
             Self::Http(_) => http::FORM.name,
             Self::Mdadm(_) => mdadm::FORM.name,
+            Self::Mysql(_) => mysql::FORM.name,
             Self::Ping(_) => ping::FORM.name,
             Self::Process(_) => process::FORM.name,
             Self::Script(_) => script::FORM.name,
             Self::Tcp(_) => tcp::FORM.name,
+            Self::Unit(_) => unit::FORM.name,
         }
     }
 }
@@ -83,8 +110,16 @@ impl CheckKind {
         match self {
             Self::Http(http) => vec![http.address.ip()],
             Self::Ping(ping) => ping.targets.clone(),
+            Self::Galera(galera) => galera.mysql.server.address().into_iter().collect(),
+            Self::Mysql(mysql) => mysql.server.address().into_iter().collect(),
             Self::Tcp(tcp) => vec![tcp.address.ip()],
-            Self::File(_) | Self::Mdadm(_) | Self::Process(_) | Self::Script(_) => Vec::new(),
+            Self::Drbd(_)
+            | Self::File(_)
+            | Self::Gluster(_)
+            | Self::Mdadm(_)
+            | Self::Process(_)
+            | Self::Script(_)
+            | Self::Unit(_) => Vec::new(),
         }
     }
 }
@@ -100,13 +135,18 @@ struct Form {
 }
 
 const FORMS: &[&Form] = &[
+    &drbd::FORM,
     &file::FORM,
+    &galera::FORM,
+    &gluster::FORM,
     &http::FORM,
     &mdadm::FORM,
+    &mysql::FORM,
     &ping::FORM,
     &process::FORM,
     &script::FORM,
     &tcp::FORM,
+    &unit::FORM,
 ];
 
 /// The keys that every check has.

@@ -1,0 +1,119 @@
+//! What `drbdsetup events2 --now` prints.
+
+/// A resource on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// `Primary` or `Secondary`; `None`: the resource is not there.
+    pub(super) role: Option<String>,
+    /// What holds up its input and output; `no`: nothing.
+    pub(super) suspended: String,
+    pub(super) devices: Vec<Device>,
+    pub(super) connections: Vec<Connection>,
+}
+
+/// One of its volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) volume: String,
+    pub(super) disk: String,
+    /// Whether it has no disk on purpose (9).
+    pub(super) is_client: bool,
+    /// Whether enough nodes are there (9).
+    pub(super) has_quorum: bool,
+    /// `SyncTarget` and the like, of one of the peers that send it what it lacks.
+    pub(super) replication: Option<String>,
+}
+
+/// The way to one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Connection {
+    /// The peer's name; 8.4 has no other than `peer`.
+    pub(super) peer: String,
+    pub(super) state: String,
+}
+
+/// A line: what happened to what, and its `key:value` fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) event: &'a str,
+    pub(super) object: &'a str,
+    fields: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Line<'a> {
+    /// `None` for what is no news of an object.
+    pub(super) fn read(line: &'a str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (event, object) = (words.next()?, words.next()?);
+        (event != "-" && object != "-").then(|| Self {
+            event,
+            object,
+            fields: words.filter_map(|word| word.split_once(':')).collect(),
+        })
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&'a str> {
+        let mut fields = self.fields.iter();
+        fields
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| *value)
+    }
+}
+
+/// A volume that is being made equal to a peer's.
+const TARGETS: [&str; 7] = [
+    "SyncTarget",
+    "PausedSyncT",
+    "WFBitMapT",
+    "WFSyncUUID",
+    "StartingSyncT",
+    "Behind",
+    "VerifyT",
+];
+
+impl Report {
+    pub(super) fn read(printed: &str, resource: &str) -> Self {
+        let mut report = Self::default();
+        let lines = printed.lines().filter_map(Line::read);
+        let ours = lines.filter(|line| line.field("name") == Some(resource));
+        for line in ours {
+            let text = |name| line.field(name).unwrap_or_default().to_owned();
+            match line.object {
+                "resource" => {
+                    report.role = line.field("role").map(str::to_owned);
+                    report.suspended = text("suspended");
+                }
+                "device" => report.devices.push(Device {
+                    volume: text("volume"),
+                    disk: text("disk"),
+                    is_client: line.field("client") == Some("yes"),
+                    has_quorum: line.field("quorum") != Some("no"),
+                    replication: None,
+                }),
+                "connection" => report.connections.push(Connection {
+                    peer: line.field("conn-name").unwrap_or("peer").to_owned(),
+                    state: text("connection"),
+                }),
+                "peer-device" => report.note_replication(&line),
+                _ => {}
+            }
+        }
+        report
+    }
+
+    fn note_replication(&mut self, line: &Line<'_>) {
+        let Some(replication) = line.field("replication") else {
+            return;
+        };
+        let volume = line.field("volume").unwrap_or_default();
+        let device = self
+            .devices
+            .iter_mut()
+            .find(|device| device.volume == volume);
+        if let Some(device) = device
+            && TARGETS.contains(&replication)
+        {
+            device.replication = Some(replication.to_owned());
+        }
+    }
+}

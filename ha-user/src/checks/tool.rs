@@ -1,0 +1,190 @@
+//! Programs of others that a probe asks.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+};
+
+use super::words::clean;
+
+/// Where programs are looked for, whatever environment the daemon has.
+const PATHS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Bytes of an answer; more of it is an error.
+const ANSWER: usize = 1 << 20;
+/// Bytes of what a program complains of.
+const COMPLAINT: usize = 1 << 16;
+
+/// A program that is run again and again, one at a time.
+pub(super) struct Tool {
+    name: &'static str,
+    running: Option<Child>,
+}
+
+impl Tool {
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            running: None,
+        }
+    }
+
+    /// What it prints, if it succeeds. Where the future is dropped, it is killed; if it does not end even so, no
+    /// other one is begun.
+    pub(super) async fn run(&mut self, arguments: &[&str]) -> Result<String, String> {
+        self.earlier()?;
+        let mut child = start(self.name, arguments)?;
+        let answer = child.stdout.take();
+        let complaint = child.stderr.take();
+        let kill = Kill(&mut self.running);
+        *kill.0 = Some(child);
+        let (answer, complaint) = tokio::join!(text(answer, ANSWER), text(complaint, COMPLAINT));
+        let ended = match kill.0 {
+            Some(child) => child.wait().await,
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        *kill.0 = None;
+        let name = self.name;
+        let ended = ended.map_err(|error| format!("{name}: {error}"))?;
+        if !ended.success() {
+            let said = complaint.unwrap_or_default();
+            let printed = answer.unwrap_or_default();
+            let said = said.lines().last().or_else(|| printed.lines().last());
+            return Err(format!(
+                "{name} failed ({ended}): {}",
+                clean(said.unwrap_or_default())
+            ));
+        }
+        answer.map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// One that was killed and has not ended: its system call does not return.
+    fn earlier(&mut self) -> Result<(), String> {
+        let Some(child) = &mut self.running else {
+            return Ok(());
+        };
+        match child.try_wait() {
+            Ok(Some(_)) => {
+                self.running = None;
+                Ok(())
+            }
+            Ok(None) | Err(_) => Err(format!(
+                "an earlier {}{} does not end",
+                self.name,
+                child
+                    .id()
+                    .map_or_else(String::new, |id| format!(" (pid {id})"))
+            )),
+        }
+    }
+}
+
+/// A program that is killed when it is dropped.
+pub(super) fn start(name: &str, arguments: &[&str]) -> Result<Child, String> {
+    let program = find(name)
+        .ok_or_else(|| format!("there is no {name} in {}: install it", PATHS.join(", ")))?;
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATHS.join(":"))
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("{name} cannot be run: {error}"))
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let paths = PATHS.iter().map(|dir| Path::new(dir).join(name));
+    paths.into_iter().find(|path| path.is_file())
+}
+
+/// Kills what is running, unless it has ended.
+struct Kill<'a>(&'a mut Option<Child>);
+
+impl Drop for Kill<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = self.0 {
+            // It may have ended by itself.
+            let _ = child.start_kill();
+        }
+    }
+}
+
+async fn text(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        pipe.take(limit).read_to_end(&mut bytes).await?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length == limit) {
+            return Err(io::Error::other("the answer is too long"));
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(100);
+
+    async fn sh(tool: &mut Tool, script: &str) -> Result<String, String> {
+        let arguments = ["-c", script];
+        let run = tool.run(&arguments);
+        timeout(PATIENCE, run).await.expect("the end of a program")
+    }
+
+    #[tokio::test]
+    async fn what_a_program_prints_is_its_answer() {
+        let mut tool = Tool::new("sh");
+        assert_eq!(
+            sh(&mut tool, "echo $LC_ALL; echo $HOME").await.unwrap(),
+            "C\n\n"
+        );
+        let error = sh(&mut tool, "echo no; echo one >&2; echo two >&2; exit 3").await;
+        assert_eq!(error.unwrap_err(), "sh failed (exit status: 3): two");
+        let error = sh(&mut tool, "kill -9 $$").await.unwrap_err();
+        assert!(error.contains("signal: 9"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_not_read() {
+        let error = sh(&mut Tool::new("sh"), "exec cat /dev/zero").await;
+        assert!(error.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let error = Tool::new("had-no-such-program").run(&[]).await.unwrap_err();
+        assert!(error.contains("there is no had-no-such-program"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_killed() {
+        let mut tool = Tool::new("sh");
+        let late = timeout(SHORT, tool.run(&["-c", "exec sleep 1000"])).await;
+        assert!(late.is_err());
+        let pid = tool.running.as_ref().and_then(Child::id).expect("a pid");
+        let gone = async {
+            while sh(&mut tool, "true").await.is_err() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, gone).await.expect("an end");
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
