@@ -30,13 +30,23 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("frr", "vtysh"),
     ("bird2", "bird"),
     ("tshark", "tshark"),
+    ("mariadb-server", "mariadbd"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("openssl", "openssl"),
+    ("drbd-utils", "drbdsetup"),
+    ("glusterfs-server", "glusterd"),
 ];
 
 /// What only `bench steady --load` uses.
 const LOAD_PACKAGES: &[(&str, &str)] = &[("stress-ng", "stress-ng")];
 
 /// Those of them that bring a service, which is nobody's but the tests' to run, and its unit.
-const SERVICES: &[(&str, &str)] = &[("frr", "frr.service"), ("bird2", "bird.service")];
+const SERVICES: &[(&str, &str)] = &[
+    ("frr", "frr.service"),
+    ("bird2", "bird.service"),
+    ("mariadb-server", "mariadb.service"),
+    ("glusterfs-server", "glusterd.service"),
+];
 
 /// What Debian's packages ask before they start a service (invoke-rc.d(8)).
 const POLICY: &str = "/usr/sbin/policy-rc.d";

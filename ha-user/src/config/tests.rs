@@ -12,6 +12,7 @@ mod channels;
 mod checks;
 mod databases;
 mod live;
+mod systems;
 mod track;
 
 const GOOD: &str = r#"
@@ -231,6 +232,10 @@ fn the_packaged_file_shows_every_key_truly() {
         "server_name",
         "donor",
         "min_size",
+        "unit",
+        "resource",
+        "promote_within",
+        "volume",
     ] {
         assert!(
             shown.contains(&format!("{key} = ")),
