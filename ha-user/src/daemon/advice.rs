@@ -34,7 +34,7 @@ pub fn of(config: &Config) -> Vec<String> {
 }
 
 /// Of what is tracked.
-pub(super) fn of_tracking(config: &Config) -> Vec<String> {
+pub(crate) fn of_tracking(config: &Config) -> Vec<String> {
     tracking::of(config)
 }
 
