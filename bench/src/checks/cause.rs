@@ -96,6 +96,9 @@ pub(super) fn prepare(cause: Cause, lab: &Lab, nodes: &[Node; 2]) -> Result<(Wat
         Cause::TrackedCarrier => {
             for node in nodes {
                 node.plug(TRACKED)?;
+                // The other LAN is the same switch here: Linux would answer for eth0's address there as well.
+                let key = format!("net/ipv4/conf/{TRACKED}/arp_ignore");
+                node.ns().sysctl(&key, "1")?;
             }
             let lines = Lines {
                 had: format!("track = [{{ interface = \"{TRACKED}\" }}]"),

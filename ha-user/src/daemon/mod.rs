@@ -48,6 +48,9 @@ const RELOADS: usize = 8;
 /// How long the engine thread may take to hand everything over.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a probe that blocks may go on when everything was handed over.
+const BLOCKED_LIMIT: Duration = Duration::from_millis(500);
+
 /// Why the daemon did not start, or ended. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -143,7 +146,10 @@ pub fn run(file: &Path) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(system("tokio cannot be started"))?;
-    runtime.block_on(Daemon::begin(file, started))
+    let result = runtime.block_on(Daemon::begin(file, started));
+    // A look at a file system that hangs may never come back.
+    runtime.shutdown_timeout(BLOCKED_LIMIT);
+    result
 }
 
 struct Daemon {

@@ -4,19 +4,25 @@ use std::net::IpAddr;
 
 use ha_core::tracking::{Effect, Source, Track};
 
-use crate::config::{Check, Config, Instance};
+use crate::config::{Check, CheckKind, Config, Instance};
 
 /// Everything.
 pub(super) fn of(config: &Config) -> Vec<String> {
     let checks = config.checks.iter();
     let unused = checks.clone().filter_map(|check| unused(config, check));
+    let unproven = checks.clone().filter_map(unproven);
     let by_vip = checks.filter_map(|check| by_vip(config, check));
     let instances = config.instances.iter();
     let weights = instances
         .clone()
         .filter_map(|one| idle_weights(config, one));
     let deaf = instances.filter_map(|one| deaf_arbitrator(config, one));
-    unused.chain(by_vip).chain(weights).chain(deaf).collect()
+    unused
+        .chain(unproven)
+        .chain(by_vip)
+        .chain(weights)
+        .chain(deaf)
+        .collect()
 }
 
 /// What an instance tracks, and what its group does: the members of a group share it.
@@ -37,6 +43,20 @@ fn unused(config: &Config, check: &Check) -> Option<String> {
     (!used).then(|| {
         format!(
             "[[check]] \"{}\" moves nothing: no instance has it in `track`",
+            check.name
+        )
+    })
+}
+
+/// A check that takes any certificate.
+fn unproven(check: &Check) -> Option<String> {
+    let CheckKind::Http(http) = &check.kind else {
+        return None;
+    };
+    let insecure = http.tls.as_ref().is_some_and(|tls| tls.insecure);
+    insecure.then(|| {
+        format!(
+            "[[check]] \"{}\": with `insecure` any server's answer is taken for this one's: name the certificate's issuer in `ca_file`",
             check.name
         )
     })
@@ -107,6 +127,15 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_looks_at_is_told() {
+        let text = format!(
+            "{GOOD}track = [{{ check = \"api\" }}]\n[[check]]\nname = \"api\"\nkind = \"http\"\nurl = \"https://127.0.0.1/\"\ninsecure = true\n"
+        );
+        let said = super::of(&for_tests(&text)).join("\n");
+        assert!(said.contains("any server's answer"), "{said}");
     }
 
     #[test]
