@@ -17,7 +17,11 @@ macro_rules! pinned {
 pub mod bfd;
 pub mod lease;
 
-use crate::{Address, units::MonoNs, wire::vrrp::Rules};
+use crate::{
+    Address,
+    units::MonoNs,
+    wire::{virtual_mac, vrrp::Rules},
+};
 
 /// Grows with a pinned map's layout; maps of another version are not adopted.
 pub const ABI_VERSION: u32 = 2;
@@ -150,7 +154,7 @@ pub struct InstanceConfig {
     pub priority: u8,
     /// 1: adverts are unicast and only from `SENDERS`; 0: multicast.
     pub unicast: u8,
-    /// The MAC address that answers for the VIPs.
+    /// The interface's own MAC address, which answers for the VIPs unless the virtual one does.
     pub mac: [u8; 6],
     /// VRRPv2 only: adverts with another interval are discarded (RFC 3768 section 7.1), in centiseconds.
     pub interval_centis: u16,
@@ -158,13 +162,26 @@ pub struct InstanceConfig {
     pub family: u8,
     /// 1: this node forwards IPv6 on the interface, and its neighbour advertisements say so.
     pub router: u8,
+    /// 1: the virtual router's MAC address answers for the VIPs.
+    pub virtual_mac: u8,
     /// Zero.
-    pub _pad: [u8; 2],
+    pub _pad: u8,
     /// The source address of this node's adverts: decides at equal priority.
     pub source: Address,
 }
 
 impl InstanceConfig {
+    /// The MAC address that answers for the VIPs.
+    #[inline]
+    #[must_use]
+    pub const fn vip_mac(&self) -> [u8; 6] {
+        if self.virtual_mac == 0 {
+            self.mac
+        } else {
+            virtual_mac::of(self.vrid, self.family)
+        }
+    }
+
     /// What its adverts must be like.
     #[must_use]
     pub const fn rules(&self) -> Rules {
@@ -473,7 +490,7 @@ reasons! {
     /// tc passed a packet to a VIP whose gate was closed, by an interface that no instance names: the kernel sends
     /// it on to another host.
     PassVipForwarded = "pass_vip_forwarded",
-    /// tc dropped a frame: there was no memory to bring its bytes into one piece.
+    /// tc dropped a frame: there was no memory to bring its bytes into one piece, or to change its MAC address.
     DropNoMemory = "drop_no_memory",
     /// XDP took a valid advert.
     AdvertTaken = "advert_taken",
@@ -594,7 +611,8 @@ pinned!(InstanceConfig: 40 {
     interval_centis: 18,
     family: 20,
     router: 21,
-    _pad: 22,
+    virtual_mac: 22,
+    _pad: 23,
     source: 24,
 });
 pinned!(Gate: 64 {

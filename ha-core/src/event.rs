@@ -50,7 +50,7 @@ pub enum InterfaceCondition {
     FewSlaves,
     /// It lacks the source address (or any).
     NoAddress,
-    /// The dataplane could not be attached to it; the shell's log has the error.
+    /// The dataplane could not be attached to it, or has not what the instance needs; the shell's log has the error.
     NoDataplane,
 }
 

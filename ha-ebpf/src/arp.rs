@@ -37,7 +37,7 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
         if !gate::is_open(slot, config.leases, gate::now()) {
             return Reason::DropArpClosed;
         }
-        return answer(frame, &arp, config.mac);
+        return answer(frame, &arp, config.vip_mac());
     }
     if maps::instance_of_vip(Address::v4(arp.sender_ip)).is_some() {
         return Reason::PassArpFromVip;

@@ -1,4 +1,5 @@
-//! The egress guard: nothing speaks for a VIP while its gate is closed.
+//! The egress guard: nothing speaks for a VIP while its gate is closed, and what does while it is open leaves from the
+//! virtual MAC address where the instance has one.
 
 use aya_ebpf::programs::TcContext;
 use ha_common::{
@@ -12,7 +13,7 @@ use ha_common::{
     },
 };
 
-use crate::{frame::MAX_TAGS, gate, maps, skb};
+use crate::{frame::MAX_TAGS, gate, maps, skb, virtual_mac};
 
 /// Judges a frame on its way out. The bytes are copied, since they need not be linear in the buffer.
 #[inline(always)]
@@ -51,7 +52,12 @@ fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
     let Some(header) = ipv4::Header::from_words(header) else {
         return Reason::EgressOther;
     };
-    from(ctx, Address::v4(header.source), header.protocol).unwrap_or(Reason::EgressOther)
+    let source = Address::v4(header.source);
+    if header.protocol == vrrp::PROTOCOL {
+        let head = start + header.header_len as usize;
+        return virtual_mac::advertise(ctx, source, head, ipv4::VERSION);
+    }
+    from(ctx, source).unwrap_or(Reason::EgressOther)
 }
 
 #[inline(always)]
@@ -62,36 +68,46 @@ fn packet_v6(ctx: &TcContext, start: usize) -> Reason {
     let Some(header) = ipv6::Header::from_words(header) else {
         return Reason::EgressOther;
     };
-    if let Some(reason) = from(ctx, header.source, header.next_header) {
-        return reason;
+    if header.next_header == vrrp::PROTOCOL {
+        let head = start + ipv6::HEADER_LEN;
+        return virtual_mac::advertise(ctx, header.source, head, ipv6::VERSION);
     }
-    if header.next_header != ndp::ICMPV6 {
-        return Reason::EgressOther;
-    }
-    let Ok(head) = ctx.load::<[u64; ndp::HEAD_LEN / 8]>(start + ipv6::HEADER_LEN) else {
-        return Reason::EgressOther;
+    let subject = if header.next_header == ndp::ICMPV6 {
+        subject(ctx, start, &header)
+    } else {
+        None
     };
-    // A solicitation from another address than the VIP claims nothing.
-    match Subject::of(&header, head) {
-        Some(subject) if subject.kind == ndp::ADVERTISEMENT => {
-            match maps::instance_of_vip(subject.target) {
-                Some(instance) => guard(instance, Reason::EgressNdpClosed),
-                None => Reason::EgressOther,
-            }
-        }
-        _ => Reason::EgressOther,
+    let advertised = match &subject {
+        Some(subject) if subject.kind == ndp::ADVERTISEMENT => Some(subject.target),
+        _ => None,
+    };
+    let reason = match (from(ctx, header.source), advertised) {
+        (Some(reason), _) => reason,
+        // A solicitation from another address than the VIP claims nothing.
+        (None, None) => return Reason::EgressOther,
+        (None, Some(target)) => match maps::instance_of_vip(target) {
+            Some(instance) => guard(ctx, instance, Reason::EgressNdpClosed),
+            None => return Reason::EgressOther,
+        },
+    };
+    if subject.is_some() && reason as u32 == Reason::EgressVipOpen as u32 {
+        let named = advertised.unwrap_or(header.source);
+        return virtual_mac::name_v6(ctx, named, start + ipv6::HEADER_LEN);
     }
+    reason
+}
+
+#[inline(always)]
+fn subject(ctx: &TcContext, start: usize, header: &ipv6::Header) -> Option<Subject> {
+    let head = ctx.load::<[u64; ndp::HEAD_LEN / 8]>(start + ipv6::HEADER_LEN);
+    Subject::of(header, head.ok()?)
 }
 
 /// A packet with this source; `None`: it is no VIP's.
 #[inline(always)]
-fn from(ctx: &TcContext, source: Address, protocol: u8) -> Option<Reason> {
+fn from(ctx: &TcContext, source: Address) -> Option<Reason> {
     let instance = maps::instance_of_vip(source)?;
-    // An address owner's adverts have the VIP as source, and are how it gets the gate open.
-    if protocol == vrrp::PROTOCOL {
-        return Some(Reason::EgressOther);
-    }
-    let reason = guard(instance, Reason::EgressVipClosed);
+    let reason = guard(ctx, instance, Reason::EgressVipClosed);
     let elsewhere = skb::ifindex(ctx) != instance.1.ifindex;
     Some(
         if reason as u32 == Reason::EgressVipClosed as u32 && elsewhere && skb::came_in(ctx) {
@@ -109,14 +125,18 @@ fn claim(ctx: &TcContext, start: usize) -> Reason {
     };
     match Arp::parse(&bytes).and_then(|arp| maps::instance_of_vip(Address::v4(arp.sender_ip))) {
         None => Reason::EgressOther,
-        Some(instance) => guard(instance, Reason::EgressArpClosed),
+        Some(instance) => match guard(ctx, instance, Reason::EgressArpClosed) {
+            Reason::EgressVipOpen => virtual_mac::name_v4(ctx, instance.1, start),
+            reason => reason,
+        },
     }
 }
 
+/// Whether the gate is open; then the frame leaves from the MAC address of the VIPs.
 #[inline(always)]
-fn guard((slot, config): (u32, &InstanceConfig), closed: Reason) -> Reason {
+fn guard(ctx: &TcContext, (slot, config): (u32, &InstanceConfig), closed: Reason) -> Reason {
     if gate::is_open(slot, config.leases, gate::now()) {
-        Reason::EgressVipOpen
+        virtual_mac::leave(ctx, config)
     } else {
         closed
     }

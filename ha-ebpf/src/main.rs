@@ -28,6 +28,7 @@ mod silence;
 mod skb;
 mod timer;
 mod udp;
+mod virtual_mac;
 mod vrrp;
 mod watch;
 
@@ -71,7 +72,14 @@ fn had_ingress(ctx: XdpContext) -> u32 {
 fn had_ingress_tc(ctx: TcContext) -> i32 {
     let ifindex = skb::ifindex(&ctx);
     let verdict = match skb::prepare(&ctx) {
-        Ok(()) => ingress(ctx.data(), ctx.data_end(), ifindex),
+        Ok(()) => {
+            let (data, data_end) = (ctx.data(), ctx.data_end());
+            // Else the kernel drops it, which has looked at the station before.
+            if virtual_mac::receive(data, data_end, ifindex) {
+                skb::keep(&ctx);
+            }
+            ingress(data, data_end, ifindex)
+        }
         Err(reason) => counted(reason),
     };
     match verdict {
@@ -98,7 +106,10 @@ fn had_egress(ctx: TcContext) -> i32 {
     let reason = egress::judge(&ctx);
     maps::count(reason);
     match reason {
-        Reason::EgressVipClosed | Reason::EgressArpClosed | Reason::EgressNdpClosed => TC_ACT_SHOT,
+        Reason::EgressVipClosed
+        | Reason::EgressArpClosed
+        | Reason::EgressNdpClosed
+        | Reason::DropNoMemory => TC_ACT_SHOT,
         // Whatever else is attached decides.
         _ => TC_ACT_UNSPEC,
     }
@@ -149,6 +160,7 @@ fn judged(data: usize, data_end: usize, ifindex: u32) -> u64 {
         Ok(frame) => frame,
         Err(reason) => return counted(reason) as u64,
     };
+    virtual_mac::receive(data, data_end, frame.ifindex);
     let reason = match frame.ether_type {
         ethernet::IPV4 => ipv4::judge(&frame),
         ethernet::IPV6 => ipv6::judge(&frame),

@@ -34,7 +34,7 @@ pub(crate) fn judge(frame: &Frame, ip: &Header) -> Result<Reason, Reason> {
             if !gate::is_open(slot, config.leases, gate::now()) {
                 return Ok(Reason::DropNdpClosed);
             }
-            return Ok(answer(frame, ip, config.mac, config.router != 0));
+            return Ok(answer(frame, ip, config.vip_mac(), config.router != 0));
         }
         ip.source
     } else {

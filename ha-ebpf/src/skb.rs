@@ -9,6 +9,9 @@ const WHOLE_LEN: u32 = 1518;
 /// Of a longer one (a jumbo frame, or many that GRO made one) so much: every header that is looked at.
 const HEAD_LEN: u32 = 256;
 
+/// `PACKET_HOST` of linux/if_packet.h.
+const PACKET_HOST: u32 = 0;
+
 const VID_MASK: u32 = ethernet::VID_MASK as u32;
 
 /// The interface.
@@ -23,6 +26,13 @@ pub(crate) fn ifindex(ctx: &TcContext) -> u32 {
 pub(crate) fn came_in(ctx: &TcContext) -> bool {
     // SAFETY: as above.
     unsafe { (*ctx.skb.skb).ingress_ifindex != 0 }
+}
+
+/// Lets the kernel take a frame for this host's though it came to another station.
+#[inline(always)]
+pub(crate) fn keep(ctx: &TcContext) {
+    // It fails for types that the kernel has for itself, which none that came in has.
+    let _ = ctx.change_type(PACKET_HOST);
 }
 
 /// Brings the bytes of a frame that came in into one piece; `Err`: it has a tag that leads elsewhere, or

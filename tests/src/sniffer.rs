@@ -70,6 +70,12 @@ impl Sniffer {
             .collect()
     }
 
+    /// Those frames, and the adverts, from `from` to `to`.
+    #[must_use]
+    pub fn frames(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Frame)> {
+        self.capture.between(from, to)
+    }
+
     /// Frames from `from` to `to` in which the node speaks for the VIP.
     #[must_use]
     pub fn spoken(&self, from: MonoNs, to: MonoNs) -> Vec<(MonoNs, Frame)> {

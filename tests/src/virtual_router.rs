@@ -39,6 +39,8 @@ pub struct VirtualRouter {
     pub group: Option<String>,
     /// Further lines for `had`.
     pub had_lines: String,
+    /// keepalived: an interface of its own has the addresses, with the virtual MAC address.
+    pub use_vmac: bool,
     /// Further lines for keepalived.
     pub keepalived_lines: String,
     /// Further blocks for keepalived, before the router's own.
@@ -66,6 +68,7 @@ impl VirtualRouter {
             vips_v6: Vec::new(),
             group: None,
             had_lines: String::new(),
+            use_vmac: false,
             keepalived_lines: String::new(),
             keepalived_blocks: String::new(),
         }
@@ -277,16 +280,18 @@ pub fn keepalived_config(
             }
             text.push_str("  }\n");
         }
+        let device = if router.use_vmac {
+            let _ = writeln!(text, "  use_vmac vrrp.{}", router.vrid);
+            String::new()
+        } else {
+            format!(" dev {}", router.interface)
+        };
         text.push_str("  virtual_ipaddress {\n");
         for vip in &router.vips {
-            let _ = writeln!(
-                text,
-                "    {vip}/{} dev {}",
-                router.prefix_len, router.interface
-            );
+            let _ = writeln!(text, "    {vip}/{}{device}", router.prefix_len);
         }
         for vip in &router.vips_v6 {
-            let _ = writeln!(text, "    {vip}/64 dev {}", router.interface);
+            let _ = writeln!(text, "    {vip}/64{device}");
         }
         text.push_str("  }\n  track_file {\n    handover\n  }\n");
         text.push_str(&router.keepalived_lines);

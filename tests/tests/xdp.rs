@@ -39,5 +39,7 @@ mod tags;
 mod taken;
 #[path = "xdp/verifier.rs"]
 mod verifier;
+#[path = "xdp/virtual_mac.rs"]
+mod virtual_mac;
 #[path = "xdp/wire.rs"]
 mod wire;

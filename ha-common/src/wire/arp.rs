@@ -8,6 +8,9 @@ pub const PACKET_LEN: usize = 28;
 /// Bytes of a frame with one.
 pub const FRAME_LEN: usize = ethernet::HEADER_LEN + PACKET_LEN;
 
+/// Where the sender's hardware address stands.
+pub const SENDER_MAC: usize = 8;
+
 /// Operation: who has the target address?
 pub const REQUEST: u16 = 1;
 

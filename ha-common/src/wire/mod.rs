@@ -12,4 +12,5 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
 pub mod udp;
+pub mod virtual_mac;
 pub mod vrrp;

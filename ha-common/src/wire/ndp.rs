@@ -19,6 +19,9 @@ pub const ADVERTISEMENT: u8 = 136;
 /// Bytes of either message without options.
 pub const HEAD_LEN: usize = 24;
 
+/// Where a message's checksum stands.
+pub const CHECKSUM: usize = 2;
+
 /// Bytes of a link-layer address option; nonces are as long (RFC 7527 section 4.1).
 pub const OPTION_LEN: usize = 8;
 
@@ -67,6 +70,20 @@ impl Subject {
             kind,
             target: Address::from_words(target),
         })
+    }
+}
+
+/// An option as it lies in memory, with another MAC address; `None`: it is no link-layer address's.
+#[must_use]
+pub const fn with_mac(option: u64, mac: [u8; 6]) -> Option<u64> {
+    let [m0, m1, m2, m3, m4, m5] = mac;
+    match option.to_ne_bytes() {
+        [
+            kind @ (SOURCE_LINK_LAYER_ADDRESS | TARGET_LINK_LAYER_ADDRESS),
+            1,
+            ..,
+        ] => Some(u64::from_ne_bytes([kind, 1, m0, m1, m2, m3, m4, m5])),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use ha_common::{Nanos, Priority, Vrid, abi};
 use ha_core::{Version, tracking::Track};
 
 use super::{
-    Addresses, Check, Config, Group, Instance, Taken, channel,
+    Addresses, Check, Config, Group, Instance, Mode, Taken, channel,
     checks::DraftCheck,
     family, heartbeat,
     live::Live,
@@ -105,6 +105,7 @@ pub(super) fn finish(
     for instance in &draft.instances {
         let interval = interval(reader, instance);
         peers(reader, instance);
+        virtual_mac(reader, instance, draft.dataplane.mode);
         family::check(reader, instance);
         channel::check_names(reader, &instance.place, &instance.channels, &draft.channels);
         live.check_instance(reader, instance);
@@ -180,6 +181,7 @@ fn resolved(
             .map(|name| name.value.clone())
             .collect(),
         heartbeat: instance.heartbeat.as_ref().map(|heartbeat| heartbeat.value),
+        virtual_mac: instance.virtual_mac.value,
         announce: instance.announce,
         track,
     })
@@ -386,6 +388,29 @@ fn interval(reader: &Reader<'_>, instance: &DraftInstance) -> Option<Nanos> {
         return None;
     }
     Some(interval.value)
+}
+
+fn virtual_mac(reader: &Reader<'_>, instance: &DraftInstance, mode: Mode) {
+    let At { value, offset } = instance.virtual_mac;
+    if !value {
+        return;
+    }
+    let fail = |message: &str, fix: &str| {
+        let key = format!("{}, virtual_mac", instance.place);
+        reader.fail(offset, key, message.to_owned(), fix.to_owned());
+    };
+    if mode == Mode::Off {
+        fail(
+            "it is the dataplane that has frames leave from that MAC address and come in to it, and dataplane.mode is \"off\"",
+            "write `dataplane.mode = \"auto\"`, or remove `virtual_mac`",
+        );
+    }
+    if instance.priority.value == OWNER {
+        fail(
+            "priority 255 says that the virtual addresses are this node's own, which have the interface's MAC address",
+            "remove `virtual_mac`, or write a priority from 1 to 254",
+        );
+    }
 }
 
 fn peers(reader: &Reader<'_>, instance: &DraftInstance) {

@@ -116,8 +116,16 @@ const FOREIGN: &[(&[&str], &str)] = &[
         "remove it: this version of had moves addresses, no routes or rules",
     ),
     (
-        &["use_vmac", "vmac_xmit_base", "use_ipvlan"],
-        "remove it: VIPs are answered for with the interface's own MAC address",
+        &["use_vmac"],
+        "write `virtual_mac = true`; no interface of its own is made for it",
+    ),
+    (
+        &["vmac_xmit_base"],
+        "remove it: with `virtual_mac` there is no interface beside the instance's own",
+    ),
+    (
+        &["use_ipvlan"],
+        "remove it: VIPs are on the instance's own interface",
     ),
     (
         &["smtp_alert", "notification_email", "smtp_server"],

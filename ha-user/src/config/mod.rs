@@ -222,6 +222,8 @@ pub struct Instance {
     pub channels: Vec<String>,
     /// Leases that the peers' kernels grant; `None` = adverts alone.
     pub heartbeat: Option<Heartbeat>,
+    /// Whether its VIPs have the virtual router's MAC address, not the interface's.
+    pub virtual_mac: bool,
     /// Gratuitous ARP.
     pub announce: AnnounceConfig,
     /// What it tracks beside its own interface.

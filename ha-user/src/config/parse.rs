@@ -56,6 +56,7 @@ pub(super) struct DraftInstance {
     pub(super) group: Option<At<String>>,
     pub(super) channels: Vec<At<String>>,
     pub(super) heartbeat: Option<At<Heartbeat>>,
+    pub(super) virtual_mac: At<bool>,
     pub(super) announce: AnnounceConfig,
     pub(super) track: Vec<DraftTrack>,
 }
@@ -203,6 +204,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
                 "group",
                 "channels",
                 "heartbeat",
+                "virtual_mac",
                 "announce",
                 "track",
             ],
@@ -310,6 +312,10 @@ fn instance(section: &Section<'_>) -> DraftInstance {
         value,
         offset: section.offset,
     };
+    let unset = || At {
+        value: false,
+        offset: section.offset,
+    };
     DraftInstance {
         place: section.place.clone(),
         offset: section.offset,
@@ -320,10 +326,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
         priority: section
             .integer("priority", 1, 255)
             .unwrap_or_else(|| at_section(100)),
-        preempt: section.boolean("preempt").unwrap_or(At {
-            value: false,
-            offset: section.offset,
-        }),
+        preempt: section.boolean("preempt").unwrap_or_else(unset),
         preempt_delay: span(section, "preempt_delay", Nanos::ZERO, HOUR).unwrap_or_default(),
         advert_interval: section.duration("advert_interval"),
         source: section.address("source"),
@@ -345,6 +348,7 @@ fn instance(section: &Section<'_>) -> DraftInstance {
             .strings("channels")
             .map_or_else(Vec::new, |list| list.value),
         heartbeat: heartbeat::parse(section),
+        virtual_mac: section.boolean("virtual_mac").unwrap_or_else(unset),
         announce: announce(section),
         track: track::parse(section),
     }

@@ -306,6 +306,8 @@ track_interface = ["eth1"]
 track_script = ["chk"]
 virtual_routes = ["10.0.0.0/8 via 192.168.33.1"]
 use_vmac = true
+vmac_xmit_base = true
+use_ipvlan = true
 auto_failback = "on"
 deadtime = 10
 ucast = ["eth0 192.168.33.102"]
@@ -318,6 +320,18 @@ vrrp_rt_priority = 50
 "#
     );
     insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn a_virtual_mac() {
+    assert!(!parse(GOOD).instances[0].virtual_mac);
+    let text = format!("{GOOD}virtual_mac = true\n");
+    assert!(parse(&text).instances[0].virtual_mac);
+    let text = text.replace("virtual_mac", "priority = 255\nvirtual_mac");
+    let text = format!("{text}[dataplane]\nmode = \"off\"\n");
+    insta::assert_snapshot!(errors(&text));
+    let unset = text.replace("virtual_mac = true", "virtual_mac = false");
+    parse(&unset);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::machine;
 use crate::{
-    config::{Channel, ChannelKind, Config, LeaseChannel},
+    config::{Channel, ChannelKind, Config, LeaseChannel, Mode},
     net::links::Table,
 };
 
@@ -48,6 +48,15 @@ pub(super) fn of_links(config: &Config, table: &Table) -> Vec<String> {
         .iter()
         .filter(|instance| table.by_name(&instance.interface).is_none())
         .map(|instance| absent("instance", &instance.name, &instance.interface));
+    let native = config.dataplane.mode == Mode::Native;
+    let stations = config.instances.iter().filter_map(|instance| {
+        let why = table.why_no_virtual_mac(&instance.interface, native);
+        let why = why.filter(|_| instance.virtual_mac)?;
+        Some(format!(
+            "[[instance]] \"{}\": `virtual_mac` does not work on {}: {why}",
+            instance.name, instance.interface
+        ))
+    });
     let bfd = config.channels.iter().map(End::from);
     let leases = config.lease_channels.iter().map(End::from);
     let channels = bfd.chain(leases).filter_map(|end| end.advice(table));
@@ -61,7 +70,11 @@ pub(super) fn of_links(config: &Config, table: &Table) -> Vec<String> {
         .into_iter()
         .filter_map(|name| table.by_name(name))
         .flat_map(|link| link.advice(table));
-    instances.chain(channels).chain(kinds).collect()
+    instances
+        .chain(stations)
+        .chain(channels)
+        .chain(kinds)
+        .collect()
 }
 
 fn absent(section: &str, name: &str, interface: &str) -> String {
@@ -147,7 +160,10 @@ mod tests {
     use ipnet::IpNet;
 
     use super::*;
-    use crate::{config::for_tests, net::links::Link};
+    use crate::{
+        config::for_tests,
+        net::links::{InfoKind, Link},
+    };
 
     const CHANNELS: &str = r#"
 [[instance]]
@@ -206,6 +222,25 @@ peer = "10.0.6.2"
         insta::assert_snapshot!(said(CHANNELS, &links(24)));
         assert_eq!(said(CHANNELS, &links(16)), "");
         assert_eq!(said(CHANNELS, &links(32)), "");
+    }
+
+    #[test]
+    fn a_virtual_mac_that_gets_no_frames_is_told() {
+        const TEXT: &str = "[[instance]]\nname = \"web\"\ninterface = \"eth0\"\nvrid = 51\n\
+                            vips = [\"192.168.33.100/32\"]\nvirtual_mac = true\n";
+        let of_kind = |kind| Link {
+            kind,
+            ..link("eth0", &["192.168.33.101/24"])
+        };
+        let macvlan = [of_kind(Some(InfoKind::MacVlan))];
+        insta::assert_snapshot!(said(TEXT, &macvlan));
+        let veth = [of_kind(Some(InfoKind::Veth))];
+        assert_eq!(said(TEXT, &veth), "", "generic");
+        let native = format!("{TEXT}[dataplane]\nmode = \"native\"\n");
+        insta::assert_snapshot!(said(&native, &veth));
+        assert_eq!(said(&native, &[of_kind(None)]), "");
+        let without = TEXT.replace("virtual_mac = true\n", "");
+        assert_eq!(said(&without, &macvlan), "");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn of_instance(old: &Instance, new: &Instance) -> String {
         ("source", old.source != new.source),
         ("peers", old.peers != new.peers),
         ("heartbeat", old.heartbeat != new.heartbeat),
+        ("virtual_mac", old.virtual_mac != new.virtual_mac),
         ("checksum", old.checksum != new.checksum),
         ("vips", old.vips_by_key().0 != new.vips_by_key().0),
         ("extra_vips", old.vips_by_key().1 != new.vips_by_key().1),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use ha_common::{Address, MonoNs, Priority, abi, abi::Said, gate::Lease, lease::Standing};
+use ha_common::{
+    Address, MonoNs, Priority, abi, abi::Said, gate::Lease, lease::Standing, wire::virtual_mac,
+};
 use ha_core::{InstanceId, InterfaceCondition, State, Version};
 use ipnet::IpNet;
 
@@ -87,6 +89,14 @@ impl Seat {
         vips
     }
 
+    /// The MAC address of its VIPs, if that is not the interface's.
+    pub(super) fn virtual_mac(&self) -> Option<[u8; 6]> {
+        let config = &self.config;
+        config
+            .virtual_mac
+            .then(|| virtual_mac::of(config.vrid.get(), config.family().number()))
+    }
+
     /// For the dataplane.
     pub(super) fn map_config(
         &self,
@@ -110,6 +120,7 @@ impl Seat {
             mac,
             family: self.config.family().number(),
             router: u8::from(router),
+            virtual_mac: u8::from(self.config.virtual_mac),
             source: self.source.map_or(Address::UNSPECIFIED, Address::from),
             interval_centis: centis(self.config.advert_interval.0),
             ..abi::InstanceConfig::default()

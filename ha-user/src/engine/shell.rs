@@ -45,8 +45,8 @@ pub(super) struct Interface {
     pub(super) mac: [u8; 6],
     /// The slave by which its bond sent and received last.
     active_slave: Option<u32>,
-    /// Whether its MAC address is another one than before.
-    moved: bool,
+    /// Whether its MAC address, or that of an instance's VIPs, is another one than before.
+    pub(super) moved: bool,
     /// Whether this node forwards IPv6 there.
     pub(super) router: bool,
     pub(super) port: Option<Port>,

@@ -13,6 +13,7 @@
 
 mod advice;
 mod bond;
+mod stations;
 mod table;
 
 use std::{

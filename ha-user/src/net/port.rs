@@ -4,6 +4,7 @@
 
 mod batch;
 mod room;
+mod stations;
 mod v4;
 mod v6;
 
@@ -17,7 +18,7 @@ use std::{
 use ha_common::{MonoNs, wire::ethernet};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use self::{v4::V4, v6::V6};
+use self::{stations::Stations, v4::V4, v6::V6};
 use super::options::PRIORITY_CONTROL;
 use crate::sys;
 
@@ -31,6 +32,7 @@ pub struct Port {
     v4: V4,
     v6: Option<V6>,
     frames: Socket,
+    stations: Stations,
     arp_address: SockAddr,
     ndp_address: SockAddr,
     ipv4_address: SockAddr,
@@ -56,6 +58,7 @@ impl Port {
             v4: V4::open(ifindex, reading)?,
             v6: None,
             frames,
+            stations: Stations::new(ifindex),
             arp_address: sys::packet::address(ifindex, ethernet::ARP)?,
             ndp_address: sys::packet::address(ifindex, ethernet::IPV6)?,
             ipv4_address: sys::packet::address(ifindex, ethernet::IPV4)?,
@@ -104,6 +107,22 @@ impl Port {
             Some(v6) => v6.hear_solicitations(vips),
             None => Ok(()),
         }
+    }
+
+    /// Lets the interface take frames to these MAC addresses beside its own, and to no others. A card takes them
+    /// into its filter, or everything (promiscuous mode) where it has none. That they are this host's is for the
+    /// dataplane to say.
+    ///
+    /// # Errors
+    /// As setsockopt(2); what could be had is had.
+    pub fn hear_stations(&mut self, wanted: &BTreeSet<[u8; 6]>) -> io::Result<()> {
+        self.stations.hear(&self.frames, wanted)
+    }
+
+    /// Whether it does so for a MAC address.
+    #[must_use]
+    pub fn hears(&self, station: &[u8; 6]) -> bool {
+        self.stations.contains(station)
     }
 
     /// Sends a whole IP packet.

@@ -1,8 +1,8 @@
-//! The address of an interface for AF_PACKET sockets (packet(7)).
+//! AF_PACKET sockets (packet(7)): the address of an interface, and the stations that it hears.
 
-use std::io;
+use std::{io, os::fd::AsRawFd as _};
 
-use socket2::SockAddr;
+use socket2::{SockAddr, Socket};
 
 /// The address of frames with an EtherType on an interface.
 ///
@@ -26,4 +26,52 @@ pub fn address(ifindex: u32, ether_type: u16) -> io::Result<SockAddr> {
         })?
     };
     Ok(address)
+}
+
+/// Lets the interface take frames to a further MAC address, as long as the socket is open.
+///
+/// # Errors
+/// EINVAL where MAC addresses have another length, ENODEV when the interface is gone.
+pub fn join(socket: &Socket, ifindex: u32, station: [u8; 6]) -> io::Result<()> {
+    membership(socket, libc::PACKET_ADD_MEMBERSHIP, ifindex, station)
+}
+
+/// No longer.
+///
+/// # Errors
+/// EADDRNOTAVAIL if it was not joined.
+pub fn leave(socket: &Socket, ifindex: u32, station: [u8; 6]) -> io::Result<()> {
+    membership(socket, libc::PACKET_DROP_MEMBERSHIP, ifindex, station)
+}
+
+fn membership(
+    socket: &Socket,
+    option: libc::c_int,
+    ifindex: u32,
+    station: [u8; 6],
+) -> io::Result<()> {
+    let [a, b, c, d, e, f] = station;
+    let request = libc::packet_mreq {
+        mr_ifindex: libc::c_int::try_from(ifindex).map_err(io::Error::other)?,
+        mr_type: libc::c_ushort::try_from(libc::PACKET_MR_UNICAST).map_err(io::Error::other)?,
+        mr_alen: 6,
+        mr_address: [a, b, c, d, e, f, 0, 0],
+    };
+    let size =
+        libc::socklen_t::try_from(size_of::<libc::packet_mreq>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads `size` bytes of `request`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            (&raw const request).cast(),
+            size,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

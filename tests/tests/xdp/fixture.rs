@@ -244,6 +244,8 @@ pub(crate) struct Fixture {
     /// Of every instance; each reset has its own, as a superseded one stays closed.
     epoch: Epoch,
     tags: Tags,
+    /// Whether the instances have the virtual MAC address.
+    pub(crate) virtual_mac: bool,
 }
 
 impl Fixture {
@@ -265,6 +267,7 @@ impl Fixture {
             dataplane,
             epoch: Epoch(7),
             tags: Tags::None,
+            virtual_mac: false,
         };
         for (ifindex, protocol, vid, vlan) in [
             (LOOPBACK, ethernet::VLAN, 7, VLAN_IF),
@@ -291,6 +294,7 @@ impl Fixture {
             if config.ifindex == LOOPBACK {
                 config.ifindex = self.tags.ifindex();
             }
+            config.virtual_mac = u8::from(self.virtual_mac);
             match gate {
                 Gate::HalfOpen => config.leases = 2,
                 Gate::NoLeases => config.leases = 0,

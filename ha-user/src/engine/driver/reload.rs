@@ -146,6 +146,11 @@ impl Driver {
             return;
         }
         seat.name = new.instance.name.as_str().into();
+        if old.virtual_mac != new.instance.virtual_mac
+            && let Some(interface) = self.shell.interfaces.get_mut(&new.instance.interface)
+        {
+            interface.moved = true;
+        }
         changes.push(format!(
             "{}: {}",
             new.instance.name,

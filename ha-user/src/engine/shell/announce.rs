@@ -28,20 +28,17 @@ impl Shell {
         let Some(port) = &interface.port else {
             return Some(Err(format!("{} has no socket", seat.config.interface)));
         };
+        let mac = seat.virtual_mac().unwrap_or(interface.mac);
         let mut result = Ok(());
         let first = usize::try_from(first).unwrap_or(usize::MAX);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let is_last = seat.config.vips.len().saturating_sub(first) <= count;
         for vip in seat.config.vips.iter().skip(first).take(count) {
             let sent = match vip.addr() {
-                IpAddr::V4(address) => {
-                    port.send_arp(&arp::announcement(address.octets(), interface.mac))
+                IpAddr::V4(address) => port.send_arp(&arp::announcement(address.octets(), mac)),
+                IpAddr::V6(address) => {
+                    port.send_ndp(&ndp::announcement(address.into(), mac, interface.router))
                 }
-                IpAddr::V6(address) => port.send_ndp(&ndp::announcement(
-                    address.into(),
-                    interface.mac,
-                    interface.router,
-                )),
             };
             if let Err(error) = sent {
                 result = Err(format!("{}: {error}", vip.addr()));

@@ -1,14 +1,14 @@
 //! The interfaces that instances and channels name: attached to where they appear, let go of where they are
 //! gone or no longer named.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ha_core::Input;
 
 use super::{Interface, Shell};
 use crate::{
     dataplane::{Attachment, Dataplane, Hook},
-    engine::outbox::Level,
+    engine::{outbox::Level, seat::Seat},
     net::{links::Link, port::Port},
 };
 
@@ -105,7 +105,47 @@ impl Shell {
                 }
             }
         }
+        self.follow_stations(name);
         self.follow_v6(name);
+    }
+
+    /// Lets the interface take frames to the instances' virtual MAC addresses, also while another node is Active: so
+    /// a card's filter need not be changed in the middle of a take-over.
+    fn follow_stations(&mut self, name: &str) {
+        let here = self
+            .seats
+            .iter()
+            .filter(|seat| seat.config.interface == name);
+        let mut wanted: BTreeSet<[u8; 6]> = here.filter_map(Seat::virtual_mac).collect();
+        let Some(interface) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        let Some(port) = &mut interface.port else {
+            return;
+        };
+        let native = interface
+            .attachment
+            .is_some_and(|attachment| attachment.hook == Hook::Native);
+        let refused = self.links.table().why_no_virtual_mac(name, native);
+        let refused = refused.filter(|_| !wanted.is_empty());
+        if refused.is_some() {
+            wanted.clear();
+        }
+        let heard = port.hear_stations(&wanted);
+        let failed = heard.is_err();
+        let error = refused
+            .map(str::to_owned)
+            .or(heard.err().map(|error| error.to_string()))
+            .map(|error| format!("`virtual_mac` does not work here: {error}"));
+        if interface.error != error {
+            if let Some(error) = &error {
+                self.out.log(Level::Error, format!("{name}: {error}"));
+            }
+            interface.error = error;
+        }
+        if failed {
+            self.retry_soon();
+        }
     }
 
     /// Tells the engine of an interface that the network finds elsewhere than before: its bond sends and receives

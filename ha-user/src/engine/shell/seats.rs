@@ -107,12 +107,11 @@ impl Shell {
         let seat = &self.seats[index];
         let id = seat.id;
         let name = &seat.config.interface;
+        let needs_dataplane = seat.config.heartbeat.is_some() || seat.config.virtual_mac;
+        let port = self.interfaces.get(name).and_then(|one| one.port.as_ref());
         let failed = seat.refused
-            || (seat.config.heartbeat.is_some() && self.dataplane.is_none())
-            || self
-                .interfaces
-                .get(name)
-                .is_none_or(|interface| interface.port.is_none());
+            || (needs_dataplane && self.dataplane.is_none())
+            || port.is_none_or(|port| seat.virtual_mac().is_some_and(|mac| !port.hears(&mac)));
         let link = self.links.table().by_name(name);
         let condition = match link {
             None => InterfaceCondition::Absent,
