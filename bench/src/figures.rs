@@ -1,5 +1,6 @@
 //! Order statistics of spans of time.
 
+use anyhow::{Result, ensure};
 use ha_common::Nanos;
 use serde_json::{Value, json};
 
@@ -42,6 +43,19 @@ impl Figures {
 fn nearest_rank(sorted: &[Nanos], percent: usize) -> Option<Nanos> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
+}
+
+/// Says which bounds are missed; with `check` that is an error.
+pub(crate) fn verdict(misses: &[String], check: bool) -> Result<()> {
+    for miss in misses {
+        println!("missed: {miss}");
+    }
+    ensure!(
+        !check || misses.is_empty(),
+        "{} bounds are missed",
+        misses.len()
+    );
+    Ok(())
 }
 
 /// As a number of milliseconds, for JSON, plots and tables.

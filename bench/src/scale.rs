@@ -18,7 +18,7 @@ use ha_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    figures::{Figures, millis},
+    figures::{Figures, millis, verdict},
     pair::{PRIORITY, System},
     usage::{self, Thread},
     write_json,
@@ -145,15 +145,7 @@ pub(crate) fn run(
         write_json(file, &report(seconds, &outcomes))?;
     }
     let misses = misses(&outcomes);
-    for miss in &misses {
-        println!("missed: {miss}");
-    }
-    ensure!(
-        !check || misses.is_empty(),
-        "{} bounds are missed",
-        misses.len()
-    );
-    Ok(())
+    verdict(&misses, check)
 }
 
 /// A measurement of routers that do their work, from a new start of both nodes if need be: what they use while they

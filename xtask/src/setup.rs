@@ -33,6 +33,7 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("mariadb-server", "mariadbd"),
     ("dbus-daemon", "dbus-daemon"),
     ("openssl", "openssl"),
+    ("curl", "curl"),
     ("drbd-utils", "drbdsetup"),
     ("glusterfs-server", "glusterd"),
 ];

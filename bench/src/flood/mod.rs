@@ -15,7 +15,7 @@ use self::{
     siege::Siege,
 };
 use crate::{
-    figures::{Figures, millis},
+    figures::{Figures, millis, verdict},
     write_json,
 };
 
@@ -115,15 +115,7 @@ pub(crate) fn run(
         });
         write_json(file, &figures)?;
     }
-    for miss in &misses {
-        println!("missed: {miss}");
-    }
-    ensure!(
-        !check || misses.is_empty(),
-        "{} bounds are missed",
-        misses.len()
-    );
-    Ok(())
+    verdict(&misses, check)
 }
 
 /// Quartiles are those of the rounds.

@@ -22,7 +22,7 @@ use self::{
     paths::Path,
     runner::{Cost, Frames, Runner, Sample, Turns},
 };
-use crate::write_json;
+use crate::{figures::verdict, write_json};
 
 const ID: InstanceId = InstanceId(0);
 
@@ -115,15 +115,7 @@ pub(crate) fn run(json_file: Option<&File>, check: bool) -> Result<()> {
         write_json(file, &report(base, &rows, &sizes))?;
     }
     let misses: Vec<String> = rows.iter().filter_map(|row| miss(row, base)).collect();
-    for miss in &misses {
-        println!("missed: {miss}");
-    }
-    ensure!(
-        !check || misses.is_empty(),
-        "{} bounds are missed",
-        misses.len()
-    );
-    Ok(())
+    verdict(&misses, check)
 }
 
 fn measure(
