@@ -10,6 +10,9 @@ use crate::{
 /// The links of a bond, each with its cable ([`Node::set_cable`]).
 pub const LINKS: [&str; 2] = ["s0", "s1"];
 
+/// The mode with which a switch's ports are a bond as well.
+pub const LACP: &str = "802.3ad";
+
 /// How often the kernel looks for a carrier, in milliseconds.
 pub const MIIMON_MS: u32 = 20;
 
@@ -59,10 +62,37 @@ pub(crate) fn plug(
     bond.extend(["miimon", &miimon]);
     bond.extend(options);
     ns.ip(&bond)?;
+    // With LACP the switch's ports are a bond as well.
+    let aggregate = format!("{name}-lag");
+    let ports_of = if options.contains(&LACP) {
+        switch.ns.ip(&[
+            "link",
+            "add",
+            &aggregate,
+            "type",
+            "bond",
+            "mode",
+            LACP,
+            "lacp_rate",
+            "fast",
+            "miimon",
+            &miimon,
+        ])?;
+        switch
+            .ns
+            .ip(&["link", "set", &aggregate, "master", &access])?;
+        switch.ns.ip(&["link", "set", &aggregate, "up"])?;
+        &aggregate
+    } else {
+        &access
+    };
     for link in LINKS {
         let port = format!("{name}-{link}");
         switch.plug(ns, link, (&port, Port::Nic), None)?;
-        switch.ns.ip(&["link", "set", &port, "master", &access])?;
+        switch.ns.ip(&["link", "set", &port, "down"])?;
+        switch.ns.ip(&["link", "set", &port, "nomaster"])?;
+        switch.ns.ip(&["link", "set", &port, "master", ports_of])?;
+        switch.ns.ip(&["link", "set", &port, "up"])?;
         ns.ip(&["link", "set", link, "down"])?;
         ns.ip(&["link", "set", link, "master", "eth0"])?;
     }

@@ -1,6 +1,7 @@
 //! What the kernels of test machines may lack: bonds, VLANs, netem. Runs in the guest of `cargo xtask vm-test`, where
 //! processors are emulated: everything takes ten times as long, and may be held up for longer.
 
+mod balance;
 mod bond;
 mod netem;
 mod vlan;
