@@ -4,6 +4,7 @@
 //! Everything that a [`Lab`] made goes away with it, also when a test panics. What a killed test run
 //! left behind is removed by the next one ([`stale::clean`]).
 
+pub mod asker;
 pub mod bond;
 pub mod capture;
 pub mod clock;

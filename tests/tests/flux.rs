@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
-use ha_common::{MonoNs, Nanos};
+use ha_common::Nanos;
 use ha_tests::{
-    Client, Frame, Kind, Lab, Mac, Node, Payload, Prober, Probes,
-    capture::Capture,
+    Kind, Node, Prober, Probes,
+    asker::{Asker, node_with_two},
     eventually,
     lab::VIP,
     node::PATIENCE,
-    now,
-    prober::DirectProber,
-    scenario,
+    now, scenario,
     scene::{Scene, WEB},
     wait::throughout,
 };
@@ -24,57 +22,6 @@ const A_WHILE: Duration = Duration::from_secs(1);
 
 /// The VIP's interface of a node, and another one in its network.
 const BOTH: [&str; 2] = ["eth0", "eth1"];
-
-/// A node with a second interface in the network.
-fn with_two(lab: &Lab, name: &str) -> Result<Node> {
-    let node = lab.node(name)?;
-    node.plug("eth1")?;
-    let [.., number] = node.address().octets();
-    let address = format!("10.77.0.{}/24", 50 + number);
-    node.ns().ip(&["addr", "add", &address, "dev", "eth1"])?;
-    for interface in ["all", "eth0", "eth1"] {
-        node.ns()
-            .sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "0")?;
-    }
-    Ok(node)
-}
-
-/// A client that sends echo requests for the VIP to one station, and asks everybody for the VIP.
-struct Asker {
-    capture: Capture,
-    _prober: DirectProber,
-}
-
-impl Asker {
-    fn new(client: &Client, node: &Node, interface: &str) -> Result<Self> {
-        let keep = |frame: &Frame| frame.speaks_for(VIP);
-        Ok(Self {
-            capture: Capture::start(client.ns(), "eth0", keep)?,
-            _prober: DirectProber::start(client, VIP, node.mac_of(interface)?)?,
-        })
-    }
-
-    /// Who said since that it has the VIP.
-    fn stations(&self, from: MonoNs) -> Vec<Mac> {
-        let mut stations: Vec<Mac> = self
-            .capture
-            .between(from, now())
-            .into_iter()
-            .filter(|(_, frame)| matches!(frame.payload, Payload::ArpReply { .. }))
-            .map(|(_, frame)| frame.source)
-            .collect();
-        stations.sort_unstable_by_key(|mac| mac.0);
-        stations.dedup();
-        stations
-    }
-
-    /// Whether the VIP answered since.
-    fn is_served(&self, from: MonoNs) -> bool {
-        let is_reply = |frame: &Frame| matches!(frame.payload, Payload::EchoReply { .. });
-        let frames = self.capture.between(from, now());
-        frames.iter().any(|(_, frame)| is_reply(frame))
-    }
-}
 
 fn guarded(node: &Node) -> Result<Vec<String>> {
     let status = node.hactl(&["status"])?;
@@ -127,7 +74,7 @@ fn wait_sysctls(node: &Node, announce: [&str; 2], ignore: [&str; 2]) -> Result<(
 #[test]
 fn linux_alone_answers_by_every_interface() {
     scenario(|lab| {
-        let node = with_two(lab, "n1")?;
+        let node = node_with_two(lab, "n1")?;
         let client = lab.client("c1")?;
         node.ns()
             .ip(&["addr", "add", "10.77.0.100/24", "dev", "eth0"])?;
@@ -145,7 +92,7 @@ fn linux_alone_answers_by_every_interface() {
 #[test]
 fn only_the_instances_interface_answers_and_the_gate_is_at_both() {
     scenario(|lab| {
-        let mut node = with_two(lab, "n1")?;
+        let mut node = node_with_two(lab, "n1")?;
         let client = lab.client("c1")?;
         let routers = [node.router()];
         node.start(Kind::Had, &routers)?;
@@ -191,7 +138,7 @@ fn only_the_instances_interface_answers_and_the_gate_is_at_both() {
 #[test]
 fn sysctls_are_set_where_they_are_needed_and_put_back_also_after_a_kill() {
     scenario(|lab| {
-        let mut node = with_two(lab, "n1")?;
+        let mut node = node_with_two(lab, "n1")?;
         node.ns().sysctl("net/ipv4/conf/eth1/arp_announce", "1")?;
         let routers = [node.router()];
         node.start(Kind::Had, &routers)?;
@@ -220,7 +167,7 @@ fn sysctls_are_set_where_they_are_needed_and_put_back_also_after_a_kill() {
 #[test]
 fn a_port_of_a_bridge_is_let_go_of_and_a_released_one_is_guarded_again() {
     scenario(|lab| {
-        let mut node = with_two(lab, "n1")?;
+        let mut node = node_with_two(lab, "n1")?;
         let routers = [node.router()];
         node.start(Kind::Had, &routers)?;
         wait_guarded(&node, &["eth1"])?;
@@ -251,7 +198,7 @@ fn a_port_of_a_bridge_is_let_go_of_and_a_released_one_is_guarded_again() {
 #[test]
 fn a_backup_still_forwards_to_the_active_node() {
     scenario(|lab| {
-        let nodes = [lab.node("n1")?, with_two(lab, "n2")?];
+        let nodes = [lab.node("n1")?, node_with_two(lab, "n2")?];
         let scene = Scene::of(lab, nodes, |router| router)?;
         let [active, backup] = &scene.nodes;
         wait_guarded(backup, &["eth1"])?;

@@ -3,6 +3,7 @@
 
 mod balance;
 mod bond;
+mod flux;
 mod netem;
 mod vlan;
 
