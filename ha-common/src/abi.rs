@@ -16,6 +16,7 @@ macro_rules! pinned {
 
 pub mod bfd;
 pub mod lease;
+pub mod local;
 
 use crate::{
     Address,
@@ -343,6 +344,9 @@ pub enum EventKind {
     Advert = 1,
     /// No advert for the watched time: `stamp_ns` is the last advert's, `word` what it said.
     Silence = 2,
+    /// A packet that only a neighbour sends came to an own address by another interface: `sender` is that address,
+    /// `word` the interface's index.
+    Elsewhere = 3,
     /// A peer asks for a lease as it did not before; `word` is a [`lease::AskWord`], as in the next three.
     Asked = 16,
     /// A peer let go of an instance, and what it was promised is void.
@@ -362,6 +366,7 @@ impl EventKind {
         match value {
             1 => Some(Self::Advert),
             2 => Some(Self::Silence),
+            3 => Some(Self::Elsewhere),
             16 => Some(Self::Asked),
             17 => Some(Self::Released),
             18 => Some(Self::Yielded),
@@ -478,6 +483,9 @@ reasons! {
     /// XDP dropped an ARP request for a VIP that came in by another interface than its instance's, or
     /// was for another station: the kernel would have answered it.
     DropArpElsewhere = "drop_arp_elsewhere",
+    /// XDP or tc dropped an ARP request for an own address to which peers send, from its network, that came in by
+    /// another interface: the kernel would have answered it.
+    DropArpLocal = "drop_arp_local",
     /// XDP answered a neighbour solicitation of a VIP.
     NdpAnswered = "ndp_answered",
     /// XDP dropped a neighbour solicitation of a VIP: the gate was closed.
@@ -520,6 +528,9 @@ reasons! {
     AdvertFragment = "advert_fragment",
     /// XDP dropped an advert to an address that this instance does not use.
     AdvertDestination = "advert_destination",
+    /// XDP or tc dropped an advert, BFD packet or echo to an own address that came in by another interface: its
+    /// sender has the wrong MAC address for it, and is told the right one.
+    HeartbeatElsewhere = "heartbeat_elsewhere",
     /// XDP passed a BFD packet that belongs to no session of this node.
     PassBfdUnknown = "pass_bfd_unknown",
     /// XDP passed an authenticated BFD packet of a session with a key: the daemon checks it.

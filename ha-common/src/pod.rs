@@ -8,6 +8,7 @@ use crate::{
         Event, Gate, InstanceConfig, LeaseCell, Received, SenderKey, VlanKey, VridKey, WatchConfig,
         bfd,
         lease::{LeaseConfig, PathConfig, PathInstance, PathKey, PathState, PromiseCell},
+        local::LocalAddress,
     },
 };
 
@@ -39,5 +40,6 @@ pod!(
     PathInstance,
     PathState,
     PromiseCell,
-    LeaseConfig
+    LeaseConfig,
+    LocalAddress
 );

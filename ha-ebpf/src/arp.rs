@@ -9,7 +9,7 @@ use ha_common::{
     },
 };
 
-use crate::{frame::Frame, gate, maps};
+use crate::{frame::Frame, gate, local, maps};
 
 /// Judges an ARP frame, and turns a request for a VIP into its answer where the gate is open.
 #[inline(always)]
@@ -38,6 +38,9 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
             return Reason::DropArpClosed;
         }
         return answer(frame, &arp, config.vip_mac());
+    }
+    if local::is_asked_elsewhere(&arp, frame.ifindex) {
+        return Reason::DropArpLocal;
     }
     if maps::instance_of_vip(Address::v4(arp.sender_ip)).is_some() {
         return Reason::PassArpFromVip;

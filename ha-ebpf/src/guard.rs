@@ -1,7 +1,8 @@
 //! The guard of the host's other interfaces, which no instance names: the kernel answers there for any address of
 //! the host, and takes packets to it.
 //!
-//! Only the instance's own interface answers for its VIPs. Packets to one meet its gate, and where that is closed
+//! Only the instance's own interface answers for its VIPs, and for the address to which its peers send. Packets to a
+//! VIP meet its gate, and where that is closed
 //! they may still be sent on: this node may be the router between the sender and the Active one.
 
 use aya_ebpf::{
@@ -15,14 +16,16 @@ use aya_ebpf::{
 use ha_common::{
     Address,
     abi::{InstanceConfig, Reason},
+    lease,
     wire::{
         arp::{self, Arp},
-        ethernet, ipv4, ipv6,
+        bfd, ethernet, ipv4, ipv6,
         ndp::{self, Subject},
+        udp, vrrp,
     },
 };
 
-use crate::{gate, maps, skb};
+use crate::{gate, local, maps, skb};
 
 /// `AF_INET` and `AF_INET6` of linux/socket.h.
 const AF_INET: u8 = 2;
@@ -63,6 +66,9 @@ fn arp(ctx: &TcContext, start: usize) -> Reason {
     {
         return Reason::DropArpElsewhere;
     }
+    if local::is_asked_elsewhere(&arp, skb::ifindex(ctx)) {
+        return Reason::DropArpLocal;
+    }
     Reason::PassArp
 }
 
@@ -75,6 +81,11 @@ fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
         return Reason::PassOther;
     };
     match maps::instance_of_vip(Address::v4(header.destination)) {
+        None if is_heartbeat(ctx, &header, start)
+            && local::came_elsewhere(&header, skb::ifindex(ctx)) =>
+        {
+            Reason::HeartbeatElsewhere
+        }
         None => Reason::PassOther,
         Some(instance) => packet(ctx, instance, || {
             let mut route = route(ctx, AF_INET);
@@ -82,6 +93,23 @@ fn packet_v4(ctx: &TcContext, start: usize) -> Reason {
             route.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(header.destination);
             route
         }),
+    }
+}
+
+/// Whether it is an advert, a BFD packet of a single hop, or an echo or its answer.
+#[inline(always)]
+fn is_heartbeat(ctx: &TcContext, header: &ipv4::Header, start: usize) -> bool {
+    if header.protocol != udp::PROTOCOL || header.fragment {
+        return header.protocol == vrrp::PROTOCOL;
+    }
+    let start = start + header.header_len as usize;
+    match ctx
+        .load::<[u8; udp::HEADER_LEN]>(start)
+        .ok()
+        .and_then(|bytes| udp::Header::parse(&bytes))
+    {
+        Some(header) => matches!(header.destination, lease::PORT | bfd::PORT),
+        None => false,
     }
 }
 

@@ -6,7 +6,7 @@ use ha_common::{
     wire::{ipv4::Header, udp, vrrp},
 };
 
-use crate::{frame::Frame, gate, maps, udp::Datagram};
+use crate::{frame::Frame, gate, local, maps, udp::Datagram};
 
 /// Judges an IPv4 packet. Fragments and packets with options meet the gate as any other.
 #[inline(always)]
@@ -36,10 +36,22 @@ pub(crate) fn judge(frame: &Frame) -> Reason {
         }
     }
     match maps::instance_of_vip(Address::v4(header.destination)) {
+        None if is_unknown(otherwise) && local::came_elsewhere(&header, frame.ifindex) => {
+            Reason::HeartbeatElsewhere
+        }
         None => otherwise,
         Some((slot, config)) if gate::is_open(slot, config.leases, gate::now()) => {
             Reason::PassVipOpen
         }
         Some(_) => Reason::DropVipClosed,
     }
+}
+
+/// Whether it is a packet of ours that nothing on this interface is for.
+#[inline(always)]
+const fn is_unknown(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PassUnknownVrid | Reason::PassEchoUnknown | Reason::PassBfdUnknown
+    )
 }

@@ -20,6 +20,7 @@ mod guard;
 mod ipv4;
 mod ipv6;
 mod lease;
+mod local;
 mod maps;
 mod ndp;
 mod packet;
@@ -205,6 +206,7 @@ const fn verdict(reason: Reason) -> Verdict {
         }
         Reason::DropArpClosed
         | Reason::DropArpElsewhere
+        | Reason::DropArpLocal
         | Reason::DropNdpClosed
         | Reason::DropNdpElsewhere
         | Reason::DropVipClosed
@@ -222,6 +224,7 @@ const fn verdict(reason: Reason) -> Verdict {
         | Reason::AdvertOwn
         | Reason::AdvertFragment
         | Reason::AdvertDestination
+        | Reason::HeartbeatElsewhere
         | Reason::BfdTaken
         | Reason::BfdTtl
         | Reason::BfdVersion

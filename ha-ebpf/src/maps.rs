@@ -11,11 +11,13 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ha_common::{
+    Address,
     abi::{
         EVENT_RING_BYTES, Event, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS,
         MAX_VIPS, MAX_VLANS, MAX_WATCHES, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
         WatchConfig, bfd,
         lease::{self, LeaseConfig, PathConfig, PathInstance, PathKey, PathState, PromiseCell},
+        local::{LocalAddress, MAX_LOCALS},
     },
     gate::MAX_LEASES,
 };
@@ -44,6 +46,11 @@ pub(crate) static SENDERS: HashMap<SenderKey, u8, { MAX_SENDERS as usize }, ON_D
 /// Interface and tag → the VLAN's interface.
 #[btf_map]
 pub(crate) static VLANS: HashMap<VlanKey, u32, { MAX_VLANS as usize }, ON_DEMAND> = HashMap::new();
+
+/// Own address to which peers send → the interface that has it.
+#[btf_map]
+pub(crate) static LOCALS: HashMap<Address, LocalAddress, { MAX_LOCALS as usize }, ON_DEMAND> =
+    HashMap::new();
 
 /// Slot → epochs.
 #[btf_map]

@@ -1,4 +1,6 @@
-//! Which interface answers for the VIP, where a node has two in one network.
+//! Which interface answers for an address, where a node has two in one network.
+
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use ha_common::MonoNs;
@@ -21,23 +23,28 @@ pub fn node_with_two(lab: &Lab, name: &str) -> Result<Node> {
     Ok(node)
 }
 
-/// A client that sends echo requests for the VIP to one station, and asks everybody for the VIP.
+/// A client that sends echo requests for an address to one station, and asks everybody for the address.
 pub struct Asker {
     capture: Capture,
     _prober: DirectProber,
 }
 
 impl Asker {
-    /// Sends them to one of a node's interfaces.
+    /// Sends those for the VIP to one of a node's interfaces.
     pub fn new(client: &Client, node: &Node, interface: &str) -> Result<Self> {
-        let keep = |frame: &Frame| frame.speaks_for(VIP);
+        Self::of(VIP, client, node, interface)
+    }
+
+    /// The same of another address.
+    pub fn of(address: Ipv4Addr, client: &Client, node: &Node, interface: &str) -> Result<Self> {
+        let keep = move |frame: &Frame| frame.speaks_for(address);
         Ok(Self {
             capture: Capture::start(client.ns(), "eth0", keep)?,
-            _prober: DirectProber::start(client, VIP, node.mac_of(interface)?)?,
+            _prober: DirectProber::start(client, address, node.mac_of(interface)?)?,
         })
     }
 
-    /// Who said since that it has the VIP.
+    /// Who said since that it has the address.
     #[must_use]
     pub fn stations(&self, from: MonoNs) -> Vec<Mac> {
         let mut stations: Vec<Mac> = self
@@ -52,7 +59,7 @@ impl Asker {
         stations
     }
 
-    /// Whether the VIP answered since.
+    /// Whether the address answered since.
     #[must_use]
     pub fn is_served(&self, from: MonoNs) -> bool {
         let is_reply = |frame: &Frame| matches!(frame.payload, Payload::EchoReply { .. });

@@ -402,8 +402,6 @@ fn a_dead_channel_is_an_event_and_nothing_else() {
     between(|mut one, mut two| {
         for node in [&one, &two] {
             node.plug("eth1")?;
-            // Both interfaces are on one bridge: each answers for its own address alone.
-            node.ns().sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
         }
         one.ns()
             .ip(&["addr", "add", "10.0.3.1/24", "dev", "eth1"])?;

@@ -319,8 +319,6 @@ fn a_lan_that_is_cut_while_the_cable_lives_is_told_of_on_both_nodes() {
     scenario(|lab| {
         let scene = scene(lab, ["", ""])?;
         for node in &scene.nodes {
-            // The lab's cable is two ports of the one switch: it is no way to the addresses of the LAN.
-            node.ns().sysctl("net/ipv4/conf/eth1/arp_ignore", "1")?;
             node.wait_for_path("direct", true)?;
         }
         let [holder, other] = &scene.nodes;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use ha_common::Nanos;
 use ha_tests::{
-    Kind, Node, Prober, Probes,
+    Kind, Lab, Node, Prober, Probes, VirtualRouter,
     asker::{Asker, node_with_two},
     eventually,
     lab::VIP,
@@ -258,5 +258,153 @@ fn a_backup_still_forwards_to_the_active_node() {
         throughout(A_WHILE, "it does not answer itself", || {
             Ok(!asker.is_served(from))
         })
+    });
+}
+
+/// Two nodes with adverts alone, of which the second has another interface in the network; and a client.
+fn pair(lab: &Lab, interval_ms: u32) -> Result<([Node; 2], [VirtualRouter; 2])> {
+    let nodes = [lab.node("n1")?, node_with_two(lab, "n2")?];
+    let [one, two] = &nodes;
+    let routers = [
+        one.router().peers(&[two.address()]),
+        two.router().peers(&[one.address()]),
+    ];
+    Ok((nodes, routers.map(|router| router.interval_ms(interval_ms))))
+}
+
+/// Lets a node believe that another one's address is where its eth1 is: as Linux answers without `had`.
+fn mislead(node: &Node, about: &Node) -> Result<()> {
+    let address = about.address().to_string();
+    let station = about.mac_of("eth1")?.to_string();
+    let entry = ["lladdr", &station, "dev", "eth0", "nud", "reachable"];
+    let replace = [&["neigh", "replace", &address], &entry[..]].concat();
+    node.ns().ip(&replace).map(drop)
+}
+
+/// The station at which a node believes another one's address to be.
+fn neighbour(node: &Node, about: &Node) -> Result<Option<String>> {
+    let address = about.address().to_string();
+    let text = node
+        .ns()
+        .ip(&["-j", "neigh", "show", "to", &address, "dev", "eth0"])?;
+    let entries: serde_json::Value = serde_json::from_str(&text)?;
+    Ok(entries[0]["lladdr"].as_str().map(str::to_owned))
+}
+
+fn adverts_heard(node: &Node) -> Result<u64> {
+    let count = &node.instance(WEB)?["adverts_received"];
+    count.as_u64().context("no count")
+}
+
+fn has_been_active(node: &Node) -> Result<bool> {
+    let events = node.events("transition")?;
+    let active = format!("{WEB} is active");
+    Ok(events.iter().any(|event| event.starts_with(&active)))
+}
+
+/// Packets of the peer would else go past the programs of the instance's interface.
+#[test]
+fn only_its_own_interface_answers_for_a_nodes_own_address() {
+    scenario(|lab| {
+        let ([_, mut node], [_, router]) = pair(lab, 50)?;
+        let client = lab.client("c1")?;
+        let asker = Asker::of(node.address(), &client, &node, "eth1")?;
+        let mut both = [node.mac(), node.mac_of("eth1")?];
+        both.sort_unstable_by_key(|mac| mac.0);
+        let from = now();
+        eventually(PATIENCE, "without had both answer", || {
+            Ok(asker.stations(from) == both)
+        })?;
+        node.start(Kind::Had, &[router])?;
+        wait_guarded(&node, &["eth1"])?;
+        let own = [node.mac()];
+        let answers_alone = |what: &str| {
+            let from = now();
+            eventually(PATIENCE, what, || Ok(asker.stations(from) == own))?;
+            throughout(A_WHILE, what, || Ok(asker.stations(from) == own))
+        };
+        answers_alone("its own interface answers")?;
+        let from = now();
+        eventually(PATIENCE, "other packets pass", || Ok(asker.is_served(from)))?;
+        let other = Asker::of([10, 77, 0, 52].into(), &client, &node, "eth1")?;
+        let from = now();
+        eventually(PATIENCE, "so do questions for eth1's own", || {
+            Ok(other.stations(from).contains(&node.mac_of("eth1")?))
+        })?;
+        node.kill()?;
+        answers_alone("after SIGKILL as well")?;
+        node.restart(Kind::Had)?;
+        node.wait_for(WEB, "active")?;
+        node.stop()?;
+        let from = now();
+        eventually(PATIENCE, "without had both answer again", || {
+            Ok(asker.stations(from) == both)
+        })
+    });
+}
+
+#[test]
+fn a_peer_with_the_wrong_mac_address_is_corrected_before_anybody_takes_over() {
+    scenario(|lab| {
+        let ([mut one, mut two], routers) = pair(lab, 50)?;
+        one.start(Kind::Had, &routers[..1])?;
+        one.wait_for(WEB, "active")?;
+        // It learned that before `had` guarded the other interface.
+        mislead(&one, &two)?;
+        ensure!(neighbour(&one, &two)? == Some(two.mac_of("eth1")?.to_string()));
+        two.start(Kind::Had, &routers[1..])?;
+        two.wait_for_active_peer(WEB, one.address())?;
+        wait_guarded(&two, &["eth1"])?;
+        let right = Some(two.mac().to_string());
+        ensure!(neighbour(&one, &two)? == right);
+        // And later, however that comes.
+        for _ in 0..5 {
+            mislead(&one, &two)?;
+            eventually(PATIENCE, "it is corrected", || {
+                Ok(neighbour(&one, &two)? == right)
+            })?;
+            // One was lost; three in a row would be silence.
+            let heard = adverts_heard(&two)?;
+            eventually(PATIENCE, "adverts are heard again", || {
+                Ok(adverts_heard(&two)? > heard)
+            })?;
+        }
+        ensure!(!has_been_active(&two)?);
+        eventually(PATIENCE, "it is told", || {
+            let status = two.hactl(&["status"])?;
+            let count = &status["dataplane"]["counters"]["heartbeat_elsewhere"];
+            let warnings = status["warnings"].to_string();
+            Ok(count.as_u64() > Some(0) && warnings.contains("another interface"))
+        })
+    });
+}
+
+/// While the instance's interface is dead the other one does not stand in for it: the peer would go on sending there.
+#[test]
+fn the_other_interface_does_not_stand_in_for_a_dead_one() {
+    scenario(|lab| {
+        let ([mut one, mut two], routers) = pair(lab, 50)?;
+        one.start(Kind::Had, &routers[..1])?;
+        one.wait_for(WEB, "active")?;
+        two.start(Kind::Had, &routers[1..])?;
+        two.wait_for_active_peer(WEB, one.address())?;
+        wait_guarded(&two, &["eth1"])?;
+        let wrong = Some(two.mac_of("eth1")?.to_string());
+        for _ in 0..3 {
+            two.set_cable("eth0", false)?;
+            two.wait_for(WEB, "fault")?;
+            // The kernel would believe what it knows for half a minute.
+            one.ns()
+                .ip(&["neigh", "flush", "to", &two.address().to_string()])?;
+            throughout(A_WHILE, "eth1 does not answer for eth0", || {
+                Ok(neighbour(&one, &two)? != wrong)
+            })?;
+            two.set_cable("eth0", true)?;
+            two.wait_for(WEB, "backup")?;
+            two.wait_for_active_peer(WEB, one.address())?;
+        }
+        ensure!(!has_been_active(&two)?);
+        ensure!(one.state(WEB)? == "active");
+        Ok(())
     });
 }

@@ -25,6 +25,8 @@ mod guard;
 mod ingress;
 #[path = "xdp/leases/mod.rs"]
 mod leases;
+#[path = "xdp/local.rs"]
+mod local;
 #[path = "xdp/program.rs"]
 mod program;
 #[path = "xdp/random.rs"]

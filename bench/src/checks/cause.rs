@@ -7,7 +7,7 @@ use ha_common::{MonoNs, Nanos};
 use ha_tests::{Lab, Node, now};
 
 use super::service::{HTTP, HttpService, Idler, Manner, MariaDb};
-use crate::pair::{Lines, Pair};
+use crate::pair::{Lines, Pair, System};
 
 /// Between two probes of `had`.
 const INTERVAL_MS: u64 = 20;
@@ -89,16 +89,24 @@ pub(super) enum Watched {
 }
 
 /// Starts what is watched, and says how.
-pub(super) fn prepare(cause: Cause, lab: &Lab, nodes: &[Node; 2]) -> Result<(Watched, [Lines; 2])> {
+pub(super) fn prepare(
+    cause: Cause,
+    system: System,
+    lab: &Lab,
+    nodes: &[Node; 2],
+) -> Result<(Watched, [Lines; 2])> {
     let both = |lines: Lines| [lines.clone(), lines];
     Ok(match cause {
         Cause::Carrier => (Watched::Links, both(Lines::default())),
         Cause::TrackedCarrier => {
             for node in nodes {
                 node.plug(TRACKED)?;
-                // The other LAN is the same switch here: Linux would answer for eth0's address there as well.
-                let key = format!("net/ipv4/conf/{TRACKED}/arp_ignore");
-                node.ns().sysctl(&key, "1")?;
+                // The other LAN is the same switch here: Linux answers for eth0's address there as well. `had` sees
+                // to that itself.
+                if !system.is_had() {
+                    let key = format!("net/ipv4/conf/{TRACKED}/arp_ignore");
+                    node.ns().sysctl(&key, "1")?;
+                }
             }
             let lines = Lines {
                 had: format!("track = [{{ interface = \"{TRACKED}\" }}]"),

@@ -86,7 +86,7 @@ fn measure(cause: Cause, trials: u32, systems: &[System]) -> Result<Vec<Row>> {
 fn start(cause: Cause, system: System) -> Result<Bench> {
     let mut watched = None;
     let pair = Pair::start_prepared(system, Timing::ADVERTS, |lab, nodes| {
-        let (what, lines) = cause::prepare(cause, lab, nodes)?;
+        let (what, lines) = cause::prepare(cause, system, lab, nodes)?;
         watched = Some(what);
         Ok(lines)
     })?;

@@ -10,7 +10,7 @@ use aya::{
 use ha_common::abi::{MAX_WATCHES, Reason, TimerTask};
 
 use super::{
-    DataplaneError, lease_words::LeaseWords, leases::LeaseSettings, maps::Settings,
+    DataplaneError, lease_words::LeaseWords, leases::LeaseSettings, locals::Locals, maps::Settings,
     pins::PINNED_MAPS, pins::Pins, sessions::Sessions, timers, words::Words,
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Loaded {
     pub(super) programs: Programs,
     pub(super) settings: Settings,
     pub(super) words: Words,
+    pub(super) locals: Locals,
     pub(super) leases: LeaseSettings,
     pub(super) lease_words: LeaseWords,
     pub(super) sessions: Sessions,
@@ -129,6 +130,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         map_data(ebpf, "PROMISES")?.fd(),
         map_data(ebpf, "PATH_STATE")?.fd(),
     )?;
+    let locals = Locals::take(ebpf)?;
     let leases = LeaseSettings::take(ebpf)?;
     let sessions = Sessions::take(ebpf)?;
     let events = take(ebpf, "EVENTS")?;
@@ -139,6 +141,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, DataplaneError> {
         programs,
         settings,
         words,
+        locals,
         leases,
         lease_words,
         sessions,

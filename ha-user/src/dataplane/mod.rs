@@ -22,6 +22,7 @@ mod lab;
 mod lease_words;
 mod leases;
 mod loader;
+mod locals;
 mod maps;
 mod netlink;
 mod offload;

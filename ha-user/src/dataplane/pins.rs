@@ -8,6 +8,7 @@ use std::{
 
 use aya::maps::MapInfo;
 use ha_common::{
+    Address,
     abi::{
         ABI_VERSION, Gate, InstanceConfig, LeaseCell, MAX_INSTANCES, MAX_SENDERS, MAX_VIPS,
         MAX_VLANS, Reason, Received, SenderKey, VipKey, VlanKey, VridKey,
@@ -15,6 +16,7 @@ use ha_common::{
             LeaseConfig, MAX_PATHS, PATH_INSTANCES, PathConfig, PathInstance, PathKey, PathState,
             PromiseCell,
         },
+        local::{LocalAddress, MAX_LOCALS},
     },
     gate::MAX_LEASES,
 };
@@ -59,6 +61,7 @@ pub(super) const PINNED_MAPS: &[PinnedMap] = &[
     hash::<VipKey, u32>("VIPS", MAX_VIPS as usize),
     hash::<SenderKey, u8>("SENDERS", MAX_SENDERS as usize),
     hash::<VlanKey, u32>("VLANS", MAX_VLANS as usize),
+    hash::<Address, LocalAddress>("LOCALS", MAX_LOCALS as usize),
     array::<Gate>("GATES", MAX_INSTANCES as usize),
     array::<LeaseCell>("LEASES", MAX_INSTANCES as usize * MAX_LEASES),
     array::<Received>("RECEIVED", MAX_INSTANCES as usize),

@@ -87,6 +87,13 @@ impl Channels {
         self.lines.iter().map(|line| line.config.interface.as_str())
     }
 
+    /// This node's addresses to which packets of one hop come, with their interfaces.
+    pub(super) fn locals(&self) -> impl Iterator<Item = (&str, IpAddr)> {
+        let single = |line: &&Line| !line.is_multihop();
+        let lines = self.lines.iter().filter(single);
+        lines.map(|line| (line.config.interface.as_str(), line.config.local))
+    }
+
     /// Applies a configuration: channels that stay what they are keep their sessions. What changed, in words.
     pub(super) fn configure(&mut self, wanted: &[Channel], world: &mut World<'_>) -> Vec<String> {
         let mut changes = Vec::new();

@@ -67,6 +67,12 @@ impl Paths {
         self.lines.iter().map(|line| line.way.interface.as_str())
     }
 
+    /// This node's addresses on those that are set up, with their interfaces.
+    pub(super) fn locals(&self) -> impl Iterator<Item = (&str, IpAddr)> {
+        let lines = self.lines.iter();
+        lines.filter_map(|line| Some((line.way.interface.as_str(), line.place?.1)))
+    }
+
     /// The peers of those on the interface.
     pub(super) fn peers_on(&self, interface: &str) -> impl Iterator<Item = IpAddr> {
         let here = self.lines.iter();

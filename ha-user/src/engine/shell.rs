@@ -4,10 +4,11 @@ mod act;
 mod announce;
 mod gate;
 mod interfaces;
+mod locals;
 mod seats;
 mod tracking;
 
-pub(super) use self::tracking::TrackedInterfaces;
+pub(super) use self::{locals::Locals, tracking::TrackedInterfaces};
 
 use std::{
     cell::RefCell,
@@ -75,6 +76,8 @@ pub(super) struct Shell {
     pub(super) work_until: Option<MonoNs>,
     /// Addresses that could not be taken off.
     pub(super) debts: Debts,
+    /// Own addresses to which peers send.
+    pub(super) locals: Locals,
     /// Peers whose MAC addresses are asked for.
     pub(super) solicitations: Solicitations,
     /// Of bonds: how many slaves they must be able to use, where that is configured.

@@ -109,6 +109,9 @@ const fn advice(reason: Reason) -> Option<&'static str> {
         Reason::AdvertTtl => {
             "an advert with a TTL other than 255 was refused: it came through a router, or is forged"
         }
+        Reason::HeartbeatElsewhere => {
+            "a peer's packet to this node's own address came in by another interface, and was not heard: the peer had the wrong MAC address, and was told the right one. If it comes again, something else answers ARP for that address"
+        }
         Reason::AdvertOwn => {
             "an advert came from this node's own address: another node has it too, or the network sends frames back"
         }

@@ -1,6 +1,6 @@
 //! What is to be done about an interface.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -17,10 +17,11 @@ pub(super) struct Choice {
     pub(super) ifindex: u32,
     /// It is to be guarded.
     pub(super) guard: bool,
-    /// The kernel's ARP requests by it are not to name a VIP as sender (`arp_announce`).
+    /// The kernel's ARP requests by it are not to name a VIP, or another interface's address, as sender
+    /// (`arp_announce`).
     pub(super) announce: bool,
     /// The kernel is to answer by it for its own addresses alone (`arp_ignore`): nothing else keeps it from
-    /// answering for a VIP.
+    /// answering for a VIP, or for an address to which peers send.
     pub(super) ignore: bool,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn choose(table: &Table, plan: &Plan, has_gate: bool) -> (Vec<Choice>
     if !plan.is_wanted {
         return (choices, 0);
     }
+    let locals = locals(table, plan);
     for link in table.links().filter(|link| link.ethernet) {
         let is_named = plan.named.contains(&link.name);
         // Also by an interface without an address Linux answers for those of others.
@@ -42,8 +44,13 @@ pub(super) fn choose(table: &Table, plan: &Plan, has_gate: bool) -> (Vec<Choice>
         guard &= guarded <= MAX_GUARDED;
         let has_gate = has_gate && (is_named || guard);
         let in_network = || plan.vips.iter().any(|vip| is_in_network_of(link, *vip));
+        let in_peers_network = || {
+            let mut locals = locals.iter().filter(|(on, _)| *on != link.ifindex);
+            locals.any(|(_, local)| is_in_network_of(link, *local))
+        };
         let announce = plan.with_vips.contains(&link.name)
-            || (takes_packets && (in_network() || (is_below && !plan.vips.is_empty())));
+            || (takes_packets
+                && (in_network() || in_peers_network() || (is_below && !plan.vips.is_empty())));
         let choice = Choice {
             name: link.name.clone(),
             ifindex: link.ifindex,
@@ -56,6 +63,20 @@ pub(super) fn choose(table: &Table, plan: &Plan, has_gate: bool) -> (Vec<Choice>
         }
     }
     (choices, guarded.saturating_sub(MAX_GUARDED))
+}
+
+/// The addresses to which peers send, with their interfaces.
+fn locals(table: &Table, plan: &Plan) -> BTreeSet<(u32, Ipv4Addr)> {
+    let links = table
+        .links()
+        .filter(|link| plan.with_peers.contains(&link.name));
+    let addresses = links.flat_map(|link| link.addresses.iter().map(|net| (link.ifindex, net)));
+    addresses
+        .filter_map(|(ifindex, net)| match net {
+            IpNet::V4(net) if !plan.vips.contains(&net.addr()) => Some((ifindex, net.addr())),
+            _ => None,
+        })
+        .collect()
 }
 
 fn is_in_network_of(link: &Link, vip: Ipv4Addr) -> bool {
@@ -93,6 +114,7 @@ mod tests {
             named: named.iter().map(|name| (*name).to_owned()).collect(),
             with_vips: named.iter().map(|name| (*name).to_owned()).collect(),
             vips: [VIP].into(),
+            with_peers: BTreeSet::new(),
         }
     }
 
@@ -157,6 +179,36 @@ mod tests {
                 is("eth1", [false, true, true]),
             ]
         );
+    }
+
+    /// A channel's network, in which there is no VIP.
+    #[test]
+    fn others_in_a_network_of_peers_do_not_name_or_answer_for_the_address_there() {
+        let table = || -> Table {
+            let links = [
+                link("eth0", &["10.0.0.1/24"]),
+                link("eth1", &["10.3.0.1/24"]),
+                link("eth2", &["10.3.0.2/24"]),
+                link("eth3", &["10.4.0.2/24"]),
+            ];
+            let numbered = (1..).zip(links);
+            numbered
+                .map(|(ifindex, link)| Link { ifindex, ..link })
+                .collect()
+        };
+        let plan = Plan {
+            with_vips: ["eth0".to_owned()].into(),
+            with_peers: ["eth1".to_owned()].into(),
+            ..plan(&["eth0", "eth1"])
+        };
+        for has_gate in [true, false] {
+            let (choices, _) = choose(&table(), &plan, has_gate);
+            let announce = choices.iter().filter(|one| one.announce);
+            let announce: Vec<(&str, bool)> = announce
+                .map(|one| (one.name.as_str(), one.ignore))
+                .collect();
+            assert_eq!(announce, [("eth0", !has_gate), ("eth2", !has_gate)]);
+        }
     }
 
     #[test]

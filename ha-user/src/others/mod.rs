@@ -1,9 +1,9 @@
 //! The host's other interfaces, which no instance or channel names.
 //!
-//! Linux answers ARP and Neighbour Discovery by any interface for any address of the host, and takes packets to it
-//! there. So where several interfaces lie in one network, others than the instance's would answer for its VIPs. They
-//! are guarded by tc programs ([`crate::dataplane::Guards`]), and ARP requests of the kernel's own are kept from
-//! naming a VIP as sender (`arp_announce`, `sysctls.rs`).
+//! Linux answers ARP by any interface for any address of the host, and takes packets to it there. So where several
+//! interfaces lie in one network, others than the instance's would answer for its VIPs, and for the node's own address
+//! to which peers send. They are guarded by tc programs ([`crate::dataplane::Guards`]), and ARP requests of the
+//! kernel's own are kept from naming such an address as sender (`arp_announce`, `sysctls.rs`).
 //!
 //! All of that takes its time, and none of it is urgent: a thread of ordinary priority follows the interfaces by a
 //! netlink socket of its own, so that the engine never waits for it.
@@ -51,18 +51,25 @@ struct Plan {
     /// Those that have VIPs of IPv4.
     with_vips: BTreeSet<String>,
     vips: BTreeSet<Ipv4Addr>,
+    /// Those to whose own addresses peers send.
+    with_peers: BTreeSet<String>,
 }
 
 impl From<&Config> for Plan {
     fn from(config: &Config) -> Self {
-        let instances = config.instances.iter().map(|one| &one.interface);
         let bfd = config.channels.iter().map(|one| &one.interface);
         let leases = config.lease_channels.iter().map(|one| &one.interface);
+        let channels = bfd.chain(leases);
+        let unicast = config.instances.iter().filter(|one| !one.peers.is_empty());
+        let unicast = unicast.map(|one| &one.interface);
         let mut plan = Self {
-            named: instances.chain(bfd).chain(leases).cloned().collect(),
+            named: channels.clone().cloned().collect(),
             is_wanted: config.dataplane.guard_others,
+            with_peers: channels.chain(unicast).cloned().collect(),
             ..Self::default()
         };
+        let instances = config.instances.iter().map(|one| &one.interface);
+        plan.named.extend(instances.cloned());
         for instance in &config.instances {
             for vip in instance.vips.iter().map(IpNet::addr) {
                 if let IpAddr::V4(vip) = vip {

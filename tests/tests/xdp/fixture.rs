@@ -15,6 +15,7 @@ use ha_common::{
 use ha_core::InstanceId;
 use ha_tests::now;
 use ha_user::dataplane::{Dataplane, Mode, Options, Verdict};
+use ipnet::Ipv4Net;
 
 /// Where `BPF_PROG_TEST_RUN` says that a frame came in: the loopback interface.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -201,7 +202,7 @@ pub(crate) struct Row {
     /// `None`: unchanged.
     pub(crate) out: Option<Vec<u8>>,
     /// What is reported: instance and what the advert said.
-    pub(crate) event: Option<(InstanceId, Said)>,
+    pub(crate) event: Option<(EventKind, InstanceId, Said)>,
     pub(crate) counted: Reason,
 }
 
@@ -230,7 +231,17 @@ impl Row {
     }
 
     pub(crate) fn reports(mut self, id: InstanceId, said: Said) -> Self {
-        self.event = Some((id, said));
+        self.event = Some((EventKind::Advert, id, said));
+        self
+    }
+
+    /// That it came to an own address by an interface that does not have it.
+    pub(crate) fn tells_elsewhere(mut self, own: [u8; 4], ifindex: u32) -> Self {
+        let said = Said {
+            sender: Address::v4(own),
+            word: AdvertWord(ifindex.into()),
+        };
+        self.event = Some((EventKind::Elsewhere, InstanceId(0), said));
         self
     }
 }
@@ -246,6 +257,8 @@ pub(crate) struct Fixture {
     tags: Tags,
     /// Whether the instances have the virtual MAC address.
     pub(crate) virtual_mac: bool,
+    /// Own addresses to which peers send, and where they are.
+    pub(crate) locals: BTreeMap<Ipv4Net, u32>,
 }
 
 impl Fixture {
@@ -268,6 +281,7 @@ impl Fixture {
             epoch: Epoch(7),
             tags: Tags::None,
             virtual_mac: false,
+            locals: BTreeMap::new(),
         };
         for (ifindex, protocol, vid, vlan) in [
             (LOOPBACK, ethernet::VLAN, 7, VLAN_IF),
@@ -288,6 +302,9 @@ impl Fixture {
     /// Every instance as if it were new, with its gate as told.
     pub(crate) fn reset(&mut self, gate: Gate) {
         self.epoch = self.epoch.raised().raised();
+        // Anew, with all of their budget.
+        self.dataplane.set_locals(&BTreeMap::new()).unwrap();
+        self.dataplane.set_locals(&self.locals).unwrap();
         for id in [V3, V2, UNICAST, V6, UNICAST_V6, ELSEWHERE] {
             self.dataplane.clear_instance(id).unwrap();
             let mut config = config(id);
@@ -384,7 +401,7 @@ impl Fixture {
             let expected: Vec<_> = row
                 .event
                 .iter()
-                .map(|(id, said)| (EventKind::Advert as u32, id.0, *said))
+                .map(|(kind, id, said)| (*kind as u32, id.0, *said))
                 .collect();
             let out = tags.put(row.out.as_ref().unwrap_or(&row.frame));
             if verdict.code != row.code

@@ -98,6 +98,11 @@ impl Line {
         }
     }
 
+    /// Whether its packets may come through routers.
+    pub(super) fn is_multihop(&self) -> bool {
+        bfd(&self.config).min_ttl.is_some()
+    }
+
     fn min_ttl(&self) -> u8 {
         bfd(&self.config).min_ttl.unwrap_or(TTL)
     }

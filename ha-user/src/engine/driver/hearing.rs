@@ -11,6 +11,7 @@ use ha_core::{Input, InstanceId, LeaseViews, State};
 
 use super::Driver;
 use crate::{
+    dataplane::Dataplane,
     engine::{advert, outbox::Level},
     events::Kind,
     sys::clock,
@@ -238,13 +239,12 @@ impl Driver {
     }
 
     fn drain_ring(&mut self) {
-        let Some(dataplane) = &mut self.shell.dataplane else {
-            return;
-        };
-        while let Some(event) = dataplane.next_event() {
+        let next = Dataplane::next_event;
+        while let Some(event) = self.shell.dataplane.as_mut().and_then(next) {
             match EventKind::from_u32(event.kind) {
                 Some(EventKind::Advert) => self.adverts.push_back(event),
                 Some(EventKind::Silence) => self.silences.push_back(event),
+                Some(EventKind::Elsewhere) => self.shell.announce_local(event.sender),
                 Some(_) => self.grants.push_back(event),
                 None => {}
             }

@@ -50,6 +50,7 @@ impl Shell {
         if paths.follow(interfaces, seats, dataplane.as_mut(), out) {
             self.retry_soon();
         }
+        self.follow_locals();
     }
 
     fn follow_link(&mut self, name: &str) {
