@@ -1,6 +1,7 @@
 //! What is watched beside the instance's own interface: services and other interfaces.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
@@ -142,6 +143,42 @@ fn a_weight_moves_the_vip_to_a_node_that_pre_empts() {
         ensure!(explained.contains("priority is 90"), "{explained}");
         services[0] = Some(service(&scene.nodes[0])?);
         scene.wait_served_by(0)
+    });
+}
+
+/// keepalived's `track_file`.
+#[test]
+fn a_number_in_a_file_moves_the_vip_to_a_node_that_pre_empts() {
+    scenario(|lab| {
+        let nodes = [lab.node("n1")?, lab.node("n2")?];
+        let first = nodes[0].address();
+        let files = nodes.each_ref().map(|node| node.dir().join("load"));
+        for file in &files {
+            fs::write(file, "0")?;
+        }
+        let scene = Scene::of(lab, nodes, |router| {
+            let (priority, file) = match router.source == first {
+                true => (110, &files[0]),
+                false => (100, &files[1]),
+            };
+            // What is not announced by inotify here is found by a probe each 10 s.
+            let lines = format!(
+                "track = [{{ check = \"load\", weight_per_unit = -2 }}]\n[[check]]\nname = \"load\"\n\
+                 kind = \"file\"\nexpect = \"number\"\ninterval = \"10s\"\npath = \"{}\"",
+                file.display()
+            );
+            router.priority(priority).preempt(true).had_lines(&lines)
+        })?;
+        let has = |number: &str, priority: u8, server: usize| {
+            fs::write(&files[0], number)?;
+            scene.wait_served_by(server)?;
+            eventually(PATIENCE, "the priority is what the number makes it", || {
+                Ok(scene.nodes[0].instance(WEB)?["effective_priority"] == priority)
+            })
+        };
+        has("7\n", 96, 1)?;
+        has("3\n", 104, 0)?;
+        has("-3\n", 116, 0)
     });
 }
 

@@ -34,13 +34,15 @@ pub enum CheckAction {
     Report(HealthChange),
 }
 
-/// A change of what is believed of a service.
+/// A change of what is believed of a service; where `from` is `to`, of what it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChange {
     /// Before.
     pub from: Health,
     /// From now on.
     pub to: Health,
+    /// What the last probe that passed counted.
+    pub count: i32,
     /// What the probe or event said.
     pub why: String,
     /// When.

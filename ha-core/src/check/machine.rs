@@ -7,7 +7,7 @@ use ha_common::{MonoNs, Nanos};
 use super::{
     config::CheckConfig,
     event::{CheckAction, HealthChange, Observation, Round},
-    status::{CheckStatus, Health, Probed},
+    status::{CheckStatus, Found, Health, Probed},
 };
 use crate::status::Span;
 
@@ -47,6 +47,8 @@ pub struct Check {
     health: Health,
     since: MonoNs,
     why: String,
+    /// What the last probe that passed counted.
+    count: i32,
     passed: u32,
     failed: u32,
     recent: VecDeque<Probed>,
@@ -69,6 +71,7 @@ impl Check {
             health: Health::Unknown,
             since: now,
             why: String::new(),
+            count: 0,
             passed: 0,
             failed: 0,
             recent: VecDeque::with_capacity(RECENT),
@@ -85,8 +88,8 @@ impl Check {
         }
     }
 
-    /// A probe ended: with what is right, or what is wrong.
-    pub fn probed(&mut self, round: Round, result: Result<String, String>, now: MonoNs) {
+    /// A probe ended: with what it found, or what is wrong.
+    pub fn probed(&mut self, round: Round, result: Result<Found, String>, now: MonoNs) {
         match self.phase {
             Phase::Probing { round: current, .. } if current == round => self.conclude(result, now),
             _ => {}
@@ -213,7 +216,7 @@ impl Check {
         }
     }
 
-    fn conclude(&mut self, result: Result<String, String>, now: MonoNs) {
+    fn conclude(&mut self, result: Result<Found, String>, now: MonoNs) {
         let Phase::Probing {
             began,
             decides,
@@ -223,20 +226,26 @@ impl Check {
         else {
             return;
         };
-        self.record(now, now.since(began), result.clone());
+        let said = result.as_ref().map(|found| found.text.clone());
+        let said = said.map_err(Clone::clone);
         if core::mem::take(&mut self.asked) {
-            self.actions.push_back(CheckAction::Answer(result.clone()));
+            self.actions.push_back(CheckAction::Answer(said.clone()));
         }
+        self.record(now, now.since(began), said);
         self.phase = Phase::Waiting {
             next: began.after(self.config.interval).max(now),
         };
         match result {
-            Ok(detail) => {
+            Ok(found) => {
                 self.failed = 0;
                 self.passed = self.passed.saturating_add(1);
                 let risen = self.passed >= self.config.rise || self.health == Health::Unknown;
+                let recounted = core::mem::replace(&mut self.count, found.count) != found.count;
                 if self.health != Health::Up && risen {
-                    self.believe(Health::Up, detail, now);
+                    self.believe(Health::Up, found.text, now);
+                } else if self.health == Health::Up && recounted {
+                    self.why = found.text;
+                    self.tell(Health::Up, now);
                 }
             }
             Err(why) => {
@@ -262,16 +271,21 @@ impl Check {
 
     fn believe(&mut self, to: Health, why: String, now: MonoNs) {
         let from = self.health;
-        self.why.clone_from(&why);
+        self.why = why;
         if from == to {
             return;
         }
         self.health = to;
         self.since = now;
+        self.tell(from, now);
+    }
+
+    fn tell(&mut self, from: Health, now: MonoNs) {
         self.actions.push_back(CheckAction::Report(HealthChange {
             from,
-            to,
-            why,
+            to: self.health,
+            count: self.count,
+            why: self.why.clone(),
             at: now,
         }));
     }

@@ -19,5 +19,5 @@ pub use self::{
     config::CheckConfig,
     event::{CheckAction, HealthChange, Observation, Round},
     machine::Check,
-    status::{CheckStatus, Health, Probed},
+    status::{CheckStatus, Found, Health, Probed},
 };

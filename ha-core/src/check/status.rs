@@ -28,6 +28,15 @@ impl Health {
     }
 }
 
+/// What a probe that passed found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// In words.
+    pub text: String,
+    /// What it counted, where it counts anything; else 0.
+    pub count: i32,
+}
+
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {

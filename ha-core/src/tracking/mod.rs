@@ -45,7 +45,7 @@ impl fmt::Display for Source {
 pub struct Reading {
     /// Whether it works.
     pub health: Health,
-    /// How many slaves a bond can use; else 0.
+    /// How many slaves a bond can use, or what a check counted; else 0.
     pub count: i32,
     /// In words.
     pub why: String,

@@ -1,7 +1,9 @@
 //! A check, driven by hand: what probes, events and hangs make of it.
 
 use ha_common::{MonoNs, Nanos};
-use ha_core::check::{Check, CheckAction, CheckConfig, Health, HealthChange, Observation, Round};
+use ha_core::check::{
+    Check, CheckAction, CheckConfig, Found, Health, HealthChange, Observation, Round,
+};
 use proptest::prelude::*;
 
 const START: MonoNs = MonoNs(1_000_000_000);
@@ -24,6 +26,9 @@ struct Driver {
     /// The probe under way.
     round: Option<Round>,
     probes: u32,
+    /// What probes that pass count.
+    count: i32,
+    counts: Vec<i32>,
     changes: Vec<(Health, Health)>,
     answers: Vec<bool>,
 }
@@ -35,6 +40,8 @@ impl Driver {
             now: START,
             round: None,
             probes: 0,
+            count: 0,
+            counts: Vec::new(),
             changes: Vec::new(),
             answers: Vec::new(),
         }
@@ -60,8 +67,10 @@ impl Driver {
                 }
                 CheckAction::Abandon(round) => assert_eq!(self.round.take(), Some(round)),
                 CheckAction::Answer(result) => self.answers.push(result.is_ok()),
-                CheckAction::Report(HealthChange { from, to, at, .. }) => {
+                CheckAction::Report(change) => {
+                    let HealthChange { from, to, at, .. } = change;
                     assert_eq!(at, self.now);
+                    self.counts.push(change.count);
                     self.changes.push((from, to));
                 }
             }
@@ -82,7 +91,10 @@ impl Driver {
 
     fn answer_to(&mut self, round: Round, result: Result<(), ()>) {
         let result = match result {
-            Ok(()) => Ok("fine".to_owned()),
+            Ok(()) => Ok(Found {
+                text: "fine".to_owned(),
+                count: self.count,
+            }),
             Err(()) => Err("broken".to_owned()),
         };
         self.check.probed(round, result, self.now);
@@ -266,6 +278,27 @@ fn who_asks_is_answered_by_a_probe_that_began_since() {
     driver.tick();
     assert_eq!(driver.answers, [true, false], "a hang is an answer too");
     assert_eq!(driver.health(), Health::Up, "one failure is not enough");
+}
+
+#[test]
+fn a_count_that_changes_is_told_while_it_is_up_and_when_it_rises() {
+    let mut driver = Driver::up();
+    driver.counts.clear();
+    for count in [5, 5, -3] {
+        driver.count = count;
+        driver.tick();
+        driver.answer(Ok(()));
+    }
+    assert_eq!(driver.changes, [(Health::Up, Health::Up); 2]);
+    assert_eq!(driver.counts, [5, -3]);
+    driver.observe(Observation::Failed("it is gone".to_owned()));
+    driver.count = 7;
+    for _ in 0..2 {
+        assert_eq!(driver.counts, [5, -3, -3]);
+        driver.tick();
+        driver.answer(Ok(()));
+    }
+    assert_eq!(driver.counts, [5, -3, -3, 7]);
 }
 
 #[test]

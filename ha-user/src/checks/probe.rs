@@ -37,6 +37,11 @@ pub(super) trait Probe: Send {
         Box::pin(std::future::pending())
     }
 
+    /// What the last probe that passed counted, if it counts anything.
+    fn count(&self) -> i32 {
+        0
+    }
+
     /// The last lines that a probe printed, if it prints any.
     fn output(&self) -> Vec<String> {
         Vec::new()

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ha_common::MonoNs;
-use ha_core::check::{CheckAction, CheckStatus, HealthChange, Round};
+use ha_core::check::{CheckAction, CheckStatus, Found, HealthChange, Round};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -182,7 +182,9 @@ impl Runner {
                     biased;
                     result = probe.probe() => {
                         under_way = None;
-                        check.probed(round, result, clock::now());
+                        let count = probe.count();
+                        let found = result.map(|text| Found { text, count });
+                        check.probed(round, found, clock::now());
                     }
                     Some(round) = asked.recv() => {
                         rounds.push(round);
@@ -216,9 +218,14 @@ impl Runner {
         self.tell(|| Command::Checked {
             check: self.name.to_string(),
             health: change.to,
+            count: change.count,
             why: change.why.clone(),
         })
         .await;
+        if change.from == change.to {
+            // What it counts changed; the instances say what that makes of their priority.
+            return;
+        }
         let sentence = format!(
             "check {} is {}: {}",
             self.name,

@@ -34,9 +34,9 @@ pub(crate) use self::checks::kind_of;
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{
-        Check, CheckKind, CommandLine, CommandPlace, Drbd, FileExpect, Galera, Gluster, Http,
-        HttpHeader, HttpMethod, HttpTls, Mdadm, Mysql, MysqlPlace, MysqlServer, MysqlTls, Ping,
-        Process, Script, Secret, Tcp, Unit, WatchedFile,
+        Check, CheckKind, CommandLine, CommandPlace, Drbd, FILE_NUMBERS, FileExpect, Galera,
+        Gluster, Http, HttpHeader, HttpMethod, HttpTls, Mdadm, Mysql, MysqlPlace, MysqlServer,
+        MysqlTls, Ping, Process, Script, Secret, Tcp, Unit, WatchedFile,
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,

@@ -49,7 +49,10 @@ const HEAVIEST: u32 = 253;
 
 pub(super) const INTERFACE_KEYS: &[&str] =
     &["name", "up_delay", "down_delay", "min_up_slaves", "damping"];
-const TRACK_KEYS: &[&str] = &["check", "interface", "weight", "weight_per_slave", "when"];
+/// Of an interface and of a check: what is added as many times as it counts.
+const PER_SLAVE: &str = "weight_per_slave";
+const PER_UNIT: &str = "weight_per_unit";
+const TRACK_KEYS: &[&str] = &["check", "interface", "weight", PER_SLAVE, PER_UNIT, "when"];
 
 /// `[[interface]]`; `None` = its name is missing or wrong, which has been reported.
 pub(super) struct DraftInterface {
@@ -117,9 +120,9 @@ fn item(section: &Section<'_>) -> Option<DraftTrack> {
         }
     };
     let weight = weight(section, "weight");
-    let per_slave = weight_per_slave(section, &source);
+    let per_unit = weight_per_unit(section, &source);
     let arbitrates = arbitrates(section, &source);
-    let effect = match (weight, per_slave) {
+    let effect = match (weight, per_unit) {
         (Some(weight), _) => Effect::Weight(weight),
         (None, Some(weight)) => Effect::WeightPerUnit(weight),
         (None, None) if arbitrates => Effect::Arbitrate,
@@ -137,7 +140,7 @@ fn arbitrates(section: &Section<'_>, source: &Source) -> bool {
     let Some(when) = section.choice("when", &[("isolated", ())]) else {
         return false;
     };
-    let weighs = ["weight", "weight_per_slave"]
+    let weighs = ["weight", PER_SLAVE, PER_UNIT]
         .iter()
         .any(|key| section.offset_of(key).is_some());
     let (message, fix) = match source {
@@ -155,22 +158,31 @@ fn arbitrates(section: &Section<'_>, source: &Source) -> bool {
     false
 }
 
-fn weight_per_slave(section: &Section<'_>, source: &Source) -> Option<i16> {
-    let weight = weight(section, "weight_per_slave")?;
-    let offset = section.offset_of("weight_per_slave").unwrap_or_default();
-    if matches!(source, Source::Check(_)) {
-        section.fail(
-            offset,
-            "weight_per_slave",
+/// What is added as many times as the thing counts; each kind of thing has a key of its own for it.
+fn weight_per_unit(section: &Section<'_>, source: &Source) -> Option<i16> {
+    let (own, other, wrong, fix) = match source {
+        Source::Check(_) => (
+            PER_UNIT,
+            PER_SLAVE,
             "a check has no slaves",
-            "write `weight`",
-        );
+            "write `weight`, or `weight_per_unit` where it counts something",
+        ),
+        Source::Interface(_) => (
+            PER_SLAVE,
+            PER_UNIT,
+            "an interface has slaves, if anything",
+            "write `weight_per_slave`",
+        ),
+    };
+    if let Some(offset) = section.offset_of(other) {
+        section.fail(offset, other, wrong, fix);
         return None;
     }
+    let weight = weight(section, own)?;
     if section.offset_of("weight").is_some() {
         section.fail(
-            offset,
-            "weight_per_slave",
+            section.offset_of(own).unwrap_or_default(),
+            own,
             "there is `weight` as well",
             "write an item for each",
         );
@@ -225,6 +237,18 @@ pub(super) fn check<'a>(
                     "interface",
                     format!("{name} is the instance's own interface, which is watched anyway"),
                     "remove it",
+                );
+            }
+            Source::Check(name)
+                if matches!(track.effect, Effect::WeightPerUnit(_))
+                    && !checks
+                        .iter()
+                        .any(|check| check.name == *name && check.kind.counts()) =>
+            {
+                fail(
+                    PER_UNIT,
+                    format!("check \"{name}\" counts nothing"),
+                    "write `weight`; what counts is a file with `expect = \"number\"`",
                 );
             }
             _ => {}

@@ -388,7 +388,7 @@ pub struct TrackedReport {
 pub struct EffectReport {
     /// The instance's name.
     pub instance: String,
-    /// `veto`, `arbitrator`, `weight` or `weight_per_slave`.
+    /// `veto`, `arbitrator`, `weight`, `weight_per_slave` or `weight_per_unit`.
     pub kind: String,
     /// Of a weight, how much.
     pub weight: Option<i16>,

@@ -119,6 +119,8 @@ pub enum Command {
         check: String,
         /// What is believed now.
         health: Health,
+        /// What its last probe that passed counted.
+        count: i32,
         /// Why.
         why: String,
     },

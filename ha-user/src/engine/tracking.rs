@@ -2,7 +2,7 @@
 
 use ha_core::{
     Engine,
-    tracking::{Effect, Source, TrackedStatus},
+    tracking::{Effect, Source, Track, TrackedStatus},
 };
 
 use super::seat::Seat;
@@ -26,7 +26,7 @@ fn of(engine: &Engine, seats: &[Seat], tracked: &TrackedStatus) -> TrackedReport
         let tracks = engine.tracks(seat.id).into_iter();
         tracks
             .filter(|track| track.source == tracked.source)
-            .map(|track| effect(&seat.name, track.effect))
+            .map(|track| effect(&seat.name, &track))
     });
     let forever = tracked.muted_until.is_some_and(|until| until.0 == u64::MAX);
     TrackedReport {
@@ -42,12 +42,15 @@ fn of(engine: &Engine, seats: &[Seat], tracked: &TrackedStatus) -> TrackedReport
     }
 }
 
-fn effect(instance: &str, effect: Effect) -> EffectReport {
-    let (kind, weight) = match effect {
+fn effect(instance: &str, track: &Track) -> EffectReport {
+    let (kind, weight) = match track.effect {
         Effect::Veto => ("veto", None),
         Effect::Arbitrate => ("arbitrator", None),
         Effect::Weight(weight) => ("weight", Some(weight)),
-        Effect::WeightPerUnit(weight) => ("weight_per_slave", Some(weight)),
+        Effect::WeightPerUnit(weight) => match track.source {
+            Source::Interface(_) => ("weight_per_slave", Some(weight)),
+            Source::Check(_) => ("weight_per_unit", Some(weight)),
+        },
     };
     EffectReport {
         instance: instance.to_owned(),

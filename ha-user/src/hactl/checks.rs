@@ -104,6 +104,9 @@ fn bearing(tracked: &TrackedReport) -> String {
             ("weight_per_slave", Some(weight)) => {
                 format!("has {weight:+} in priority for each slave that can be used")
             }
+            ("weight_per_unit", Some(weight)) => {
+                format!("has {weight:+} in priority as many times as it counts, while it is up")
+            }
             (_, Some(weight)) if weight < 0 => {
                 format!("has {weight:+} in priority while it is down")
             }
@@ -150,6 +153,7 @@ fn effects(effects: &[EffectReport]) -> String {
         .iter()
         .map(|effect| match (effect.kind.as_str(), effect.weight) {
             ("weight_per_slave", Some(weight)) => format!("{} {weight:+}/slave", effect.instance),
+            ("weight_per_unit", Some(weight)) => format!("{} {weight:+}/unit", effect.instance),
             (_, Some(weight)) => format!("{} {weight:+}", effect.instance),
             (kind, None) => format!("{} ({kind})", effect.instance),
         })

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{fs, io, path::Path};
 
-use ha_core::check::Observation;
+use ha_core::check::{Found, Observation};
 
 use self::directory::Directory;
 use super::{
@@ -16,7 +16,7 @@ use super::{
     probe::{Pending, Probe},
     words,
 };
-use crate::config::{FileExpect, WatchedFile};
+use crate::config::{self, FileExpect, WatchedFile};
 
 /// Bytes of a file that are compared.
 const LONGEST: u64 = 64 * 1024;
@@ -28,12 +28,14 @@ pub(super) struct FileProbe {
     /// Opened with the first probe; `None` where it cannot be had.
     directory: Option<Directory>,
     begun: bool,
+    /// The number that stood in it last.
+    count: i32,
 }
 
 /// What a look found, and the watch of the directory before it.
 struct Looked {
     watch: io::Result<i32>,
-    found: Result<String, String>,
+    found: Result<Found, String>,
 }
 
 impl FileProbe {
@@ -43,6 +45,7 @@ impl FileProbe {
             looking: Blocking::new(),
             directory: None,
             begun: false,
+            count: 0,
         }
     }
 
@@ -64,7 +67,9 @@ impl FileProbe {
         });
         let looked = looked.await?;
         let told = self.begin_to_watch(looked.watch);
-        looked.found.map(|found| format!("{found}{told}"))
+        let found = looked.found?;
+        self.count = found.count;
+        Ok(format!("{}{told}", found.text))
     }
 
     /// What is worth saying of how a change is found.
@@ -85,6 +90,10 @@ impl FileProbe {
 }
 
 impl Probe for FileProbe {
+    fn count(&self) -> i32 {
+        self.count
+    }
+
     fn probe(&mut self) -> Pending<'_, Result<String, String>> {
         Box::pin(self.look())
     }
@@ -100,7 +109,7 @@ impl Probe for FileProbe {
     }
 }
 
-fn found(config: &WatchedFile) -> Result<String, String> {
+fn found(config: &WatchedFile) -> Result<Found, String> {
     let shown = config.path.display();
     let there = is_there(&config.path)
         .map_err(|error| format!("{shown} cannot be looked at: {}", words::of_io(&error)))?;
@@ -109,27 +118,49 @@ fn found(config: &WatchedFile) -> Result<String, String> {
             .map_err(|error| format!("{shown} cannot be read: {}", words::of_io(&error)))?;
         Ok::<_, String>(String::from_utf8_lossy(&text).into_owned())
     };
+    let number = || {
+        let text = text()?;
+        let number = text.trim().parse().ok();
+        number
+            .filter(|number| config::FILE_NUMBERS.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = (config::FILE_NUMBERS.start(), config::FILE_NUMBERS.end());
+                format!("{shown} says no number from {least} to {most}")
+            })
+    };
     // What stands in the file is not shown: it may be a secret.
-    match &config.expect {
-        FileExpect::Absent if there => Err(format!("{shown} is there")),
-        FileExpect::Absent => Ok(format!("{shown} is not there")),
-        _ if !there => Err(format!("{shown} is not there")),
-        FileExpect::Present => Ok(format!("{shown} is there")),
+    let text = match &config.expect {
+        FileExpect::Absent if there => return Err(format!("{shown} is there")),
+        FileExpect::Absent => format!("{shown} is not there"),
+        _ if !there => return Err(format!("{shown} is not there")),
+        FileExpect::Present => format!("{shown} is there"),
+        FileExpect::Number => {
+            let count = number()?;
+            return Ok(Found {
+                text: format!("{shown} says {count}"),
+                count,
+            });
+        }
         FileExpect::Contains(wanted) if text()?.contains(wanted) => {
-            Ok(format!("{shown} contains \"{}\"", words::clean(wanted)))
+            format!("{shown} contains \"{}\"", words::clean(wanted))
         }
-        FileExpect::Contains(wanted) => Err(format!(
-            "{shown} does not contain \"{}\"",
-            words::clean(wanted)
-        )),
+        FileExpect::Contains(wanted) => {
+            return Err(format!(
+                "{shown} does not contain \"{}\"",
+                words::clean(wanted)
+            ));
+        }
         FileExpect::Content(wanted) if text()?.trim() == wanted => {
-            Ok(format!("{shown} says \"{}\"", words::clean(wanted)))
+            format!("{shown} says \"{}\"", words::clean(wanted))
         }
-        FileExpect::Content(wanted) => Err(format!(
-            "{shown} says something else than \"{}\"",
-            words::clean(wanted)
-        )),
-    }
+        FileExpect::Content(wanted) => {
+            return Err(format!(
+                "{shown} says something else than \"{}\"",
+                words::clean(wanted)
+            ));
+        }
+    };
+    Ok(Found { text, count: 0 })
 }
 
 fn is_there(path: &Path) -> io::Result<bool> {

@@ -129,6 +129,33 @@ async fn what_stands_in_it_counts() {
 }
 
 #[tokio::test]
+async fn a_number_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("load");
+    let shown = path.display();
+    let mut number = probe(&path, "expect = \"number\"");
+    assert_eq!(
+        result(&mut number).await,
+        Err(format!("{shown} is not there"))
+    );
+    for (text, count) in [("7\n", 7), (" -254", -254), ("+3", 3)] {
+        fs::write(&path, text).unwrap();
+        assert_eq!(
+            result(&mut number).await,
+            Ok(format!("{shown} says {count}"))
+        );
+        assert_eq!(number.count(), count);
+    }
+    for text in ["", "255", "1.5", "seven", "1 2"] {
+        fs::write(&path, text).unwrap();
+        assert_eq!(
+            result(&mut number).await,
+            Err(format!("{shown} says no number from -254 to 254"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_directory_that_comes_later_or_anew_is_watched() {
     let dir = tempfile::tempdir().unwrap();
     let below = dir.path().join("below");

@@ -1,6 +1,6 @@
 //! `kind = "file"`: a file that must be there, or must not, or must say something.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use super::{CheckKind, Form};
 use crate::config::{parse::path, reader::Section};
@@ -21,11 +21,24 @@ pub enum FileExpect {
     Present,
     /// It is not there.
     Absent,
+    /// It is there, and one of [`FILE_NUMBERS`] is all that stands in it; that many times weights per unit count.
+    Number,
     /// It is there, and this is somewhere in it.
     Contains(String),
     /// It is there, and this is all that stands in it, without the white space around.
     Content(String),
 }
+
+/// `expect`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Present,
+    Absent,
+    Number,
+}
+
+/// From the highest priority to the lowest, and back.
+pub const FILE_NUMBERS: RangeInclusive<i32> = -254..=254;
 
 pub(super) const FORM: Form = Form {
     name: "file",
@@ -35,14 +48,24 @@ pub(super) const FORM: Form = Form {
 
 fn parse(section: &Section<'_>) -> Option<CheckKind> {
     let path = section.require("path", path(section, "path"), "\"/run/web/ready\"");
-    let expect = section.choice("expect", &[("present", true), ("absent", false)]);
-    let present = expect.is_none_or(|expect| expect.value);
+    let expect = section.choice(
+        "expect",
+        &[
+            ("present", Expect::Present),
+            ("absent", Expect::Absent),
+            ("number", Expect::Number),
+        ],
+    );
+    let expect = expect.map_or(Expect::Present, |expect| expect.value);
     let (contains, content) = (section.string("contains"), section.string("content"));
     let text = contains.as_ref().map(|text| ("contains", text));
     let text = text.or(content.as_ref().map(|text| ("content", text)));
     let wrong = match text {
-        Some((key, text)) if !present => {
+        Some((key, text)) if expect == Expect::Absent => {
             Some((key, text.offset, "says nothing of a file that is absent"))
+        }
+        Some((key, text)) if expect == Expect::Number => {
+            Some((key, text.offset, "says nothing of a file that has a number"))
         }
         Some((_, text)) if contains.is_some() && content.is_some() => {
             Some(("contains", text.offset, "is there beside `content`"))
@@ -69,11 +92,14 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
     }
     Some(CheckKind::File(WatchedFile {
         path,
-        expect: match (present, contains, content) {
-            (false, _, _) => FileExpect::Absent,
-            (true, Some(text), _) => FileExpect::Contains(text.value),
-            (true, None, Some(text)) => FileExpect::Content(text.value.trim().to_owned()),
-            (true, None, None) => FileExpect::Present,
+        expect: match (contains, content) {
+            (Some(text), _) => FileExpect::Contains(text.value),
+            (None, Some(text)) => FileExpect::Content(text.value.trim().to_owned()),
+            (None, None) => match expect {
+                Expect::Present => FileExpect::Present,
+                Expect::Absent => FileExpect::Absent,
+                Expect::Number => FileExpect::Number,
+            },
         },
     }))
 }

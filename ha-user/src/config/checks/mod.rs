@@ -21,7 +21,7 @@ use ha_core::check::CheckConfig;
 
 pub use self::{
     drbd::Drbd,
-    file::{FileExpect, WatchedFile},
+    file::{FILE_NUMBERS, FileExpect, WatchedFile},
     galera::Galera,
     gluster::Gluster,
     http::{Http, HttpHeader, HttpMethod, HttpTls},
@@ -104,6 +104,12 @@ impl CheckKind {
 }
 
 impl CheckKind {
+    /// Whether it counts something, so that a weight can be added as many times.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::File(file) if file.expect == FileExpect::Number)
+    }
+
     /// The addresses at which it looks.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {

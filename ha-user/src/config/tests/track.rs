@@ -10,6 +10,8 @@ use ha_core::{
 use super::{GOOD, errors, parse};
 
 const CHECK: &str = "[[check]]\nname = \"api\"\nkind = \"tcp\"\naddress = \"127.0.0.1:80\"\n";
+const COUNTING: &str =
+    "[[check]]\nname = \"load\"\nkind = \"file\"\npath = \"/run/load\"\nexpect = \"number\"\n";
 
 #[test]
 fn checks_and_interfaces_have_defaults() {
@@ -41,7 +43,7 @@ fn checks_and_interfaces_have_defaults() {
 #[test]
 fn an_item_says_what_is_tracked_and_what_it_does() {
     let config = parse(&format!(
-        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}, {{ check = \"gateway\", when = \"isolated\" }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}{}",
+        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}, {{ check = \"gateway\", when = \"isolated\" }}, {{ check = \"load\", weight_per_unit = -2 }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}{}{COUNTING}",
         CHECK.replace("api", "gateway")
     ));
     let track = |source, effect| Track { source, effect };
@@ -54,6 +56,7 @@ fn an_item_says_what_is_tracked_and_what_it_does() {
             track(interface("eth1"), Effect::Weight(-20)),
             track(interface("bond0"), Effect::WeightPerUnit(5)),
             track(Source::Check("gateway".to_owned()), Effect::Arbitrate),
+            track(Source::Check("load".to_owned()), Effect::WeightPerUnit(-2)),
         ]
     );
     assert_eq!(config.groups[0].track, [track(api(), Effect::Weight(3))]);
@@ -67,6 +70,9 @@ fn what_cannot_be_tracked() {
         "{ interface = \"eth1\", weight = 0 }",
         "{ interface = \"eth2\", weight = 300 }",
         "{ check = \"api\", weight_per_slave = 5 }",
+        "{ check = \"api\", weight_per_unit = 5 }",
+        "{ check = \"load\", weight_per_unit = 5, weight = 1 }",
+        "{ interface = \"eth5\", weight_per_unit = 5 }",
         "{ check = \"api\", interface = \"eth3\" }",
         "{ weight = 5 }",
         "{ check = \"api\", when = \"always\" }",
@@ -77,7 +83,7 @@ fn what_cannot_be_tracked() {
         "{ check = \"api\", weight = 5 }",
         "5",
     ];
-    let text = format!("{GOOD}track = [\n{}\n]\n{CHECK}", items.join(",\n"));
+    let text = format!("{GOOD}track = [\n{}\n]\n{CHECK}", items.join(",\n")) + COUNTING;
     insta::assert_snapshot!(errors(&text));
 }
 

@@ -47,13 +47,14 @@ impl Driver {
                 Command::Reload { plan, reply } => {
                     let _ = reply.send(self.reload(&plan));
                 }
-                Command::Checked { check, health, why } => self.handle(Input::Tracked {
+                Command::Checked {
+                    check,
+                    health,
+                    count,
+                    why,
+                } => self.handle(Input::Tracked {
                     source: Source::Check(check),
-                    reading: Reading {
-                        health,
-                        count: 0,
-                        why,
-                    },
+                    reading: Reading { health, count, why },
                 }),
                 Command::Confirmed {
                     check,
