@@ -29,6 +29,8 @@ pub enum Timer {
     /// A promise that keeps this node from competing is over; or it has announced itself as a candidate, and
     /// a round trip is over.
     Candidate,
+    /// An arbitrator is to be asked again.
+    Arbitrate,
     /// A promotion has to be complete.
     Promotion,
     /// Adver_Timer (RFC 9568 section 6.2).
@@ -47,7 +49,7 @@ pub enum Timer {
 
 impl Timer {
     /// Every timer, in the order in which they are served.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Gate,
         Self::Alone,
         Self::Link,
@@ -57,6 +59,7 @@ impl Timer {
         Self::Preempt,
         Self::Rival,
         Self::Candidate,
+        Self::Arbitrate,
         Self::Promotion,
         Self::Advert,
         Self::Echo,
@@ -79,6 +82,7 @@ impl Timer {
             Self::Preempt => "preempt",
             Self::Rival => "rival",
             Self::Candidate => "candidate",
+            Self::Arbitrate => "arbitration",
             Self::Promotion => "promotion",
             Self::Advert => "advert",
             Self::Echo => "echo",

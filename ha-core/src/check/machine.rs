@@ -14,9 +14,12 @@ use crate::status::Span;
 /// Results that are kept for `hactl checks`.
 const RECENT: usize = 16;
 
-/// Probes that events may cause between two that the interval causes: an event source that never rests, such as a
-/// server that closes each connection, must not keep this node busy.
+/// Probes that events cause at once within an interval: an event source that never rests, such as a server that
+/// closes each connection, must not keep this node busy.
 const EVENT_PROBES: u32 = 3;
+
+/// How soon an event beyond those is followed by a probe, at the latest: sooner where the interval is short.
+const LATE_EVENT_PROBE: Nanos = Nanos::from_secs(1);
 
 /// What is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,11 @@ pub struct Check {
     /// Before that, events are not news: the service is only starting.
     starts_at: MonoNs,
     last_round: Round,
-    /// Probes that events caused since the last one that the interval caused.
+    /// Probes that events caused at once since then.
     event_probes: u32,
+    counting_since: MonoNs,
+    /// The next probe's failure alone decides: an event that could not cause one was the first sign.
+    suspected: bool,
     health: Health,
     since: MonoNs,
     why: String,
@@ -68,6 +74,8 @@ impl Check {
             starts_at,
             last_round: Round::default(),
             event_probes: 0,
+            counting_since: now,
+            suspected: false,
             health: Health::Unknown,
             since: now,
             why: String::new(),
@@ -77,14 +85,6 @@ impl Check {
             recent: VecDeque::with_capacity(RECENT),
             asked: false,
             actions: VecDeque::new(),
-        }
-    }
-
-    /// Goes by other times and counts from now on; what is believed stays.
-    pub fn reconfigure(&mut self, config: CheckConfig, now: MonoNs) {
-        self.config = config;
-        if let Phase::Waiting { next } = &mut self.phase {
-            *next = (*next).min(now.after(config.interval).max(self.starts_at));
         }
     }
 
@@ -108,6 +108,7 @@ impl Check {
                     self.actions
                         .push_back(CheckAction::Answer(Err(why.clone())));
                 }
+                self.suspected = false;
                 self.passed = 0;
                 self.failed = self.failed.max(self.config.fall);
                 self.phase = Phase::Waiting {
@@ -116,16 +117,21 @@ impl Check {
                 self.believe(Health::Down, why, now);
             }
             Observation::Suspect(_) if self.health != Health::Down => {
-                if self.may_probe() {
+                self.suspected = true;
+                if self.may_probe(now) {
                     self.abandon();
-                    self.begin(true, now);
+                    self.begin(false, now);
+                } else {
+                    self.probe_soon(now);
                 }
             }
             Observation::Suspect(_) | Observation::Changed => match &mut self.phase {
                 Phase::Probing { stale, .. } => *stale = true,
                 Phase::Waiting { .. } => {
-                    if self.may_probe() {
+                    if self.may_probe(now) {
                         self.begin(false, now);
+                    } else {
+                        self.probe_soon(now);
                     }
                 }
             },
@@ -136,11 +142,18 @@ impl Check {
     /// is a [`CheckAction::Answer`], within the timeout.
     pub fn ask(&mut self, from: MonoNs, now: MonoNs) {
         self.asked = true;
-        if matches!(self.phase, Phase::Probing { began, .. } if began >= from) {
-            return;
+        let mut decides = false;
+        if let Phase::Probing {
+            began, decides: by, ..
+        } = self.phase
+        {
+            if began >= from {
+                return;
+            }
+            decides = by;
         }
         self.abandon();
-        self.begin(false, now);
+        self.begin(decides, now);
     }
 
     /// Begins the probe that is due, or gives up the one whose time is over.
@@ -149,14 +162,17 @@ impl Check {
             return;
         }
         match self.phase {
-            Phase::Waiting { .. } => {
-                self.event_probes = 0;
-                self.begin(false, now);
-            }
+            Phase::Waiting { .. } => self.begin(false, now),
             Phase::Probing { round, .. } => {
                 self.actions.push_back(CheckAction::Abandon(round));
                 let why = format!("no answer within {}", Span(self.config.timeout));
                 self.conclude(Err(why), now);
+                // It took its time already: nothing is gained by waiting for the interval as well.
+                if self.failed < self.config.fall
+                    && let Phase::Waiting { next } = &mut self.phase
+                {
+                    *next = now;
+                }
             }
         }
     }
@@ -189,8 +205,12 @@ impl Check {
         }
     }
 
-    /// Whether an event may cause one more probe.
-    fn may_probe(&mut self) -> bool {
+    /// Whether an event may cause one more probe at once.
+    fn may_probe(&mut self, now: MonoNs) -> bool {
+        if now >= self.counting_since.after(self.config.interval) {
+            self.counting_since = now;
+            self.event_probes = 0;
+        }
         let may = self.event_probes < EVENT_PROBES;
         if may {
             self.event_probes += 1;
@@ -198,7 +218,18 @@ impl Check {
         may
     }
 
+    /// An event that may not cause a probe at once causes one soon.
+    fn probe_soon(&mut self, now: MonoNs) {
+        let soon = now.after(Nanos(self.config.interval.0 / 4).min(LATE_EVENT_PROBE));
+        match &mut self.phase {
+            Phase::Waiting { next } => *next = (*next).min(soon),
+            Phase::Probing { stale, .. } => *stale = true,
+        }
+    }
+
+    /// Begins a probe. Its failure alone decides if that is said, or something was the first sign.
     fn begin(&mut self, decides: bool, now: MonoNs) {
+        let decides = core::mem::take(&mut self.suspected) || decides;
         let round = Round(self.last_round.0 + 1);
         self.last_round = round;
         self.phase = Phase::Probing {
@@ -257,8 +288,12 @@ impl Check {
                 }
             }
         }
-        if stale && self.may_probe() {
-            self.begin(false, now);
+        if stale {
+            if self.may_probe(now) {
+                self.begin(false, now);
+            } else {
+                self.probe_soon(now);
+            }
         }
     }
 

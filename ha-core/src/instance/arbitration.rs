@@ -13,11 +13,18 @@ use crate::{
     event::{Action, ChannelState},
     outbox::Outbox,
     status::{Cause, State},
-    tracking::Source,
+    timer::Timer,
+    tracking::{Advisor, Source},
 };
 
 /// For how long a node counts as alive that was heard: those that hold nothing are heard once a second.
 const HEARD: Nanos = Nanos::from_secs(3);
+
+/// Beyond the check's timeout, until a question counts as lost and is asked again.
+const LOST: Nanos = Nanos::from_secs(1);
+
+/// The longest between an answer that settles nothing and the next question.
+const LONGEST_PAUSE: Nanos = Nanos::from_secs(1);
 
 /// What an arbitrator said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,27 +37,54 @@ enum Answer {
     /// Asked then, it was reached, or not.
     Given {
         round: MonoNs,
+        at: MonoNs,
         result: Result<(), String>,
     },
-}
-
-impl Answer {
-    /// What it said since then.
-    fn since(&self, then: MonoNs) -> Option<&Result<(), String>> {
-        match self {
-            Self::Given { round, result } if *round >= then => Some(result),
-            Self::None | Self::Asked { .. } | Self::Given { .. } => None,
-        }
-    }
 }
 
 /// An arbitrator of an instance.
 #[derive(Clone, Debug)]
 struct Arbitrator {
-    source: Source,
-    /// Since when its check says that it is down, and why.
-    fault: Option<(MonoNs, String)>,
+    advisor: Advisor,
     answer: Answer,
+}
+
+impl Arbitrator {
+    /// What is wrong with it, by what it said since then and by what its check says; `None`: neither says so.
+    fn fault(&self, since: MonoNs) -> Option<&str> {
+        let said = match &self.answer {
+            Answer::Given { round, at, result } if *round >= since => Some((*at, result)),
+            _ => None,
+        };
+        match (said, &self.advisor.fault) {
+            // What was found later is known better.
+            (Some((at, Ok(()))), Some((down_at, _))) if *down_at < at => None,
+            (_, Some((_, why))) => Some(why),
+            (Some((_, Err(why))), None) => Some(why),
+            (_, None) => None,
+        }
+    }
+
+    /// Whether it said yes since then, and nothing has been wrong with it after that.
+    fn agrees(&self, since: MonoNs) -> bool {
+        let said_yes = |answer: &Answer| matches!(answer, Answer::Given { round, result: Ok(()), .. } if *round >= since);
+        said_yes(&self.answer) && self.fault(since).is_none()
+    }
+
+    /// When it is to be asked about the silence since then; `None`: it agrees, and its check too.
+    fn due(&self, since: MonoNs) -> Option<MonoNs> {
+        let pause = self.advisor.interval.min(LONGEST_PAUSE);
+        match &self.answer {
+            Answer::Asked { round } if *round >= since => {
+                Some(round.after(self.advisor.timeout).after(LOST))
+            }
+            Answer::Given { round, at, result } if *round >= since => {
+                let settled = result.is_ok() && self.advisor.fault.is_none();
+                (!settled).then(|| at.after(pause))
+            }
+            Answer::None | Answer::Asked { .. } | Answer::Given { .. } => Some(MonoNs::ZERO),
+        }
+    }
 }
 
 /// All of them.
@@ -61,18 +95,15 @@ pub(crate) struct Arbitrators {
 
 impl Arbitrators {
     /// Takes in which there are, and what is wrong with them; whether there are others than before.
-    pub(super) fn match_sources(
-        &mut self,
-        sources: Vec<(Source, Option<(MonoNs, String)>)>,
-    ) -> bool {
+    pub(super) fn match_advisors(&mut self, advisors: Vec<Advisor>) -> bool {
         let mut before = core::mem::take(&mut self.all);
-        let changed = before.len() != sources.len();
-        for (source, fault) in sources {
-            let known = before.iter().position(|one| one.source == source);
+        let changed = before.len() != advisors.len();
+        for advisor in advisors {
+            let mut known = before.iter();
+            let known = known.position(|one| one.advisor.source == advisor.source);
             let answer = known.map(|at| before.swap_remove(at).answer);
             self.all.push(Arbitrator {
-                source,
-                fault,
+                advisor,
                 answer: answer.unwrap_or_default(),
             });
         }
@@ -88,29 +119,54 @@ impl Instance {
         self.silent_from().max(heard)
     }
 
+    /// Backup: whether it claims what fell silent, and hears nobody else.
+    fn needs_arbitration(&self, now: MonoNs) -> bool {
+        matches!(self.claim, Some(Claim::Silence | Claim::Dead(_))) && !self.hears_others(now)
+    }
+
     /// Whether every arbitrator that has to agree with its claim does.
     pub(super) fn arbitrators_agree(&self, now: MonoNs) -> bool {
-        if !matches!(self.claim, Some(Claim::Silence | Claim::Dead(_))) || self.hears_others(now) {
+        if !self.needs_arbitration(now) {
             return true;
         }
         let since = self.unheard_since();
-        let agrees = |one: &Arbitrator| matches!(one.answer.since(since), Some(Ok(())));
-        self.arbitrators.all.iter().all(agrees)
+        self.arbitrators.all.iter().all(|one| one.agrees(since))
     }
 
-    /// Asks those that did not say yes since somebody was heard last, and are not being asked.
+    /// Asks those that did not say yes since somebody was heard last: at once, again after a pause, and again where
+    /// an answer was lost.
     pub(super) fn ask_arbitrators(&mut self, now: MonoNs, out: &mut Outbox) {
         let since = self.unheard_since();
         for one in &mut self.arbitrators.all {
-            let asked = matches!(one.answer, Answer::Asked { round } if round >= since);
-            if asked || matches!(one.answer.since(since), Some(Ok(()))) {
-                continue;
+            if one.due(since).is_some_and(|due| due <= now) {
+                one.answer = Answer::Asked { round: now };
+                out.push(Action::Confirm {
+                    source: one.advisor.source.clone(),
+                    round: now,
+                });
             }
-            one.answer = Answer::Asked { round: now };
-            out.push(Action::Confirm {
-                source: one.source.clone(),
-                round: now,
-            });
+        }
+        let mut all = self.arbitrators.all.iter();
+        match all.by_ref().filter_map(|one| one.due(since)).min() {
+            Some(due) => self.timers.set(Timer::Arbitrate, due),
+            None => self.timers.stop(Timer::Arbitrate),
+        }
+    }
+
+    /// It is time to ask again, unless another node was heard meanwhile.
+    pub(super) fn arbitration_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+        let is_open = match self.state {
+            State::Active => self.hears_nobody(now),
+            State::Backup => self.needs_arbitration(now),
+            _ => false,
+        };
+        if is_open {
+            self.ask_arbitrators(now, out);
+        }
+        if self.claims(now) {
+            Verdict::Claim
+        } else {
+            Verdict::Stay
         }
     }
 
@@ -132,21 +188,26 @@ impl Instance {
     ) -> Verdict {
         let mut all = self.arbitrators.all.iter_mut();
         let asked = Answer::Asked { round };
-        let Some(one) = all.find(|one| one.source == *source && one.answer == asked) else {
+        let Some(one) = all.find(|one| one.advisor.source == *source && one.answer == asked) else {
             return Verdict::Stay;
         };
         one.answer = Answer::Given {
             round,
+            at: now,
             result: result.clone(),
         };
+        let claim = self.arbitration_due(now, out);
         match (self.state, result) {
             (State::Active, _) => self.isolated(now).map_or(Verdict::Stay, Verdict::Leave),
-            (State::Backup, Ok(())) if self.claims(now) => Verdict::Claim,
+            (State::Promoting, Err(why)) if self.needs_arbitration(now) => {
+                let (by, why) = (source.clone(), why.clone());
+                Verdict::Leave(Departure::to_backup(Cause::Isolated { by, why }))
+            }
             (State::Backup, Err(why)) if !self.arbitrators_agree(now) => {
                 self.stay_isolated(source, why, out);
                 Verdict::Stay
             }
-            _ => Verdict::Stay,
+            _ => claim,
         }
     }
 
@@ -170,20 +231,8 @@ impl Instance {
         }
         let since = self.unheard_since();
         self.arbitrators.all.iter().find_map(|one| {
-            let why = match (&one.answer, &one.fault) {
-                // What was asked later is known better.
-                (
-                    Answer::Given {
-                        round,
-                        result: Ok(()),
-                    },
-                    Some((at, _)),
-                ) if at < round => return None,
-                (_, Some((_, why))) => why,
-                (answer, None) => answer.since(since)?.as_ref().err()?,
-            };
-            let why = why.clone();
-            let by = one.source.clone();
+            let why = String::from(one.fault(since)?);
+            let by = one.advisor.source.clone();
             Some(Departure::to_backup(Cause::Isolated { by, why }))
         })
     }
@@ -197,11 +246,12 @@ impl Instance {
             && leases.is_none_or(|leases| leases.all_silent(now))
     }
 
-    /// Backup: whether another node is heard than the one that fell silent.
+    /// Backup: whether another node is heard than the one that fell silent, since that did.
     fn hears_others(&self, now: MonoNs) -> bool {
         let leases = self.leases.as_ref();
         self.channels.contains(&ChannelState::Up)
-            || leases.is_some_and(|leases| leases.hears_beside_asker(HEARD, now))
+            || leases
+                .is_some_and(|leases| leases.hears_beside_asker(self.silent_from(), HEARD, now))
     }
 
     /// What its arbitrators have to do with its state, in a sentence.
@@ -210,16 +260,14 @@ impl Instance {
             return None;
         }
         let since = self.unheard_since();
-        let open = |one: &&Arbitrator| !matches!(one.answer.since(since), Some(Ok(())));
-        let one = self.arbitrators.all.iter().find(open)?;
-        let source = &one.source;
-        Some(match &one.answer {
-            Answer::Given {
-                result: Err(why), ..
-            } => format!(
+        let mut all = self.arbitrators.all.iter();
+        let one = all.find(|one| !one.agrees(since))?;
+        let source = &one.advisor.source;
+        Some(match one.fault(since) {
+            Some(why) => format!(
                 "Nothing is heard from the other nodes, and {source} is down: {why}. So this node may be cut off, and does not take over."
             ),
-            _ => format!(
+            None => format!(
                 "Nothing is heard from the other nodes: it asks whether {source} is up before it takes over."
             ),
         })

@@ -343,6 +343,7 @@ impl Instance {
             Timer::Rival => self.losers_outlived(now, out),
             Timer::Alone => self.alone_due(now, out),
             Timer::Candidate => self.candidate_due(now, out),
+            Timer::Arbitrate => self.arbitration_due(now, out),
             Timer::Advert => self.advert_due(due, now, out),
             Timer::Announce => {
                 self.announce(due, now, out);

@@ -22,7 +22,7 @@ impl Instance {
         } = bearing;
         let moved = self.compete_with(priority, now, out);
         let awaited = core::mem::replace(&mut self.awaits_first, awaits);
-        let advised = self.arbitrators.match_sources(arbitrators);
+        let advised = self.arbitrators.match_advisors(arbitrators);
         let vetoed = self.veto.is_some();
         self.veto = veto;
         if let Some(cause) = self.veto_cause() {

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use ha_common::{MonoNs, Priority};
+use ha_common::{MonoNs, Nanos, Priority};
 
 use super::{Effect, Source, Track, Tracked};
 use crate::check::Health;
@@ -19,8 +19,20 @@ pub(crate) struct Bearing {
     pub(crate) veto: Option<(Source, String)>,
     /// The first thing with a veto of which nothing is known yet.
     pub(crate) awaits: Option<Source>,
-    /// The arbitrators, but for muted ones, each with since when what is wrong with it, if anything is.
-    pub(crate) arbitrators: Vec<(Source, Option<(MonoNs, String)>)>,
+    /// The arbitrators, but for muted ones.
+    pub(crate) arbitrators: Vec<Advisor>,
+}
+
+/// An arbitrator, as its check sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advisor {
+    pub(crate) source: Source,
+    /// Since when it is down, and why.
+    pub(crate) fault: Option<(MonoNs, String)>,
+    /// Between two of its probes.
+    pub(crate) interval: Nanos,
+    /// Within which a probe answers.
+    pub(crate) timeout: Nanos,
 }
 
 /// Applies everything tracked to a configured priority.
@@ -49,7 +61,7 @@ pub(crate) fn bearing<'a>(
                 awaits.get_or_insert_with(|| track.source.clone());
             }
             Effect::Arbitrate if !muted => {
-                arbitrators.push((track.source.clone(), thing.fault()));
+                arbitrators.push(thing.advisor());
             }
             Effect::Weight(weight) if weight < 0 && down => sum = sum.saturating_add(weight.into()),
             Effect::Weight(weight) if weight > 0 && up => sum = sum.saturating_add(weight.into()),

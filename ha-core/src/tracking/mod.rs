@@ -6,7 +6,8 @@
 //! whatever the sum says.
 //!
 //! What comes and goes is damped: each fall after the first makes the next recovery wait longer. A fall never waits
-//! for that.
+//! for that. Of an interface a slave less is a fall, and one more a recovery. What a check counts has no better or
+//! worse, and counts at once.
 
 mod effect;
 mod tracked;
@@ -17,7 +18,7 @@ use core::fmt;
 use ha_common::Nanos;
 
 pub(crate) use self::{
-    effect::{Bearing, bearing},
+    effect::{Advisor, Bearing, bearing},
     tracked::Tracked,
 };
 use crate::check::Health;
@@ -85,6 +86,10 @@ pub struct TrackedConfig {
     pub down_delay: Nanos,
     /// The longest that a recovery is held back where it comes and goes; zero = never.
     pub damping: Nanos,
+    /// Of a check: between two probes.
+    pub interval: Nanos,
+    /// Of a check: within which a probe answers.
+    pub timeout: Nanos,
 }
 
 /// Something tracked, as `hactl checks` shows it.

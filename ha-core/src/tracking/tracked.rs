@@ -1,10 +1,10 @@
 //! Something tracked: from what is reported of it to what counts.
 
-use alloc::string::String;
+use core::cmp::Ordering;
 
 use ha_common::{MonoNs, Nanos};
 
-use super::{Reading, Source, TrackedConfig, TrackedStatus};
+use super::{Advisor, Reading, Source, TrackedConfig, TrackedStatus};
 use crate::check::Health;
 
 /// What the second fall in a row costs; each further one twice as much as the one before.
@@ -59,10 +59,15 @@ impl Tracked {
         &self.counts
     }
 
-    /// Since when it is reported to be down, and why; neither delays nor damping matter.
-    pub(crate) fn fault(&self) -> Option<(MonoNs, String)> {
+    /// As an arbitrator: goes by what is reported; neither delays nor damping matter.
+    pub(crate) fn advisor(&self) -> Advisor {
         let down = self.reported.health == Health::Down;
-        down.then(|| (self.reported_at, self.reported.why.clone()))
+        Advisor {
+            source: self.config.source.clone(),
+            fault: down.then(|| (self.reported_at, self.reported.why.clone())),
+            interval: self.config.interval,
+            timeout: self.config.timeout,
+        }
     }
 
     pub(crate) const fn is_muted(&self) -> bool {
@@ -71,35 +76,49 @@ impl Tracked {
 
     /// Takes in what is reported. What it comes to is to be asked for by [`Self::settle`].
     pub(crate) fn read(&mut self, reading: Reading, now: MonoNs) {
-        let before = core::mem::replace(&mut self.reported, reading).health;
-        let after = self.reported.health;
-        if before != after {
+        let before = core::mem::replace(&mut self.reported, reading);
+        if before.health != self.reported.health {
             self.reported_at = now;
         }
-        if after == Health::Down && before != Health::Down {
+        if self.reported.health == Health::Unknown {
+            self.settles_at = None;
+            return;
+        }
+        if self.compare(&self.reported, &before) == Ordering::Less {
             let forgotten = self.config.damping.max(FIRST_HOLD);
             if self.counts.health == Health::Up && now.since(self.up_since) >= forgotten {
                 self.falls = 0;
             }
             self.falls = self.falls.saturating_add(1);
         }
-        if after == self.counts.health || after == Health::Unknown {
+        let direction = self.compare(&self.reported, &self.counts);
+        if direction == Ordering::Equal {
             self.settles_at = None;
-            if after != Health::Unknown {
-                self.counts.clone_from(&self.reported);
-            }
-            return;
-        }
-        if before != after || self.settles_at.is_none() {
-            self.settles_at = Some(now.after(self.wait()));
+            self.counts.clone_from(&self.reported);
+        } else if self.settles_at.is_none()
+            || before.health != self.reported.health
+            || self.compare(&before, &self.counts) != direction
+        {
+            self.settles_at = Some(now.after(self.wait(direction)));
         }
     }
 
+    /// Whether one condition is better than another.
+    fn compare(&self, one: &Reading, other: &Reading) -> Ordering {
+        let rank = |reading: &Reading| match (&self.config.source, reading.health) {
+            (_, Health::Unknown) => (1, 0),
+            (_, Health::Down) => (0, 0),
+            (Source::Interface(_), Health::Up) => (2, reading.count),
+            (Source::Check(_), Health::Up) => (2, 0),
+        };
+        rank(one).cmp(&rank(other))
+    }
+
     /// How long what is reported must last before it counts.
-    fn wait(&self) -> Nanos {
-        match (self.counts.health, self.reported.health) {
+    fn wait(&self, direction: Ordering) -> Nanos {
+        match (self.counts.health, direction) {
             (Health::Unknown, _) => Nanos::ZERO,
-            (_, Health::Up) => self.config.up_delay.max(self.hold()),
+            (_, Ordering::Greater) => self.config.up_delay.max(self.hold()),
             _ => self.config.down_delay,
         }
     }
@@ -117,8 +136,9 @@ impl Tracked {
     /// Applies what is due.
     pub(crate) fn settle(&mut self, now: MonoNs) {
         if self.settles_at.take_if(|due| *due <= now).is_some() {
+            let risen = self.compare(&self.reported, &self.counts) == Ordering::Greater;
             self.counts.clone_from(&self.reported);
-            if self.counts.health == Health::Up {
+            if risen && self.counts.health == Health::Up {
                 self.up_since = now;
             }
         }

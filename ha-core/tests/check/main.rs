@@ -244,6 +244,51 @@ fn an_event_source_that_never_rests_does_not_keep_the_node_busy() {
 }
 
 #[test]
+fn an_event_too_many_is_followed_by_a_probe_soon_and_decides_then() {
+    let mut driver = Driver::up();
+    for _ in 0..3 {
+        driver.suspect();
+        driver.answer(Ok(()));
+    }
+    let lost_at = driver.now;
+    driver.suspect();
+    assert_eq!(driver.round, None);
+    driver.tick();
+    assert_eq!(driver.now, lost_at.after(Nanos(INTERVAL.0 / 4)));
+    driver.answer(Err(()));
+    assert_eq!(driver.changes, [(Health::Up, Health::Down)]);
+}
+
+#[test]
+fn who_asks_takes_no_decision_away() {
+    let mut driver = Driver::up();
+    driver.suspect();
+    driver.now = driver.now.after(Nanos::from_millis(1));
+    driver.check.ask(driver.now, driver.now);
+    driver.act();
+    driver.answer(Err(()));
+    assert_eq!(driver.changes, [(Health::Up, Health::Down)]);
+}
+
+#[test]
+fn probes_that_hang_follow_one_another_and_those_that_fail_wait() {
+    let mut driver = Driver::up();
+    let hung_at = driver.now;
+    while driver.health() == Health::Up {
+        driver.tick();
+    }
+    let limit = hung_at.after(INTERVAL).after(TIMEOUT.times(3));
+    assert_eq!(driver.now, limit);
+    let mut driver = Driver::up();
+    let broken_at = driver.now;
+    while driver.health() == Health::Up {
+        driver.tick();
+        driver.answer(Err(()));
+    }
+    assert_eq!(driver.now, broken_at.after(INTERVAL.times(3)));
+}
+
+#[test]
 fn a_service_that_is_only_starting_is_not_looked_at() {
     let mut driver = Driver::new(CheckConfig {
         start_delay: Nanos::from_secs(5),

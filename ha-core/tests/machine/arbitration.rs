@@ -9,6 +9,10 @@ use ha_core::{
 
 use crate::driver::*;
 
+/// Between two probes of the gateway, and how long one may take.
+const PAUSE: Nanos = Nanos::from_millis(200);
+const TIMEOUT: Nanos = Nanos::from_millis(500);
+
 fn gateway() -> Source {
     Source::Check("gateway".to_owned())
 }
@@ -31,6 +35,8 @@ fn config_with_gateway() -> EngineConfig {
         up_delay: Nanos::ZERO,
         down_delay: Nanos::ZERO,
         damping: Nanos::from_secs(60),
+        interval: PAUSE,
+        timeout: TIMEOUT,
     }];
     config
 }
@@ -92,6 +98,21 @@ impl Driver {
         asked[0]
     }
 
+    /// Until the next question; when it is asked.
+    fn is_asked_again(&mut self) -> MonoNs {
+        for _ in 0..1_000 {
+            let (due, _) = self.engine.poll_timeout().expect("a timer runs");
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now);
+            let asked = self.asked();
+            if let [round] = asked[..] {
+                return round;
+            }
+            assert_eq!(asked, []);
+        }
+        panic!("nobody is asked until {:?}", self.now);
+    }
+
     fn says(&self, words: &str) -> bool {
         let lines = self.status_of(ID).explanation;
         lines.iter().any(|line| line.contains(words))
@@ -132,16 +153,89 @@ fn one_that_is_cut_off_stays_backup_and_asks_again_and_again() {
     assert_eq!(driver.state(), State::Backup);
     assert!(driver.says("this node may be cut off"));
     assert!(matches!(driver.status_of(ID).cause, Cause::Isolated { .. }));
-    let mut asked = Vec::new();
     for _ in 0..3 {
-        let (due, _) = driver.engine.poll_timeout().expect("a timer runs");
-        driver.now = driver.now.max(due);
-        driver.engine.handle_timeout(driver.now);
-        asked.extend(driver.asked());
+        // Not as often as it could take over: a question is a probe.
+        let refused = driver.now;
+        let again = driver.is_asked_again();
+        assert_eq!(again, refused.after(PAUSE));
+        driver.answer(again, false);
+        assert_eq!(driver.state(), State::Backup);
     }
-    let again = asked.first().copied();
-    driver.answer(again.expect("it asks again"), true);
+    let again = driver.is_asked_again();
+    driver.answer(again, true);
     assert_eq!(driver.state(), State::Active);
+}
+
+#[test]
+fn a_question_whose_answer_is_lost_is_asked_again() {
+    let mut driver = backup();
+    let lost = driver.hears_no_more();
+    let again = driver.is_asked_again();
+    assert!(again > lost.after(TIMEOUT), "it may still come");
+    assert!(again <= lost.after(TIMEOUT).after(Nanos::from_secs(1)));
+    driver.answer(lost, true);
+    assert_eq!(driver.state(), State::Backup, "it is no answer any more");
+    driver.answer(again, true);
+    assert_eq!(driver.state(), State::Active);
+    driver.cable_is(ChannelState::Up);
+    driver.settle();
+    driver.cable_is(ChannelState::Dead);
+    let lost = driver.asked();
+    assert_eq!(lost.len(), 1);
+    let again = driver.is_asked_again();
+    driver.answer(again, false);
+    assert_eq!(driver.state(), State::Backup);
+}
+
+#[test]
+fn a_gateway_that_is_down_again_before_the_claim_is_made_good_says_no() {
+    let mut config = config_with_gateway();
+    config.instances[0].track.push(Track {
+        source: Source::Check("api".to_owned()),
+        effect: Effect::Veto,
+    });
+    let mut api = config.tracked[0].clone();
+    api.source = Source::Check("api".to_owned());
+    config.tracked.push(api);
+    let mut driver = Driver::backup_of(config);
+    driver.gateway_is(Health::Up);
+    let round = driver.hears_no_more();
+    // What is still to be known holds the claim back.
+    driver.answer(round, true);
+    assert_eq!(driver.state(), State::Backup);
+    driver.after(Nanos::from_millis(1)).gateway_is(Health::Down);
+    driver.input(Input::Tracked {
+        source: Source::Check("api".to_owned()),
+        reading: Reading {
+            health: Health::Up,
+            ..Reading::default()
+        },
+    });
+    driver.settle();
+    assert_eq!(driver.state(), State::Backup);
+    let again = driver.is_asked_again();
+    driver.answer(again, true);
+    assert_eq!(driver.state(), State::Active);
+}
+
+#[test]
+fn a_check_that_is_down_already_and_passes_once_is_asked_again() {
+    let mut driver = active();
+    driver.gateway_is(Health::Down);
+    driver.settle();
+    driver
+        .after(Nanos::from_millis(1))
+        .cable_is(ChannelState::Dead);
+    // What is known of it is from before the silence; it is asked, and was reached.
+    let asked = driver.asked();
+    driver.after(Nanos::from_millis(1)).answer(asked[0], true);
+    let again = driver.is_asked_again();
+    driver.answer(again, true);
+    assert_eq!(driver.state(), State::Active);
+    // It goes on failing, which is no change of what is believed of it.
+    let again = driver.is_asked_again();
+    driver.answer(again, false);
+    assert_eq!(driver.state(), State::Backup);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod leaving;
 mod node;
 mod resuming;
 mod silence;
+mod third;
 
 use ha_common::Nanos;
 use ha_core::{Alone, Cause, InstanceConfig, LeaseConfig, LeasePeer, PathConfig, PathId, State};

@@ -31,6 +31,8 @@ fn judged(name: &str) -> TrackedConfig {
         up_delay: Nanos::ZERO,
         down_delay: Nanos::ZERO,
         damping: DAMPING,
+        interval: SECOND,
+        timeout: SECOND,
     }
 }
 
@@ -395,6 +397,53 @@ fn a_carrier_that_comes_or_goes_has_to_last() {
         condition: InterfaceCondition::Down,
     });
     assert_eq!(driver.state(), State::Fault);
+}
+
+#[test]
+fn slaves_that_come_and_go_are_delayed_and_damped() {
+    let bond = Source::Interface("bond0".to_owned());
+    let mut one = instance(0);
+    one.track = vec![Track {
+        source: bond.clone(),
+        effect: Effect::WeightPerUnit(5),
+    }];
+    let mut config = config(vec![one]);
+    config.tracked = vec![TrackedConfig {
+        source: bond.clone(),
+        down_delay: Nanos::from_millis(500),
+        ..judged("bond0")
+    }];
+    let mut driver = Driver::backup_of(config);
+    let slaves = |driver: &mut Driver, count| {
+        driver.input(Input::Tracked {
+            source: bond.clone(),
+            reading: Reading {
+                health: Health::Up,
+                count,
+                why: String::new(),
+            },
+        });
+        driver.settle();
+        driver.priority()
+    };
+    assert_eq!(slaves(&mut driver, 2), 110);
+    // One that is back before the delay is over was never away.
+    assert_eq!(slaves(&mut driver, 1), 110);
+    driver.after(Nanos::from_millis(400));
+    assert_eq!(slaves(&mut driver, 2), 110);
+    let away_at = driver.now;
+    assert_eq!(slaves(&mut driver, 1), 110);
+    driver.run_until(away_at.after(Nanos::from_millis(499)));
+    assert_eq!(driver.priority(), 110);
+    driver.run_until(away_at.after(Nanos::from_millis(500)));
+    assert_eq!(driver.priority(), 105);
+    // The second fall costs a second.
+    let back_at = driver.now;
+    assert_eq!(slaves(&mut driver, 2), 105);
+    driver.run_until(back_at.after(Nanos::from_millis(999)));
+    assert_eq!(driver.priority(), 105);
+    driver.run_until(back_at.after(SECOND));
+    assert_eq!(driver.priority(), 110);
 }
 
 #[derive(Clone, Debug)]

@@ -125,6 +125,8 @@ impl Plan {
             up_delay: Nanos::ZERO,
             down_delay: Nanos::ZERO,
             damping: check.damping,
+            interval: check.times.interval,
+            timeout: check.times.timeout,
         });
         let interfaces = self.tracked_interfaces().into_iter().map(|name| {
             let interface = self.interface(name);
@@ -133,6 +135,8 @@ impl Plan {
                 up_delay: interface.delays.up,
                 down_delay: interface.delays.down,
                 damping: interface.damping,
+                interval: Nanos::ZERO,
+                timeout: Nanos::ZERO,
             }
         });
         checks.chain(interfaces).collect()

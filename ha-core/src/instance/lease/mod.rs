@@ -212,11 +212,14 @@ impl Leases {
         heard.max().unwrap_or_default()
     }
 
-    /// Whether another peer was heard of late than the one that held the instance last.
-    pub(crate) fn hears_beside_asker(&self, lately: Nanos, now: MonoNs) -> bool {
+    /// Whether another peer was heard of late than the one that held the instance last: after the latter was, and
+    /// after `since`. What was heard before may have fallen silent at the same time.
+    pub(crate) fn hears_beside_asker(&self, since: MonoNs, lately: Nanos, now: MonoNs) -> bool {
+        let asker = self.asker().map(|peer| peer.view.heard_at);
+        let since = since.max(asker.unwrap_or_default());
         let heard = |peer: &Peer| {
             let at = peer.view.heard_at;
-            at != MonoNs::ZERO && at.after(lately) > now
+            at > since && at.after(lately) > now
         };
         let mut peers = self.peers.iter().enumerate();
         peers.any(|(index, peer)| self.asker != Some(index) && heard(peer))
