@@ -72,11 +72,11 @@ impl Arbitrator {
     }
 
     /// When it is to be asked about the silence since then; `None`: it agrees, and its check too.
-    fn due(&self, since: MonoNs) -> Option<MonoNs> {
+    fn due(&self, since: MonoNs, patience: Nanos) -> Option<MonoNs> {
         let pause = self.advisor.interval.min(LONGEST_PAUSE);
         match &self.answer {
             Answer::Asked { round } if *round >= since => {
-                Some(round.after(self.advisor.timeout).after(LOST))
+                Some(round.after(self.advisor.timeout).after(patience))
             }
             Answer::Given { round, at, result } if *round >= since => {
                 let settled = result.is_ok() && self.advisor.fault.is_none();
@@ -137,8 +137,16 @@ impl Instance {
     /// an answer was lost.
     pub(super) fn ask_arbitrators(&mut self, now: MonoNs, out: &mut Outbox) {
         let since = self.unheard_since();
+        #[cfg(not(feature = "sim"))]
+        let patience = LOST;
+        #[cfg(feature = "sim")]
+        let patience = if self.mutations.ask_once {
+            Nanos(u64::MAX)
+        } else {
+            LOST
+        };
         for one in &mut self.arbitrators.all {
-            if one.due(since).is_some_and(|due| due <= now) {
+            if one.due(since, patience).is_some_and(|due| due <= now) {
                 one.answer = Answer::Asked { round: now };
                 out.push(Action::Confirm {
                     source: one.advisor.source.clone(),
@@ -147,7 +155,11 @@ impl Instance {
             }
         }
         let mut all = self.arbitrators.all.iter();
-        match all.by_ref().filter_map(|one| one.due(since)).min() {
+        match all
+            .by_ref()
+            .filter_map(|one| one.due(since, patience))
+            .min()
+        {
             Some(due) => self.timers.set(Timer::Arbitrate, due),
             None => self.timers.stop(Timer::Arbitrate),
         }

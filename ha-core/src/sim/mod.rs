@@ -63,6 +63,8 @@ pub struct Mutations {
     pub no_margin: bool,
     /// Leases: who goes on alone after it was held up has not listened before.
     pub resume_unlistened: bool,
+    /// An arbitrator is asked once, and its answer may be lost.
+    pub ask_once: bool,
 }
 
 impl Mutations {
@@ -86,10 +88,11 @@ impl Mutations {
         no_promise_at_attach: false,
         no_margin: false,
         resume_unlistened: false,
+        ask_once: false,
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
-    pub const KNOBS: [(&'static str, Case, Self); 18] = {
+    pub const KNOBS: [(&'static str, Case, Self); 19] = {
         let mut knobs = [
             ("gate-stretch", Case::Adverts, Self::NONE),
             ("stamp-after-send", Case::Adverts, Self::NONE),
@@ -109,6 +112,7 @@ impl Mutations {
             ("no-promise-at-attach", Case::Leases, Self::NONE),
             ("no-margin", Case::Leases, Self::NONE),
             ("resume-unlistened", Case::Leases, Self::NONE),
+            ("ask-once", Case::Leases, Self::NONE),
         ];
         knobs[0].2.gate_stretch = true;
         knobs[1].2.stamp_after_send = true;
@@ -128,6 +132,7 @@ impl Mutations {
         knobs[15].2.no_promise_at_attach = true;
         knobs[16].2.no_margin = true;
         knobs[17].2.resume_unlistened = true;
+        knobs[18].2.ask_once = true;
         knobs
     };
 }

@@ -471,8 +471,10 @@ impl World {
                 self.read_leases(node);
                 None
             }
-            // Nothing is tracked here.
-            Action::Confirm { .. } => None,
+            Action::Confirm { source, round } => {
+                self.ask_check(node, &source, round);
+                None
+            }
             Action::PathReport { path, up, .. } => {
                 let how = if up { "works" } else { "is silent" };
                 self.say(|| format!("node{node} path{} {how}", path.0));

@@ -124,6 +124,7 @@ impl Scenario {
                 .retain(|(_, fault)| !matches!(fault, Fault::Start { .. }));
         }
         scenario.set_lease_deadlines();
+        scenario.draw_tracking(rng);
         scenario
     }
 

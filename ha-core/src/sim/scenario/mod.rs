@@ -1,6 +1,7 @@
 //! What a seed stands for: nodes, their configuration, the network, and what goes wrong when.
 
 mod leases;
+pub(crate) mod tracking;
 
 use core::net::{IpAddr, Ipv4Addr};
 use std::{format, string::String, vec::Vec};
@@ -91,6 +92,8 @@ pub(crate) enum Fault {
     SendsFail { node: usize, until: u64 },
     /// Somebody deletes an address.
     VipLost { node: usize, instance: usize },
+    /// What a node tracks fails or recovers.
+    Check { node: usize, check: usize, up: bool },
 }
 
 /// One node.
@@ -189,6 +192,7 @@ impl Scenario {
         };
         scenario.draw_faults(rng, 2 * down.0, quiet_at, longest.0);
         scenario.set_deadlines();
+        scenario.draw_tracking(rng);
         scenario
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::super::{
     leases::{Cut, Span},
     ledger::millis,
-    scenario::Fault,
+    scenario::{Fault, tracking},
 };
 use super::{Event, Word, World, echo::PathWords, id, kernel};
 use crate::Input;
@@ -70,6 +70,7 @@ impl World {
                 let instance = id(instance);
                 self.tell(node, Word::Input(Input::VipLost { instance }));
             }
+            Fault::Check { node, check, up } => self.check_is(node, check, up),
         }
     }
 
@@ -185,6 +186,10 @@ fn describe(fault: &Fault) -> String {
         }
         Fault::VipLost { node, instance } => {
             format!("node{node} vr{instance} loses an address")
+        }
+        Fault::Check { node, check, up } => {
+            let how = if *up { "passes" } else { "fails" };
+            format!("node{node} {} {how}", tracking::describe(*check))
         }
     }
 }

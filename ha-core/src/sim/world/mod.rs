@@ -5,6 +5,7 @@ mod faults;
 mod gate;
 mod introduction;
 mod network;
+mod tracking;
 mod verdict;
 
 use std::{
@@ -62,6 +63,13 @@ pub(crate) enum Event {
     Boot(usize),
     /// A frozen node's kernel goes on.
     Thaw(usize),
+    /// A check answers the process that asked.
+    Answer {
+        node: usize,
+        boot: u64,
+        check: usize,
+        round: MonoNs,
+    },
 }
 
 /// What waits for a node's engine thread.
@@ -125,6 +133,8 @@ pub(crate) struct Node {
     pub(crate) up: Vec<bool>,
     pub(crate) sends_fail_until: u64,
     pub(crate) vips_fail: u32,
+    /// Which of its checks pass.
+    checks: Vec<bool>,
 }
 
 /// Where the choices of a run come from.
@@ -319,6 +329,12 @@ impl World {
             } => self.promise_ends(node, instance, timer),
             Event::Boot(node) => self.boot(node),
             Event::Thaw(node) => self.thaw(node),
+            Event::Answer {
+                node,
+                boot,
+                check,
+                round,
+            } => self.answer(node, boot, check, round),
         }
     }
 
@@ -370,6 +386,7 @@ impl World {
             let input = self.interface(node, instance);
             self.tell(node, Word::Input(input));
         }
+        self.tell_checks(node);
     }
 
     pub(crate) fn interface(&self, node: usize, instance: usize) -> Input {
@@ -429,6 +446,7 @@ impl Node {
             up: std::vec![true; instances],
             sends_fail_until: 0,
             vips_fail: 0,
+            checks: std::vec![true; plan.config.tracked.len()],
         }
     }
 }
