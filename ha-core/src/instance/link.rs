@@ -26,6 +26,7 @@ impl Instance {
         }
         if self.unsettled != Some(condition) {
             self.unsettled = Some(condition);
+            self.unsettled_since = now;
             self.timers.set(Timer::Link, now.after(wait));
         }
         Verdict::Stay
@@ -48,10 +49,11 @@ impl Instance {
         }
     }
 
-    /// After a reload: what waited by the former delays is looked at again, at once.
+    /// After a reload: what waited by the former delays waits by the present ones, from when it began.
     pub(super) fn link_delays_changed(&mut self, now: MonoNs) {
-        if self.unsettled.is_some() {
-            self.timers.set(Timer::Link, now);
+        if let Some(condition) = self.unsettled {
+            let due = self.unsettled_since.after(self.link_wait(condition));
+            self.timers.set(Timer::Link, due.max(now));
         }
     }
 

@@ -141,6 +141,8 @@ pub(crate) struct Instance {
     pub(crate) condition: Option<InterfaceCondition>,
     /// A change of carrier that has not lasted for long enough.
     pub(crate) unsettled: Option<InterfaceCondition>,
+    /// Since when.
+    unsettled_since: MonoNs,
     pub(crate) was_ready: bool,
     /// Since when every advert gets here.
     pub(crate) listening_since: MonoNs,
@@ -247,6 +249,7 @@ impl Instance {
             arbitrators: Arbitrators::default(),
             condition: None,
             unsettled: None,
+            unsettled_since: MonoNs::ZERO,
             was_ready: false,
             listening_since: now,
             heard: None,

@@ -400,6 +400,29 @@ fn a_carrier_that_comes_or_goes_has_to_last() {
 }
 
 #[test]
+fn a_reload_neither_shortens_a_delay_nor_begins_it_anew() {
+    let with_delay = |millis| {
+        let mut one = instance(0);
+        one.link_delays.down = Nanos::from_millis(millis);
+        config(vec![one])
+    };
+    let mut driver = Driver::backup_of(with_delay(500));
+    driver.input(Input::Interface {
+        instance: ID,
+        condition: InterfaceCondition::NoCarrier,
+    });
+    let lost_at = driver.now;
+    for millis in [500, 800, 300] {
+        driver.after(Nanos::from_millis(100));
+        driver.input(Input::Reconfigure(with_delay(millis)));
+        driver.settle();
+        assert_eq!(driver.state(), State::Backup);
+    }
+    driver.run_until(lost_at.after(Nanos::from_millis(300)));
+    assert_eq!(driver.state(), State::Fault);
+}
+
+#[test]
 fn slaves_that_come_and_go_are_delayed_and_damped() {
     let bond = Source::Interface("bond0".to_owned());
     let mut one = instance(0);

@@ -140,6 +140,12 @@ fn tracking_groups(reader: &Reader<'_>, draft: &Draft, checks: &[Check]) -> Vec<
             instance.priority.value == OWNER
                 && wanted.is_some_and(|wanted| wanted.value == group.name.value)
         });
+        let members = draft.instances.iter().filter(|instance| {
+            let wanted = instance.group.as_ref();
+            wanted.is_some_and(|wanted| wanted.value == group.name.value)
+        });
+        let tracks = members.flat_map(|instance| &instance.track);
+        track::check_group(reader, group.track.iter().chain(tracks));
         groups.push(Group {
             name: group.name.value.clone(),
             track: track::check(reader, group.track.iter(), owner, None, checks),

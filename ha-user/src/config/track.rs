@@ -205,6 +205,26 @@ fn weight(section: &Section<'_>, key: &str) -> Option<i16> {
     i16::try_from(weight.value).ok()
 }
 
+/// The members of a group have what each of them tracks in common, so that one thing has one effect on all.
+pub(super) fn check_group<'a>(reader: &Reader<'_>, tracks: impl Iterator<Item = &'a DraftTrack>) {
+    let mut seen: BTreeMap<&Source, &DraftTrack> = BTreeMap::new();
+    for item in tracks {
+        let first = seen.entry(&item.track.source).or_insert(item);
+        if first.track.effect != item.track.effect {
+            reader.fail(
+                item.offset,
+                format!("{}, track", item.place),
+                format!(
+                    "{} has another effect in line {}, on the same group",
+                    item.track.source,
+                    reader.line(first.offset)
+                ),
+                "what one member tracks bears on all of them: write it once, in the [[group]]",
+            );
+        }
+    }
+}
+
 /// What is wrong with items that go together with other parts of the file.
 pub(super) fn check<'a>(
     reader: &Reader<'_>,

@@ -43,23 +43,25 @@ fn checks_and_interfaces_have_defaults() {
 #[test]
 fn an_item_says_what_is_tracked_and_what_it_does() {
     let config = parse(&format!(
-        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}, {{ check = \"gateway\", when = \"isolated\" }}, {{ check = \"load\", weight_per_unit = -2 }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"api\", weight = 3 }}]\n{CHECK}{}{COUNTING}",
-        CHECK.replace("api", "gateway")
+        "{GOOD}track = [{{ check = \"api\" }}, {{ interface = \"eth1\", weight = -20 }}, {{ interface = \"bond0\", weight_per_slave = 5 }}, {{ check = \"gateway\", when = \"isolated\" }}, {{ check = \"load\", weight_per_unit = -2 }}]\ngroup = \"db\"\n[[group]]\nname = \"db\"\ntrack = [{{ check = \"other\", weight = 3 }}]\n{CHECK}{}{}{COUNTING}",
+        CHECK.replace("api", "gateway"),
+        CHECK.replace("api", "other")
     ));
     let track = |source, effect| Track { source, effect };
     let interface = |name: &str| Source::Interface(name.to_owned());
-    let api = || Source::Check("api".to_owned());
+    let api = Source::Check("api".to_owned());
     assert_eq!(
         config.instances[0].track,
         [
-            track(api(), Effect::Veto),
+            track(api, Effect::Veto),
             track(interface("eth1"), Effect::Weight(-20)),
             track(interface("bond0"), Effect::WeightPerUnit(5)),
             track(Source::Check("gateway".to_owned()), Effect::Arbitrate),
             track(Source::Check("load".to_owned()), Effect::WeightPerUnit(-2)),
         ]
     );
-    assert_eq!(config.groups[0].track, [track(api(), Effect::Weight(3))]);
+    let other = Source::Check("other".to_owned());
+    assert_eq!(config.groups[0].track, [track(other, Effect::Weight(3))]);
 }
 
 #[test]
@@ -85,6 +87,18 @@ fn what_cannot_be_tracked() {
     ];
     let text = format!("{GOOD}track = [\n{}\n]\n{CHECK}", items.join(",\n")) + COUNTING;
     insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn a_thing_has_one_effect_on_a_group() {
+    let second = GOOD
+        .replace("\"web\"", "\"db\"")
+        .replace("51", "52")
+        .replace("33.100", "33.99");
+    let item = "track = [{ check = \"api\", weight = -20 }]\ngroup = \"g\"\n";
+    let good = format!("{GOOD}{item}{second}{item}[[group]]\nname = \"g\"\n{CHECK}");
+    assert_eq!(parse(&good).groups.len(), 1);
+    insta::assert_snapshot!(errors(&good.replacen("-20", "-10", 1)));
 }
 
 #[test]
