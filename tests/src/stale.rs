@@ -1,7 +1,7 @@
 //! Removing labs whose owner cannot do it any more.
 //!
 //! Every trace of a lab carries the owner's process id: the directory `/tmp/had-lab-<pid>x<n>`, mounts
-//! below it, and the namespaces `hl<pid>x<n>-<name>`.
+//! below it, and the namespaces `hl<pid>x<n>-<name>`; units of systemd are named after those.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use rustix::{
     process::Signal,
 };
 
-use crate::{daemon::signal, lab::root, netns};
+use crate::{daemon::signal, lab::root, netns, unit};
 
 const DIR_PREFIX: &str = "had-lab-";
 
@@ -79,6 +79,7 @@ fn labs() -> Result<Vec<(String, PathBuf)>> {
 
 fn remove(lab: &str, dir: &Path) -> Result<()> {
     let prefix = namespace(lab, "");
+    unit::remove_all(&prefix);
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) else {

@@ -1,22 +1,19 @@
 //! Scripts that misbehave: each is a failed check, and nothing else.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use ha_common::{MonoNs, Nanos};
 use ha_tests::{
-    Node, eventually,
+    checks::{check, wait_for_check},
+    eventually,
+    gaps::Gaps,
     node::PATIENCE,
-    now, scenario,
+    now,
+    processes::{descriptors, naming},
+    scenario,
     scene::{INTERVAL, Scene, VRID, WEB},
     wait::throughout,
 };
-use serde_json::Value;
 
 /// How long all of them misbehave at once.
 const A_WHILE: Duration = Duration::from_secs(3);
@@ -56,52 +53,6 @@ fn checks(dir: &Path) -> Result<String> {
     Ok(lines.collect())
 }
 
-fn check(node: &Node, name: &str) -> Result<Value> {
-    node.hactl(&["checks", name])
-}
-
-fn wait_for(node: &Node, name: &str, state: &str, why: &str) -> Result<()> {
-    let mut last = Value::Null;
-    eventually(PATIENCE, &format!("{name} is {state}: {why}"), || {
-        last = check(node, name)?;
-        let said = last["why"].as_str().unwrap_or_default();
-        Ok(last["state"] == state && said.contains(why))
-    })
-    .with_context(|| last.to_string())
-}
-
-/// The processes whose command line names something in a directory.
-fn processes_of(dir: &Path) -> Result<Vec<String>> {
-    let needle = dir.display().to_string();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path: PathBuf = entry?.path().join("cmdline");
-        match fs::read(&path) {
-            Ok(line) => {
-                let line = String::from_utf8_lossy(&line).replace('\0', " ");
-                if line.contains(&needle) {
-                    found.push(line);
-                }
-            }
-            // It is no process, or one that has ended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.raw_os_error() == Some(3) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-            Err(error) => return Err(error).context("reading a command line"),
-        }
-    }
-    Ok(found)
-}
-
-fn descriptors(pid: u64) -> Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
-}
-
-fn longest_gap(adverts: &[(MonoNs, u8)]) -> Option<Nanos> {
-    let gaps = adverts.windows(2).map(|pair| pair[1].0.since(pair[0].0));
-    gaps.max()
-}
-
 #[test]
 fn scripts_that_misbehave_are_failed_checks_and_nothing_else() {
     scenario(|lab| {
@@ -117,13 +68,13 @@ fn scripts_that_misbehave_are_failed_checks_and_nothing_else() {
             }
         })?;
         let node = &scene.nodes[0];
-        wait_for(node, "good", "up", "fine")?;
-        wait_for(node, "leaves", "up", "exit code 0")?;
-        wait_for(node, "replaced", "up", "exit code 0")?;
-        wait_for(node, "deaf", "down", "no answer within 300 ms")?;
-        wait_for(node, "flood", "down", "no answer within 300 ms")?;
-        wait_for(node, "missing", "down", "does not exist")?;
-        wait_for(node, "data", "down", "is not executable")?;
+        wait_for_check(node, "good", "up", "fine")?;
+        wait_for_check(node, "leaves", "up", "exit code 0")?;
+        wait_for_check(node, "replaced", "up", "exit code 0")?;
+        wait_for_check(node, "deaf", "down", "no answer within 300 ms")?;
+        wait_for_check(node, "flood", "down", "no answer within 300 ms")?;
+        wait_for_check(node, "missing", "down", "does not exist")?;
+        wait_for_check(node, "data", "down", "is not executable")?;
         let lines = check(node, "flood")?["output"].clone();
         let lines = lines.as_array().context("it printed something")?;
         ensure!(
@@ -140,7 +91,7 @@ fn scripts_that_misbehave_are_failed_checks_and_nothing_else() {
             0o755,
         )?;
         fs::rename(&new, dir.join("replaced"))?;
-        wait_for(
+        wait_for_check(
             node,
             "replaced",
             "down",
@@ -148,6 +99,7 @@ fn scripts_that_misbehave_are_failed_checks_and_nothing_else() {
         )?;
 
         let pid = node.hactl(&["status"])?["pid"].as_u64().context("a pid")?;
+        let pid = u32::try_from(pid)?;
         let before = descriptors(pid)?;
         let from = now();
         throughout(A_WHILE, "the node stays Active", || {
@@ -156,16 +108,19 @@ fn scripts_that_misbehave_are_failed_checks_and_nothing_else() {
         let after = descriptors(pid)?;
         // Those of the runs under way come and go.
         ensure!(after <= before + 16, "{before} descriptors, then {after}");
-        let adverts = scene.sniffers[0].adverts(VRID, from, now());
-        let gap = longest_gap(&adverts).context("it advertises")?;
-        ensure!(gap < INTERVAL.times(3), "the adverts were {gap} apart");
+        let gaps = Gaps::of(&scene.sniffers[0].adverts(VRID, from, now()), INTERVAL);
+        println!("while scripts misbehave: {gaps}");
+        ensure!(
+            gaps.count() > 0 && gaps.longest() < INTERVAL.times(3),
+            "{gaps}"
+        );
         // One run of each at most, and what it started.
-        let running = processes_of(&dir)?;
+        let running = naming(&dir)?;
         ensure!(running.len() <= 8, "{running:?}");
         let mut scene = scene;
         scene.nodes[0].stop()?;
         eventually(PATIENCE, "no script is left", || {
-            Ok(processes_of(&dir)?.is_empty())
+            Ok(naming(&dir)?.is_empty())
         })
     });
 }

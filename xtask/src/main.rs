@@ -1,4 +1,5 @@
-//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | vm-test | bench | sim | fuzz`.
+//! Everything a person runs, behind one front door: `cargo xtask setup | demo | test | vm-test | vm-run | bench |
+//! sim | fuzz`.
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +45,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Run the tests that need bonding, VLANs or netem, on Debian's kernel in a QEMU guest
+    /// Run the tests that need bonding, VLANs, netem or systemd, on Debian's kernel in a QEMU guest
     VmTest {
         /// Only say which tests there are
         #[arg(long)]
@@ -55,6 +56,18 @@ enum Command {
         /// Parts of the names of the tests to run; by default all run
         #[arg(last = true)]
         filters: Vec<String>,
+    },
+    /// Run a command in that guest, which has systemd, such as `target/release/bench checks --causes unit-stopped`
+    ///
+    /// It runs as root in the checkout's directory and sees this machine's files. What it prints is shown, what it
+    /// writes is gone with the guest. Build before what it needs: `cargo build --release`.
+    VmRun {
+        /// Seconds after which the guest is ended
+        #[arg(long, default_value_t = vm::TIME_LIMIT_SECS)]
+        timeout: u64,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
     },
     /// Measure side by side with keepalived (needs root); see `cargo xtask bench -- --help`
     Bench {
@@ -83,7 +96,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Without a backtrace, whatever RUST_BACKTRACE says: these errors are for people.
             eprintln!("error: {error:#}");
@@ -92,7 +105,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { dry_run } => {
             setup::meet_needs(if dry_run {
@@ -133,6 +146,11 @@ fn run(command: Command) -> Result<()> {
                 vm::test(&filters, Duration::from_secs(timeout))?;
             }
         }
+        Command::VmRun { timeout, command } => {
+            setup::meet_needs(setup::Mode::Install)?;
+            let code = vm::execute(&command, Duration::from_secs(timeout))?;
+            return Ok(ExitCode::from(code));
+        }
         Command::Bench { args } => {
             setup::meet_needs(setup::Mode::Install)?;
             setup::require_root("the measurements make network namespaces", "bench")?;
@@ -151,5 +169,5 @@ fn run(command: Command) -> Result<()> {
             fuzz::run(&targets, seconds, input.as_deref())?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

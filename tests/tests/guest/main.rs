@@ -1,10 +1,12 @@
-//! What the kernels of test machines may lack: bonds, VLANs, netem. Runs in the guest of `cargo xtask vm-test`, where
+//! What test machines may lack: a kernel with bonds, VLANs, netem and loop devices, and systemd. Runs in the guest of `cargo xtask vm-test`, where
 //! processors are emulated: everything takes ten times as long, and may be held up for longer.
 
 mod balance;
 mod bond;
 mod flux;
 mod netem;
+mod script;
+mod unit;
 mod vlan;
 
 use ha_tests::VirtualRouter;

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The guest's first process: takes the host's file system as its own, without changing it, and runs the job.
-# Beside it lie `settings` (RELEASE, DIRECTORIES, MODULES) and `job`.
+# The guest's first process: takes the host's file system as its own, without changing it, and becomes systemd, which
+# runs the job. Beside it lie `settings` (RELEASE, DIRECTORIES, MODULES, SYSTEMD), `job` and `units`.
 
 fail() {
   echo "guest: $*" >/dev/kmsg
@@ -23,7 +23,9 @@ done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose host /host || fail "no host"
 mount -t tmpfs tmpfs /upper
 mkdir /upper/files /upper/work
-mount -t overlay -o lowerdir=/host,upperdir=/upper/files,workdir=/upper/work overlay /new || fail "no overlay"
+# SYSTEMD: what of it is not among the host's files.
+lower="${SYSTEMD:+/host$SYSTEMD:}/host"
+mount -t overlay -o "lowerdir=$lower,upperdir=/upper/files,workdir=/upper/work" overlay /new || fail "no overlay"
 for directory in proc sys dev; do
   mount --move "/$directory" "/new/$directory"
 done
@@ -33,12 +35,16 @@ for directory in tmp run dev/shm; do
   mount -t tmpfs tmpfs "/new/$directory"
 done
 chmod 1777 /new/tmp
-# The checkout may lie below one of these.
+# The checkout may lie below one of these. What is written there goes with the guest, as everywhere else.
 set -f
 IFS=:
+number=0
 for directory in $DIRECTORIES; do
-  mkdir -p "/new$directory"
-  mount --bind "/host$directory" "/new$directory" || fail "no $directory"
+  number=$((number + 1))
+  upper="/upper/$number"
+  mkdir -p "/new$directory" "$upper/files" "$upper/work"
+  mount -t overlay -o "lowerdir=/host$directory,upperdir=$upper/files,workdir=$upper/work" overlay "/new$directory" ||
+    fail "no $directory"
 done
 unset IFS
 set +f
@@ -50,4 +56,22 @@ rm -f /new/sbin/modprobe
 ln -s /run/busybox /new/sbin/modprobe
 ip link set lo up
 hostname guest
-exec switch_root /new /bin/sh /run/job
+
+# systemd, with the bus and nothing else of the host's: no generator, no unit but ours and the bus's own.
+units=/new/run/guest/units
+mkdir -p "$units"
+cp /units/* "$units"
+for unit in dbus.socket dbus.service; do
+  file="/new/usr/lib/systemd/system/$unit"
+  [ -e "$file" ] || file="/new/lib/systemd/system/$unit"
+  cp "$file" "$units" || fail "no $unit"
+done
+grep -q ^messagebus: /new/etc/passwd ||
+  echo 'messagebus:x:990:65534::/nonexistent:/usr/sbin/nologin' >>/new/etc/passwd
+echo 6861640000000000000000000000cafe >/new/etc/machine-id
+systemd=/usr/lib/systemd/systemd
+[ -e "/new$systemd" ] || systemd=/lib/systemd/systemd
+export SYSTEMD_UNIT_PATH=/run/guest/units:/run/systemd/system
+export SYSTEMD_GENERATOR_PATH=/run/guest/no-generators
+export SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/guest/no-generators
+exec switch_root /new "$systemd" --unit=guest.target --log-target=kmsg --crash-reboot --crash-shell=no --show-status=no

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     cargo::{target_dir, workspace},
-    vm::tools::Tools,
+    vm::{systemd, tools::Tools},
 };
 
 /// The first process, a shell script.
@@ -39,6 +39,11 @@ pub(crate) fn make(tools: &Tools, job: &str, dir: &Path) -> Result<PathBuf> {
     copy_modules(&tools.modules(), &modules)?;
     fs::write(root.join("settings"), settings(tools)?)?;
     fs::write(root.join("job"), job)?;
+    let units = root.join("units");
+    fs::create_dir(&units)?;
+    for (name, text) in systemd::UNITS {
+        fs::write(units.join(name), text)?;
+    }
     fs::write(root.join("init"), INIT)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     let archive = dir.join("initramfs.cpio");
@@ -60,11 +65,16 @@ fn settings(tools: &Tools) -> Result<String> {
         unique.insert(directory);
     }
     let directories: Vec<String> = unique.into_iter().collect();
+    let systemd = match tools.systemd() {
+        Some(root) => root.canonicalize()?.display().to_string(),
+        None => String::new(),
+    };
     Ok(format!(
-        "RELEASE={}\nDIRECTORIES={}\nMODULES={}\n",
+        "RELEASE={}\nDIRECTORIES={}\nMODULES={}\nSYSTEMD={}\n",
         quoted(tools.release()),
         quoted(&directories.join(":")),
         quoted(&tools.modules().canonicalize()?.display().to_string()),
+        quoted(&systemd),
     ))
 }
 

@@ -1,8 +1,10 @@
-//! `cargo xtask vm-test`: the tests that need a kernel with bonding, VLANs and netem run on Debian's, in a guest
-//! of QEMU that has the host's file system, read-only.
+//! `cargo xtask vm-test`: the tests that need a kernel with bonding, VLANs and netem, or systemd, run on Debian's, in a
+//! guest of QEMU that has the host's file system, read-only. `cargo xtask vm-run` runs any other command there.
 
 mod guest;
 mod initramfs;
+mod packages;
+mod systemd;
 mod tools;
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
@@ -79,8 +81,8 @@ pub(crate) fn test_if_possible(limit: Duration) -> Result<()> {
         Err(error) => {
             let line = "!".repeat(100);
             println!(
-                "{line}\nLEFT OUT: the tests on Debian's kernel in a QEMU guest (bonding, VLANs, netem, the XDP \
-                 tables on an older kernel)\nwhy: {error:#}\nonce that is mended: cargo xtask vm-test\n{line}"
+                "{line}\nLEFT OUT: the tests on Debian's kernel in a QEMU guest (bonding, VLANs, netem, systemd, the \
+                 XDP tables on an older kernel)\nwhy: {error:#}\nonce that is mended: cargo xtask vm-test\n{line}"
             );
             Ok(())
         }
@@ -112,7 +114,7 @@ fn run(tools: &Tools, filters: &[String], limit: Duration) -> Result<()> {
         limit.as_secs()
     );
     let started = now();
-    let code = Guest::boot(tools, &job(&selections))?.watch(limit)?;
+    let code = Guest::boot(tools, &job(&tests(&selections)))?.watch(limit)?;
     ensure!(code == 0, "tests failed in the guest");
     println!(
         "vm-test: all {count} tests passed, in {} s",
@@ -121,25 +123,44 @@ fn run(tools: &Tools, filters: &[String], limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The shell script that the guest runs.
-fn job(selections: &[Selection]) -> String {
-    let mut script = format!(
+/// Runs a command in the guest, in the checkout's directory. Returns its exit code.
+pub(crate) fn execute(command: &[String], limit: Duration) -> Result<u8> {
+    let tools = Tools::meet()?;
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    println!(
+        "vm-run: on Linux {} under QEMU, for at most {} s: {}",
+        tools.release(),
+        limit.as_secs(),
+        command.join(" ")
+    );
+    let line = format!("{}\ncode=$?\n", words.join(" "));
+    Guest::boot(&tools, &job(&line))?.watch(limit)
+}
+
+/// The shell script that the guest runs: `lines`, which set `code`.
+fn job(lines: &str) -> String {
+    format!(
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0\n\
          exec >{REPORT} 2>&1 </dev/null\n\
          cd {} || exit 1\n\
-         echo \"booted Linux $(uname -r)\"\ncode=0\n",
+         echo \"booted Linux $(uname -r)\"\n\
+         code=0\n\
+         {lines}\
+         echo \"{END}$code\"\nsync\n/run/busybox poweroff -f\n",
         quoted(&workspace().display().to_string())
-    );
+    )
+}
+
+/// The lines that run tests.
+fn tests(selections: &[Selection]) -> String {
+    let mut lines = String::new();
     for selection in selections {
         let mut words = vec![quoted(&selection.binary.display().to_string())];
         words.extend(["--test-threads=1", "--nocapture"].map(str::to_owned));
         words.extend(selection.filters.iter().map(|filter| quoted(filter)));
-        script.push_str(&format!("{} || code=1\n", words.join(" ")));
+        lines.push_str(&format!("{} || code=1\n", words.join(" ")));
     }
-    script.push_str(&format!(
-        "echo \"{END}$code\"\nsync\n/run/busybox poweroff -f\n"
-    ));
-    script
+    lines
 }
 
 /// The suites, built, with what `filters` leave of each, or without any what is chosen; none that has nothing left.

@@ -1,5 +1,5 @@
-//! What a guest is made of: QEMU, Debian's kernel and busybox. They come as Debian's packages and are unpacked
-//! below `target`, so nothing is installed, removed or started on this machine.
+//! What a guest is made of: QEMU, Debian's kernel and busybox, and systemd. They come as Debian's packages and are
+//! unpacked below `target`, so nothing is installed, removed or started on this machine.
 
 use std::{
     fs,
@@ -11,11 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     cargo::target_dir,
-    shell::{answer, bounded, run},
+    shell::answer,
+    vm::{packages, systemd},
 };
-
-/// Seconds for one question to apt or one download.
-const DOWNLOAD_LIMIT_SECS: u32 = 300;
 
 /// Debian's package that depends on its newest kernel.
 const KERNEL: &str = "linux-image-amd64";
@@ -33,6 +31,8 @@ pub(crate) struct Tools {
     root: PathBuf,
     /// The kernel's release, as `uname -r` says it in the guest.
     release: String,
+    /// The root below which systemd's packages are unpacked, where the machine has none of its own.
+    systemd: Option<PathBuf>,
 }
 
 impl Tools {
@@ -59,6 +59,7 @@ impl Tools {
         }
         Ok(Self {
             release: release(&root)?,
+            systemd: systemd::meet()?,
             root,
         })
     }
@@ -76,6 +77,11 @@ impl Tools {
     /// The kernel's modules.
     pub(crate) fn modules(&self) -> PathBuf {
         self.root.join("lib/modules").join(&self.release)
+    }
+
+    /// What the guest has of systemd beside the machine's files, if anything.
+    pub(crate) fn systemd(&self) -> Option<&Path> {
+        self.systemd.as_deref()
     }
 
     /// busybox, which needs no library.
@@ -136,57 +142,18 @@ fn remove_stale() -> Result<()> {
     Ok(())
 }
 
-/// Gets the packages and unpacks them to `root`, which is there whole or not at all.
+/// Gets the packages and unpacks them to `root`.
 fn unpack(root: &Path) -> Result<()> {
-    ensure!(
-        answer("apt-get", &["--version"]).is_some(),
-        "this is no Debian (no apt-get), and the guest's kernel is Debian's"
-    );
-    let work = own_directory();
-    let packages = work.join("packages");
-    fs::create_dir_all(packages.join("partial"))
-        .with_context(|| format!("making {}", packages.display()))?;
-    let outcome = fetch(&packages).and_then(|()| {
-        let new = work.join("tools");
-        fs::create_dir_all(&new)?;
-        for entry in fs::read_dir(&packages)? {
-            let package = entry?.path();
-            if package.extension().is_some_and(|suffix| suffix == "deb") {
-                quietly(Command::new("dpkg-deb").arg("-x").args([&package, &new]))?;
-            }
-        }
-        let release = release(&new)?;
-        quietly(
+    packages::unpack(root, "Debian's kernel, busybox and QEMU", download, |new| {
+        let release = release(new)?;
+        packages::quietly(
             Command::new(new.join("bin/busybox"))
                 .arg("depmod")
                 .arg("-b")
-                .arg(&new)
+                .arg(new)
                 .arg(&release),
-        )?;
-        fs::rename(&new, root).with_context(|| format!("making {}", root.display()))
-    });
-    // Without the packages the rest is of no use to anybody, and of those there is no more need.
-    let removed = fs::remove_dir_all(&work);
-    outcome?;
-    removed.with_context(|| format!("removing {}", work.display()))
-}
-
-/// Downloads the packages. Where the lists of packages are missing or out of date, they are renewed first.
-fn fetch(to: &Path) -> Result<()> {
-    println!(
-        "vm-test: fetching Debian's kernel, busybox and QEMU into target/vm; nothing is installed"
-    );
-    if let Err(error) = download(to) {
-        println!("vm-test: {error:#}; renewing the lists of packages");
-        run(&mut bounded(
-            DOWNLOAD_LIMIT_SECS,
-            "apt-get",
-            &["-q", "update"],
-        ))
-        .context("the guest's parts cannot be had, and the lists of packages not be renewed")?;
-        download(to)?;
-    }
-    Ok(())
+        )
+    })
 }
 
 fn download(to: &Path) -> Result<()> {
@@ -197,40 +164,11 @@ fn download(to: &Path) -> Result<()> {
         .find(|package| package.starts_with("linux-image-"))
         .with_context(|| format!("apt knows no package {KERNEL}"))?;
     // Their dependencies are for systems that boot from a disk, and for busybox there are none.
-    run(apt_get()
-        .args(["download", kernel, BUSYBOX])
-        .current_dir(to))?;
+    packages::download(&[kernel, BUSYBOX], to)?;
     if answer(QEMU_PROGRAM, &["--version"]).is_some() {
         return Ok(());
     }
-    // With all that it depends on and that is not installed here.
-    run(apt_get()
-        .args([
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "--download-only",
-        ])
-        .arg("-o")
-        .arg(format!("Dir::Cache::archives={}", to.display()))
-        .arg("-o")
-        .arg("Debug::NoLocking=1")
-        .arg(QEMU))
-}
-
-fn apt_get() -> Command {
-    let mut command = bounded(DOWNLOAD_LIMIT_SECS, "apt-get", &["-q"]);
-    // apt's own user may not write below `target`.
-    command.args(["-o", "APT::Sandbox::User=root"]);
-    command
-}
-
-fn quietly(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    Ok(())
+    packages::download_with_needs(&[QEMU], to)
 }
 
 /// The release of the only kernel that is there.
