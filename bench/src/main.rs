@@ -63,8 +63,14 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values = ["had-lease", "keepalived"])]
         systems: Vec<pair::System>,
         /// What goes wrong
-        #[arg(long, value_delimiter = ',', default_values = ["carrier", "tracked-carrier", "mariadb-killed", "mariadb-hangs", "http-fails", "http-hangs", "process-killed", "gateway"])]
+        #[arg(long, value_delimiter = ',', default_values = ["carrier", "tracked-carrier", "mariadb-killed", "mariadb-hangs", "http-fails", "http-hangs", "process-killed", "gateway", "unit-stopped"])]
         causes: Vec<checks::Cause>,
+        /// Between two adverts: a multiple of 10ms [default: 10ms, in a guest 400ms]
+        #[arg(long)]
+        interval: Option<humantime::Duration>,
+        /// Between two heartbeats of had, of which three may be missed [default: had-lease 1ms, in a guest 100ms]
+        #[arg(long)]
+        heartbeat: Option<humantime::Duration>,
         /// Directory for checks.json
         #[arg(long, default_value = "out")]
         out: PathBuf,
@@ -184,9 +190,22 @@ fn main() -> Result<()> {
             trials,
             systems,
             causes,
+            interval,
+            heartbeat,
             out,
             check,
-        } => checks::run(trials, &systems, &causes, &out, check),
+        } => {
+            let usual = if ha_tests::guest::is_here() {
+                pair::Timing::IN_GUEST
+            } else {
+                pair::Timing::ADVERTS
+            };
+            let timing = pair::Timing {
+                interval: interval.map_or(usual.interval, |interval| span(*interval)),
+                heartbeat: heartbeat.map_or(usual.heartbeat, |heartbeat| Some(span(*heartbeat))),
+            };
+            checks::run(trials, &systems, &causes, timing, &out, check)
+        }
         Command::Split {
             rounds,
             systems,

@@ -161,6 +161,12 @@ impl Timing {
         heartbeat: None,
     };
 
+    /// In a guest, where a processor may be away for a hundred milliseconds.
+    pub(crate) const IN_GUEST: Self = Self {
+        interval: Nanos::from_millis(400),
+        heartbeat: Some(Nanos::from_millis(100)),
+    };
+
     /// How long a node must have been silent before a Backup takes over: with leases a promise outlasts them.
     pub(crate) fn detection(self, system: System) -> Nanos {
         let skew = Nanos(u64::from(256 - u16::from(PRIORITY)) * self.interval.0 / 256);

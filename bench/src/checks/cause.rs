@@ -4,7 +4,10 @@ use std::{fmt, fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::{Context as _, Result};
 use ha_common::{MonoNs, Nanos};
-use ha_tests::{Lab, Node, now};
+use ha_tests::{
+    Lab, Node, guest, now,
+    unit::{Unit, systemd_runs},
+};
 
 use super::service::{HTTP, HttpService, Idler, Manner, MariaDb};
 use crate::pair::{Lines, Pair, System};
@@ -13,6 +16,8 @@ use crate::pair::{Lines, Pair, System};
 const INTERVAL_MS: u64 = 20;
 /// After which one of them has failed.
 const TIMEOUT_MS: u64 = 200;
+/// Both in a guest, where a probe may take hundreds of milliseconds: as often as keepalived's script.
+const IN_GUEST_MS: u64 = 1_000;
 /// How many must fail.
 const FALL: u64 = 2;
 
@@ -43,6 +48,8 @@ pub(crate) enum Cause {
     ProcessKilled,
     /// The gateway does not answer
     Gateway,
+    /// systemctl stop of a service, where systemd runs
+    UnitStopped,
 }
 
 impl Cause {
@@ -56,15 +63,29 @@ impl Cause {
             Self::HttpHangs => "http-hangs",
             Self::ProcessKilled => "process-killed",
             Self::Gateway => "gateway",
+            Self::UnitStopped => "unit-stopped",
         }
     }
 
-    /// How long the median of `had` may be, and each trial.
+    /// `Err`: why it cannot be measured here, and how it can.
+    pub(super) fn possible(self) -> Result<(), &'static str> {
+        if self == Self::UnitStopped && !systemd_runs() {
+            return Err(
+                "systemd does not run here; it does in the guest: cargo build --release, then \
+                 cargo xtask vm-run -- target/release/bench checks --causes unit-stopped",
+            );
+        }
+        Ok(())
+    }
+
+    /// How long the median of `had` may be, and each trial, on processors that are not emulated.
     pub(super) const fn bounds(self) -> (Option<Nanos>, Option<Nanos>) {
         match self {
-            Self::Carrier | Self::TrackedCarrier | Self::MariadbKilled | Self::ProcessKilled => {
-                (Some(DEATH_BOUND), None)
-            }
+            Self::Carrier
+            | Self::TrackedCarrier
+            | Self::MariadbKilled
+            | Self::ProcessKilled
+            | Self::UnitStopped => (Some(DEATH_BOUND), None),
             Self::MariadbHangs | Self::HttpFails | Self::HttpHangs | Self::Gateway => {
                 (None, Some(HANG_BOUND))
             }
@@ -86,6 +107,7 @@ pub(super) enum Watched {
     Process(Box<[Idler; 2]>),
     Database(Box<[MariaDb; 2]>),
     Gateway(Box<Node>),
+    Units([Unit; 2]),
 }
 
 /// Starts what is watched, and says how.
@@ -167,16 +189,34 @@ pub(super) fn prepare(
             }
             (Watched::Gateway(Box::new(gateway)), lines)
         }
+        Cause::UnitStopped => {
+            let unit = |node: &Node| Unit::start(node.ns().name(), "");
+            let units = [unit(&nodes[0])?, unit(&nodes[1])?];
+            let mut lines = both(Lines::default());
+            for ((lines, unit), node) in lines.iter_mut().zip(&units).zip(nodes) {
+                let name = unit.name();
+                *lines = watched(
+                    &format!("kind = \"unit\"\nunit = \"{name}\""),
+                    &script(node, &format!("systemctl is-active --quiet {name}"))?,
+                );
+            }
+            (Watched::Units(units), lines)
+        }
     })
 }
 
 /// A check with a veto, and keepalived's block beside it.
 fn watched(kind: &str, block: &str) -> Lines {
+    let (interval, timeout) = if guest::is_here() {
+        (IN_GUEST_MS, IN_GUEST_MS)
+    } else {
+        (INTERVAL_MS, TIMEOUT_MS)
+    };
     Lines {
         had: "track = [{ check = \"watched\" }]".to_owned(),
         had_sections: format!(
-            "[[check]]\nname = \"watched\"\n{kind}\ninterval = \"{INTERVAL_MS}ms\"\n\
-             timeout = \"{TIMEOUT_MS}ms\"\nfall = {FALL}\nrise = 1\ndamping = \"0s\""
+            "[[check]]\nname = \"watched\"\n{kind}\ninterval = \"{interval}ms\"\n\
+             timeout = \"{timeout}ms\"\nfall = {FALL}\nrise = 1\ndamping = \"0s\""
         ),
         keepalived: "  track_script {\n    watched\n  }\n".to_owned(),
         keepalived_blocks: block.to_owned(),
@@ -211,6 +251,8 @@ impl Watched {
             Self::Database(databases) if cause == Cause::MariadbKilled => databases[old].kill()?,
             Self::Database(databases) => databases[old].stop()?,
             Self::Gateway(gateway) => pair.lab().cut_one_way(gateway, node)?,
+            // From the command on.
+            Self::Units(units) => units[old].tell("stop")?,
         }
         Ok(at)
     }
@@ -231,6 +273,7 @@ impl Watched {
             }
             Self::Database(databases) => databases[old].go_on(),
             Self::Gateway(_) => pair.lab().heal(),
+            Self::Units(units) => units[old].tell("start"),
         }
     }
 }

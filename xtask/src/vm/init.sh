@@ -57,6 +57,9 @@ ln -s /run/busybox /new/sbin/modprobe
 ip link set lo up
 hostname guest
 
+# What the host is, the guest need not be.
+rm -f /new/.dockerenv
+
 # systemd, with the bus and nothing else of the host's: no generator, no unit but ours and the bus's own.
 units=/new/run/guest/units
 mkdir -p "$units"

@@ -38,6 +38,8 @@ pub(super) struct Bus {
     known: Option<Sequence>,
     /// The last signal that came while an answer was waited for.
     heard: Option<Message>,
+    /// The state that was told last.
+    last: State,
 }
 
 /// What is heard.
@@ -93,6 +95,7 @@ impl Bus {
             owners,
             known: None,
             heard: None,
+            last: State::default(),
         })
     }
 
@@ -120,10 +123,13 @@ impl Bus {
         .await?;
         self.known = Some(answer.recv_position());
         let properties: Properties = answer.body().deserialize()?;
-        State::of(&properties).ok_or(Error::InvalidReply)
+        let state = State::of(&properties).ok_or(Error::InvalidReply)?;
+        self.last.clone_from(&state);
+        Ok(state)
     }
 
-    /// Waits for what is newer than the last answer.
+    /// Waits for a state that is newer than the last answer, and another one: systemd also signals that something is
+    /// about to be done with the unit.
     pub(super) async fn news(&mut self) -> News {
         loop {
             let message = match self.heard.take() {
@@ -136,7 +142,11 @@ impl Bus {
             let old = self
                 .known
                 .is_some_and(|known| message.recv_position() < known);
-            if !old && let Some(state) = changed(&message) {
+            if !old
+                && let Some(state) = changed(&message)
+                && !state.does_as(&self.last)
+            {
+                self.last.clone_from(&state);
                 return News::State(state);
             }
         }

@@ -7,7 +7,10 @@ mod tests;
 
 use ha_core::check::Observation;
 
-use self::bus::{Bus, News};
+use self::{
+    bus::{Bus, News},
+    state::State,
+};
 use super::{
     probe::{Pending, Probe},
     words::clean,
@@ -21,6 +24,11 @@ pub(super) struct UnitProbe {
     address: Option<String>,
     /// `None`: to be connected to.
     bus: Option<Bus>,
+    /// What is wrong, where a probe has found it before its signal was heard. systemd's word is as good in an answer
+    /// as in a signal, so it is told as that would be.
+    found: Option<String>,
+    /// Whether that it does not work is the last that was told.
+    told: bool,
 }
 
 impl UnitProbe {
@@ -29,6 +37,8 @@ impl UnitProbe {
             unit: config.unit.clone(),
             address: None,
             bus: None,
+            found: None,
+            told: false,
         }
     }
 
@@ -38,7 +48,7 @@ impl UnitProbe {
             && let Ok(state) = bus.state().await
         {
             self.bus = Some(bus);
-            return state.judge(&self.unit);
+            return self.judge(&state);
         }
         let failed = |error: zbus::Error| format!("D-Bus: {}", clean(&error.to_string()));
         let mut bus = Bus::connect(self.address.as_deref(), &self.unit)
@@ -46,7 +56,21 @@ impl UnitProbe {
             .map_err(failed)?;
         let state = bus.state().await.map_err(failed)?;
         self.bus = Some(bus);
-        state.judge(&self.unit)
+        self.judge(&state)
+    }
+
+    /// What an answer means.
+    fn judge(&mut self, state: &State) -> Result<String, String> {
+        let result = state.judge(&self.unit);
+        match &result {
+            Ok(_) => {
+                self.found = None;
+                self.told = false;
+            }
+            Err(why) if !self.told => self.found = Some(why.clone()),
+            Err(_) => {}
+        }
+        result
     }
 }
 
@@ -57,13 +81,23 @@ impl Probe for UnitProbe {
 
     fn watch(&mut self) -> Pending<'_, Observation> {
         Box::pin(async {
+            if let Some(why) = self.found.take() {
+                self.told = true;
+                return Observation::Failed(why);
+            }
             let Some(bus) = &mut self.bus else {
                 return std::future::pending().await;
             };
             match bus.news().await {
                 News::State(state) => match state.judge(&self.unit) {
-                    Ok(_) => Observation::Changed,
-                    Err(why) => Observation::Failed(why),
+                    Ok(_) => {
+                        self.told = false;
+                        Observation::Changed
+                    }
+                    Err(why) => {
+                        self.told = true;
+                        Observation::Failed(why)
+                    }
                 },
                 // That says nothing of the unit.
                 News::Lost => {

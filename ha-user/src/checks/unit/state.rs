@@ -31,6 +31,11 @@ impl State {
         })
     }
 
+    /// Whether a unit does the same in both. Signals of a change need not say how it was loaded.
+    pub(super) fn does_as(&self, other: &Self) -> bool {
+        self.active == other.active && self.sub == other.sub
+    }
+
     /// In words what is right, or what is wrong.
     pub(super) fn judge(&self, unit: &str) -> Result<String, String> {
         let Self { load, active, sub } = self;

@@ -73,6 +73,25 @@ async fn news_older_than_the_last_answer_is_none() {
 }
 
 #[tokio::test]
+async fn what_a_probe_finds_before_its_signal_is_heard_is_as_sure_as_that() {
+    let bus = PrivateBus::start().await;
+    let systemd = Systemd::on(&bus).await;
+    let mut probe = probe(&bus, "db.service");
+    probed(&mut probe).await.unwrap();
+    // A job is waiting: nothing has happened yet.
+    systemd.change("active", "running").await;
+    assert!(timeout(QUIET, probe.watch()).await.is_err());
+
+    systemd.change("inactive", "dead").await;
+    assert!(probed(&mut probe).await.is_err());
+    let gone = Observation::Failed("db.service is inactive (dead)".to_owned());
+    assert_eq!(news(&mut probe).await, gone);
+    // Once is enough.
+    assert!(probed(&mut probe).await.is_err());
+    assert!(timeout(QUIET, probe.watch()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_unit_that_is_not_there_is_said_so() {
     let bus = PrivateBus::start().await;
     let _systemd = Systemd::on(&bus).await;
