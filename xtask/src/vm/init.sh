@@ -23,8 +23,12 @@ done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose host /host || fail "no host"
 mount -t tmpfs tmpfs /upper
 mkdir /upper/files /upper/work
-# SYSTEMD: what of it is not among the host's files.
-lower="${SYSTEMD:+/host$SYSTEMD:}/host"
+lower=/host
+if [ -n "$SYSTEMD" ]; then
+  # Not among the host's files where others look for it, but unpacked somewhere; no layer may lie below another one.
+  cp -a "/host$SYSTEMD" /upper/systemd || fail "no $SYSTEMD"
+  lower=/upper/systemd:/host
+fi
 mount -t overlay -o "lowerdir=$lower,upperdir=/upper/files,workdir=/upper/work" overlay /new || fail "no overlay"
 for directory in proc sys dev; do
   mount --move "/$directory" "/new/$directory"
