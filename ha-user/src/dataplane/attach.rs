@@ -136,9 +136,7 @@ fn attach_ingress(
     }
     match modes.ingress {
         Mode::Tc => attach_tc(programs, place, modes.tcx),
-        Mode::Auto if filter::is_pinned(place, Side::Ingress) => {
-            attach_tc(programs, place, modes.tcx)
-        }
+        Mode::Auto if filter::is_left(place) => attach_tc(programs, place, modes.tcx),
         Mode::Auto if let Some(why) = hidden => {
             let attached = attach_tc(programs, place, modes.tcx)?;
             warn!(

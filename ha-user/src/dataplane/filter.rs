@@ -6,24 +6,21 @@ use std::{
 };
 
 use aya::programs::{
-    Link as _, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
     links::FdLink,
-    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+    tc::{SchedClassifierLink, TcAttachOptions},
 };
 use tracing::{info, warn};
 
 use super::{
     DataplaneError,
     attach::Place,
+    clsact::{self, Clsact},
     held::{self, Held},
-    interface::{DETACH_POLL, DETACH_POLLS},
-    pins,
+    interface::{self, DETACH_POLL, DETACH_POLLS},
+    pins::{self, Pins},
+    xdp,
 };
-
-/// The clsact filter's place: first, and by a handle ("hA"; of a guard "hB") that a later daemon knows again.
-const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 0x6841);
-const GUARD_HANDLE: TcHandle = TcHandle::new(0, 0x6842);
 
 /// Which way frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +35,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    const fn attach_type(self) -> TcAttachType {
+    pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
             Self::Ingress | Self::GuardIngress => TcAttachType::Ingress,
             Self::Egress | Self::GuardEgress => TcAttachType::Egress,
@@ -55,19 +52,12 @@ impl Side {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
             Self::GuardIngress => "guard's ingress",
             Self::GuardEgress => "guard's egress",
-        }
-    }
-
-    const fn handle(self) -> TcHandle {
-        match self {
-            Self::Ingress | Self::Egress => HANDLE,
-            Self::GuardIngress | Self::GuardEgress => GUARD_HANDLE,
         }
     }
 }
@@ -76,12 +66,8 @@ impl Side {
 pub(super) enum Filter {
     /// A link.
     Tcx(Held),
-    /// A filter stays when its loader ends; this one is removed with the link, where nothing is pinned.
-    Clsact {
-        link: Option<SchedClassifierLink>,
-        interface: String,
-        side: Side,
-    },
+    /// A filter of clsact.
+    Clsact(Clsact),
 }
 
 impl Filter {
@@ -93,20 +79,7 @@ impl Filter {
     pub(super) fn release(self) -> Result<(), DataplaneError> {
         match self {
             Self::Tcx(held) => held.release(),
-            Self::Clsact {
-                link: Some(link),
-                interface,
-                side,
-            } => removed(link, &interface, side),
-            // The interface may be gone, and its filters with it.
-            Self::Clsact {
-                link: None,
-                interface,
-                side,
-            } => match clsact_link(&interface, side) {
-                Ok(link) => removed(link, &interface, side),
-                Err(_) => Ok(()),
-            },
+            Self::Clsact(filter) => filter.release(),
         }
     }
 }
@@ -115,9 +88,10 @@ fn pin(place: Place<'_>, side: Side) -> Option<PathBuf> {
     place.pins.map(|pins| pins.link(side.kind(), place.ifindex))
 }
 
-/// Whether an earlier daemon left a link.
-pub(super) fn is_pinned(place: Place<'_>, side: Side) -> bool {
-    pin(place, side).is_some_and(|path| path.exists())
+/// Whether an earlier daemon left its ingress program.
+pub(super) fn is_left(place: Place<'_>) -> bool {
+    pin(place, Side::Ingress).is_some_and(|path| path.exists())
+        || clsact::own_program(place).is_some()
 }
 
 /// Attaches, or puts the program where an earlier daemon's is. Whether one was.
@@ -137,15 +111,24 @@ pub(super) fn attach(
         pins::remove_file(path)?;
     }
     if !tcx {
-        return attach_clsact(program, name, side, pin.is_some());
+        return attach_clsact(program, place, side);
     }
     match create_tcx(program, name, side) {
         Ok(link) => Ok((Filter::Tcx(Held::new(link, pin)?), false)),
         Err(error) => {
             info!(interface = name, %error, "no tcx (it takes Linux 6.6): clsact filter");
-            attach_clsact(program, name, side, pin.is_some())
+            attach_clsact(program, place, side)
         }
     }
+}
+
+fn attach_clsact(
+    program: &mut SchedClassifier,
+    place: Place<'_>,
+    side: Side,
+) -> Result<(Filter, bool), DataplaneError> {
+    let (filter, adopted) = clsact::attach(program, place, side)?;
+    Ok((Filter::Clsact(filter), adopted))
 }
 
 fn adopt_tcx(program: &mut SchedClassifier, path: &Path) -> Result<FdLink, DataplaneError> {
@@ -180,99 +163,47 @@ fn tcx_link(link: SchedClassifierLink) -> Result<FdLink, DataplaneError> {
     FdLink::try_from(link).map_err(|error| DataplaneError::kernel("attaching a tcx link", error))
 }
 
-/// The filter at our place, whether or not it is there.
-fn clsact_link(name: &str, side: Side) -> Result<SchedClassifierLink, DataplaneError> {
-    SchedClassifierLink::attached(name, side.attach_type(), PRIORITY, side.handle(), None).map_err(
-        |source| DataplaneError::Kernel {
-            what: format!("looking for {name}"),
-            source,
-        },
-    )
-}
-
-/// Replaces the filter that an earlier daemon left at our place, else makes one.
-fn attach_clsact(
-    program: &mut SchedClassifier,
-    name: &str,
-    side: Side,
-    stays: bool,
-) -> Result<(Filter, bool), DataplaneError> {
-    let failed = |error: ProgramError| {
-        let what = format!("attaching the {} filter to {name}", side.name());
-        DataplaneError::kernel(what, error)
-    };
-    let (id, adopted) = match program.attach_to_link(clsact_link(name, side)?) {
-        Ok(id) => (id, true),
-        Err(_) => {
-            // It may be there: then the filter's own error is the one that counts.
-            let _ = tc::qdisc_add_clsact(name);
-            let options = NlOptions {
-                priority: PRIORITY,
-                handle: side.handle(),
-                classid: None,
-            };
-            let id = program
-                .attach_with_options(name, side.attach_type(), TcAttachOptions::Netlink(options))
-                .map_err(failed)?;
-            (id, false)
-        }
-    };
-    let link = program.take_link(id).map_err(failed)?;
-    let kept = if stays {
-        // Dropping it would remove the filter, which is to outlive this daemon.
-        std::mem::forget(link);
-        None
-    } else {
-        Some(link)
-    };
-    let filter = Filter::Clsact {
-        link: kept,
-        interface: name.into(),
-        side,
-    };
-    Ok((filter, adopted))
-}
-
 /// Removes what an earlier daemon left on an interface on one side, if anything.
 pub(super) fn remove(place: Place<'_>, side: Side) -> Result<(), DataplaneError> {
     if let Some(path) = pin(place, side) {
         pins::remove_file(&path)?;
     }
-    remove_clsact(place.name, side)
+    clsact::remove_with_pin(place, side)
 }
 
-/// Removes the filter that an earlier daemon left on an interface, if there is one.
-pub(super) fn remove_clsact(name: &str, side: Side) -> Result<(), DataplaneError> {
-    let Ok(link) = clsact_link(name, side) else {
+/// Removes the filters that an earlier daemon with these pins left on an interface, which may be gone, unless another
+/// one has it by now.
+pub(super) fn remove_left(pins: &Pins, ifindex: u32) -> Result<(), DataplaneError> {
+    let Ok(interface) = interface::query(ifindex) else {
         return Ok(());
     };
-    match removed(link, name, side) {
-        // No such filter; no clsact qdisc.
-        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
-        result => result,
+    let place = Place {
+        pins: Some(pins),
+        name: &interface.name,
+        ifindex,
+    };
+    let has_xdp = xdp::is_pinned(place);
+    if other_had(place).is_some() || (!has_xdp && xdp::refuse_other_had(place).is_err()) {
+        return Ok(());
     }
+    let egress = clsact::remove(place.name, Side::Egress);
+    remove(place, Side::Ingress).and(egress)
 }
 
-fn removed(link: SchedClassifierLink, name: &str, side: Side) -> Result<(), DataplaneError> {
-    let result = link.detach().map_err(|error| {
-        let what = format!("removing the {} filter of {name}", side.name());
-        DataplaneError::kernel(what, error)
-    });
-    match result {
-        Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
-        result => result,
-    }
-}
-
-/// The ingress program at tcx of another daemon: it would take the adverts, and answer. Its number.
+/// The ingress program at tc of another daemon: it would take the adverts, and answer. Its number.
+///
+/// Where nothing is pinned, nobody can tell whose a filter is: then it counts as that of an earlier run.
 pub(super) fn other_had(place: Place<'_>) -> Option<u32> {
     let own = pin(place, Side::Ingress)
         .filter(|path| path.exists())
         .and_then(|path| held::open(&path).ok())
         .and_then(|link| Some(link.info().ok()?.program_id()));
+    let filter = place.pins.and_then(|_| clsact::program(place));
+    let is_foreign = |id: &u32| Some(*id) != own && clsact::own_program(place) != Some(*id);
     had_programs(place.name)
         .into_iter()
-        .find(|id| Some(*id) != own)
+        .chain(filter)
+        .find(is_foreign)
 }
 
 /// Waits until this daemon's ingress program is off an interface, for a second at most.
@@ -292,6 +223,6 @@ fn had_programs(name: &str) -> Vec<u32> {
         .unwrap_or_default()
         .iter()
         .filter(|program| program.name() == b"had_ingress_tc")
-        .map(aya::programs::ProgramInfo::id)
+        .map(ProgramInfo::id)
         .collect()
 }

@@ -13,6 +13,7 @@ use aya::programs::SchedClassifier;
 use super::{
     Dataplane, DataplaneError,
     attach::Place,
+    clsact,
     filter::{self, Filter, Side},
     pins::{self, Pins},
 };
@@ -149,7 +150,7 @@ pub(super) fn remove_filters<'a>(
     let mut result = Ok(());
     for interface in interfaces {
         for side in SIDES {
-            result = result.and(filter::remove_clsact(interface, side));
+            result = result.and(clsact::remove(interface, side));
         }
     }
     result

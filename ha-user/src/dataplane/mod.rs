@@ -1,7 +1,8 @@
 //! The dataplane as the daemon sees it: load or adopt the programs, attach them, read and write maps.
 //!
 //! What must outlive the daemon is pinned below `pin_dir`: the maps that hold the gate
-//! (`maps-v<ABI>/<NAME>`) and the links (`links/{xdp,tcx,tcx-ingress}-<ifindex>`, each of which holds its program).
+//! (`maps-v<ABI>/<NAME>`) and the links (`links/{xdp,tcx,tcx-ingress}-<ifindex>`, each of which holds its program;
+//! where a filter of clsact is in the place of `tcx-ingress`, `clsact-ingress-<ifindex>` is its program: whose it is).
 //! A new daemon adopts the maps, loads its own programs with them, and puts these under the links that
 //! it finds; it never attaches again where something is attached. Events, timers and their settings are
 //! each daemon's own: nothing stale is read, and the timers of a dead daemon end with it.
@@ -11,6 +12,7 @@
 //! gate for a moment.
 
 mod attach;
+mod clsact;
 mod error;
 mod filter;
 mod guard;
@@ -28,6 +30,7 @@ mod netlink;
 mod offload;
 mod pins;
 mod sessions;
+mod tc_query;
 mod timers;
 mod vlan;
 mod words;
@@ -439,12 +442,14 @@ impl Dataplane {
                 [*on, chain.map_or(*on, |chain| chain.root)]
             })
             .collect();
-        match &self.pins {
-            Some(pins) => pins.remove_links_but(|ifindex| {
-                self.attached.contains_key(&ifindex) || owed.contains(&ifindex)
-            }),
-            None => Ok(()),
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        let kept = |ifindex| self.attached.contains_key(&ifindex) || owed.contains(&ifindex);
+        for ifindex in pins.linked()?.into_iter().filter(|one| !kept(*one)) {
+            filter::remove_left(pins, ifindex)?;
         }
+        pins.remove_links_but(kept)
     }
 
     /// Lets the kernel report silence of `down_ns`; 0 = no longer.
@@ -585,7 +590,7 @@ pub fn remove_filters(interfaces: &BTreeSet<&str>) -> Result<(), DataplaneError>
     let mut result = Ok(());
     for interface in interfaces {
         for side in [Side::Ingress, Side::Egress] {
-            result = result.and(filter::remove_clsact(interface, side));
+            result = result.and(clsact::remove(interface, side));
         }
     }
     let everywhere = interface::names()?;

@@ -9,11 +9,11 @@ use ha_common::{
     gate::{ADVERT_SLOT, Epoch, Lease},
 };
 use ha_tests::{eventually, kernel::has_tcx, now};
-use ha_user::dataplane::{Dataplane, DataplaneError, Hook, Mode, Options};
+use ha_user::dataplane::{Attachment, Dataplane, DataplaneError, Hook, Mode, Options};
 
 use crate::{
     adoption::{self, ID, close, link_id, start, wait_without_xdp},
-    fixture_net::{Cable, NODE_IF},
+    fixture_net::{Cable, NODE_IF, VIP},
 };
 
 /// The programs of `had` at the interface's tc, of links and of filters.
@@ -52,6 +52,27 @@ fn wait_without_tc(cable: &Cable) -> Result<()> {
     })
 }
 
+/// Whether programs at tc are links: in each of the ways in which this kernel can have them.
+fn ways() -> impl Iterator<Item = bool> {
+    [true, false].into_iter().filter(|tcx| !tcx || has_tcx())
+}
+
+fn open(options: &Options, tcx: bool) -> Result<Dataplane> {
+    let mut dataplane = Dataplane::open(options)?;
+    if !tcx {
+        dataplane.without_tcx();
+    }
+    Ok(dataplane)
+}
+
+/// As [`start`].
+fn start_by(cable: &Cable, mode: Mode, tcx: bool) -> Result<(Dataplane, Attachment)> {
+    let mut dataplane = open(&cable.options(mode), tcx)?;
+    dataplane.set_instance(ID, &cable.config()?, &[VIP.into()], &[])?;
+    let attachment = adoption::attach(cable, &mut dataplane)?;
+    Ok((dataplane, attachment))
+}
+
 #[test]
 fn auto_leaves_xdp_to_others() -> Result<()> {
     let cable = Cable::new()?;
@@ -72,9 +93,13 @@ fn auto_leaves_xdp_to_others() -> Result<()> {
 
 #[test]
 fn a_killed_daemon_leaves_its_gate_at_tc_and_the_next_one_adopts_it() -> Result<()> {
+    ways().try_for_each(adopts)
+}
+
+fn adopts(tcx: bool) -> Result<()> {
     let cable = Cable::new()?;
     let (ifindex, _) = cable.interface()?;
-    let (first, attachment) = start(&cable, Mode::Tc)?;
+    let (first, attachment) = start_by(&cable, Mode::Tc, tcx)?;
     ensure!(
         attachment.hook == Hook::Tc && !attachment.adopted,
         "{attachment:?}"
@@ -88,7 +113,7 @@ fn a_killed_daemon_leaves_its_gate_at_tc_and_the_next_one_adopts_it() -> Result<
     );
     let pin = cable.pin_dir().join(format!("links/tcx-ingress-{ifindex}"));
     // A filter is no link, and has no pin.
-    let link = || has_tcx().then(|| link_id(&pin)).transpose();
+    let link = || tcx.then(|| link_id(&pin)).transpose();
     let first_link = link()?;
     let before = at_tc(&cable)?;
     ensure!(
@@ -99,14 +124,15 @@ fn a_killed_daemon_leaves_its_gate_at_tc_and_the_next_one_adopts_it() -> Result<
     ensure!(at_tc(&cable)? == before, "it stays");
 
     // `auto` adopts it too: what runs is kept.
-    let (second, attachment) = start(&cable, Mode::Auto)?;
+    let (second, attachment) = start_by(&cable, Mode::Auto, tcx)?;
     ensure!(
         attachment.hook == Hook::Tc && attachment.adopted,
         "{attachment:?}"
     );
     ensure!(second.gate_open(ID, now()), "the lease survives");
     ensure!(link()? == first_link, "under the same link");
-    ensure!(at_tc(&cable)? != before, "the new daemon's program");
+    ensure!(at_tc(&cable)? != before || !tcx, "the new daemon's program");
+    ensure!(cable.xdp()?.is_none(), "and nothing beside it");
     close(&cable, second)?;
     wait_without_tc(&cable)?;
     ensure!(!cable.pin_dir().exists());
@@ -115,13 +141,10 @@ fn a_killed_daemon_leaves_its_gate_at_tc_and_the_next_one_adopts_it() -> Result<
 
 #[test]
 fn another_mode_after_a_restart_leaves_nothing_of_the_former() -> Result<()> {
-    for tcx in [true, false] {
+    for tcx in ways() {
         let cable = Cable::new()?;
         let start = |mode| -> Result<Dataplane> {
-            let mut dataplane = Dataplane::open(&cable.options(mode))?;
-            if !tcx {
-                dataplane.without_tcx();
-            }
+            let mut dataplane = open(&cable.options(mode), tcx)?;
             adoption::attach(&cable, &mut dataplane)?;
             Ok(dataplane)
         };
@@ -156,6 +179,10 @@ fn another_mode_after_a_restart_leaves_nothing_of_the_former() -> Result<()> {
 
 #[test]
 fn two_daemons_do_not_share_an_interface() -> Result<()> {
+    ways().try_for_each(are_refused)
+}
+
+fn are_refused(tcx: bool) -> Result<()> {
     let cable = Cable::new()?;
     for (first, second) in [
         (Mode::Tc, Mode::Auto),
@@ -164,11 +191,13 @@ fn two_daemons_do_not_share_an_interface() -> Result<()> {
         (Mode::Native, Mode::Tc),
         (Mode::Generic, Mode::Auto),
     ] {
-        let (dataplane, _) = start(&cable, first)?;
-        let mut other = Dataplane::open(&Options {
+        let (dataplane, _) = start_by(&cable, first, tcx)?;
+        let options = Options {
             mode: second,
             pin_dir: Some(cable.dir().join("bpf/other")),
-        })?;
+        };
+        let mut other = open(&options, tcx)?;
+        let before = at_tc(&cable)?;
         match adoption::attach(&cable, &mut other) {
             Err(error) => match error.downcast_ref() {
                 Some(DataplaneError::OtherHad { interface, .. }) => ensure!(interface == NODE_IF),
@@ -176,8 +205,27 @@ fn two_daemons_do_not_share_an_interface() -> Result<()> {
             },
             Ok(attachment) => bail!("{second:?} beside {first:?}: {attachment:?}"),
         }
+        ensure!(at_tc(&cable)? == before, "the first one's stay");
         close(&cable, other)?;
         close(&cable, dataplane)?;
+    }
+    Ok(())
+}
+
+/// The next daemon has no instance there any more.
+#[test]
+fn what_a_killed_daemon_left_elsewhere_goes() -> Result<()> {
+    for tcx in ways() {
+        for mode in [Mode::Tc, Mode::Native] {
+            let cable = Cable::new()?;
+            drop(start_by(&cable, mode, tcx)?);
+            ensure!(at_tc(&cable)?.contains("had_egress"));
+            let mut next = open(&cable.options(mode), tcx)?;
+            cable.node.enter(|| next.forget_leftovers(&[]))??;
+            wait_without_tc(&cable)?;
+            wait_without_xdp(&cable)?;
+            close(&cable, next)?;
+        }
     }
     Ok(())
 }

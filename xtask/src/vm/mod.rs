@@ -32,8 +32,9 @@ struct Suite {
     chosen: &'static [&'static str],
 }
 
-/// The tests of `guest` run nowhere else. Those of `xdp` run there again because an older kernel has another verifier:
-/// what it makes of each kind of packet, not what takes the guest minutes and depends on no kernel.
+/// The tests of `guest` run nowhere else. Those of `xdp` run there again because an older kernel has another verifier
+/// and no tcx: what it makes of each kind of packet, and whose filters at tc are, not what takes the guest minutes and
+/// depends on no kernel.
 const SUITES: [Suite; 2] = [
     Suite {
         name: "guest",
@@ -48,6 +49,8 @@ const SUITES: [Suite; 2] = [
             "egress::",
             "bfd::verdicts",
             "leases::echoes::what_is_wrong",
+            "taken::a_killed_daemon",
+            "taken::two_daemons",
             "verifier::",
             "wire::auto",
         ],
