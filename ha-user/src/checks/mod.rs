@@ -1,6 +1,7 @@
 //! Service checks: a task of the slow side for each, which drives [`ha_core::check::Check`] and carries out its
 //! probes. What changes is told to the engine thread.
 
+mod asks;
 mod blocking;
 mod drbd;
 mod file;
@@ -15,6 +16,7 @@ mod process;
 mod report;
 mod runner;
 mod script;
+mod task;
 mod tcp;
 mod tool;
 mod unit;

@@ -3,29 +3,25 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ha_common::MonoNs;
-use ha_core::check::{CheckAction, CheckStatus, Found, HealthChange, Round};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Duration, sleep},
 };
 
 use super::{
-    probe::{self, Probe, Role, RoleWatch},
+    asks::Asks,
+    probe::Role,
     report::Watched,
+    task::{Runner, tell},
 };
 use crate::{
     config::{Check, Config},
     control::report::CheckReport,
-    engine::{Command, Handle, Message, Unreachable},
-    events::{Event, Kind},
-    sys::clock,
+    engine::{Command, Handle, Message},
 };
 
 /// Those who ask for a probe at once and wait at the same time: an instance each.
 const ASKS: usize = 256;
-/// Until the engine thread is told again what it could not take.
-const TELL_AGAIN: Duration = Duration::from_millis(5);
 
 /// All checks of this node. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -82,14 +78,16 @@ impl Checks {
         let (role, roles) = watch::channel(Role::default());
         let (asks, asked) = mpsc::channel(ASKS);
         let watched = Arc::new(Mutex::new(Watched::default()));
+        let name: Arc<str> = check.name.as_str().into();
         let runner = Runner {
-            name: check.name.as_str().into(),
+            asks: Asks::new(&name, asked, self.engine.clone(), self.messages.clone()),
+            name,
             watched: Arc::clone(&watched),
             engine: self.engine.clone(),
             messages: self.messages.clone(),
         };
         Running {
-            task: tokio::spawn(runner.run(check.clone(), roles, asked)),
+            task: tokio::spawn(runner.run(check.clone(), roles)),
             config: check.clone(),
             role,
             asks,
@@ -116,11 +114,15 @@ impl Checks {
         let running = all.iter().find(|running| running.config.name == check);
         let asked = running.is_some_and(|running| running.asks.try_send(round).is_ok());
         if !asked {
-            // If its queue is full, it is asked again as soon as the engine has waited for long enough.
-            let _ = self.engine.send(Command::Confirmed {
-                check: check.to_owned(),
-                round,
-                result: Err("it cannot be looked at at present".to_owned()),
+            let engine = self.engine.clone();
+            let check = check.to_owned();
+            tokio::spawn(async move {
+                tell(&engine, || Command::Confirmed {
+                    check: check.clone(),
+                    round,
+                    result: Err("it cannot be looked at at present".to_owned()),
+                })
+                .await;
             });
         }
     }
@@ -145,117 +147,5 @@ impl Drop for Running {
     }
 }
 
-/// What a task tells, and to whom.
-struct Runner {
-    name: Arc<str>,
-    watched: Arc<Mutex<Watched>>,
-    engine: Handle,
-    messages: mpsc::Sender<Message>,
-}
-
-impl Runner {
-    async fn run(self, config: Check, roles: RoleWatch, mut asked: mpsc::Receiver<MonoNs>) {
-        let mut probe = probe::of(&config.kind, roles);
-        let mut check = ha_core::check::Check::new(config.times, clock::now());
-        let mut under_way: Option<Round> = None;
-        let mut rounds: Vec<MonoNs> = Vec::new();
-        loop {
-            while let Some(action) = check.poll_action() {
-                match action {
-                    CheckAction::Probe(round) => under_way = Some(round),
-                    CheckAction::Abandon(_) => under_way = None,
-                    CheckAction::Answer(result) => {
-                        let result = result.map(drop);
-                        for round in rounds.drain(..) {
-                            self.confirm(round, result.clone()).await;
-                        }
-                    }
-                    CheckAction::Report(change) => self.report(change).await,
-                }
-            }
-            self.publish(check.status(), &*probe);
-            let due = sleep(Duration::from_nanos(
-                check.poll_timeout().since(clock::now()).0,
-            ));
-            match under_way {
-                Some(round) => tokio::select! {
-                    biased;
-                    result = probe.probe() => {
-                        under_way = None;
-                        let count = probe.count();
-                        let found = result.map(|text| Found { text, count });
-                        check.probed(round, found, clock::now());
-                    }
-                    Some(round) = asked.recv() => {
-                        rounds.push(round);
-                        check.ask(round, clock::now());
-                    }
-                    () = due => check.handle_timeout(clock::now()),
-                },
-                None => tokio::select! {
-                    biased;
-                    Some(round) = asked.recv() => {
-                        rounds.push(round);
-                        check.ask(round, clock::now());
-                    }
-                    observation = probe.watch() => check.observe(observation, clock::now()),
-                    () = due => check.handle_timeout(clock::now()),
-                },
-            }
-        }
-    }
-
-    fn publish(&self, status: CheckStatus, probe: &dyn Probe) {
-        let output = probe.output();
-        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = Watched {
-            status: Some(status),
-            output,
-        };
-    }
-
-    /// Tells the engine first: it acts.
-    async fn report(&self, change: HealthChange) {
-        self.tell(|| Command::Checked {
-            check: self.name.to_string(),
-            health: change.to,
-            count: change.count,
-            why: change.why.clone(),
-        })
-        .await;
-        if change.from == change.to {
-            // What it counts changed; the instances say what that makes of their priority.
-            return;
-        }
-        let sentence = format!(
-            "check {} is {}: {}",
-            self.name,
-            change.to.name(),
-            change.why
-        );
-        let event = Message::Event(Event {
-            at: change.at,
-            instance: Arc::clone(&self.name),
-            kind: Kind::Check,
-            states: Some((change.from.name(), change.to.name())),
-            sentence,
-        });
-        // It ends only together with the daemon.
-        let _ = self.messages.send(event).await;
-    }
-
-    async fn confirm(&self, round: MonoNs, result: Result<(), String>) {
-        self.tell(|| Command::Confirmed {
-            check: self.name.to_string(),
-            round,
-            result: result.clone(),
-        })
-        .await;
-    }
-
-    /// Its thread may be busy for a while; what it is told is never lost.
-    async fn tell(&self, command: impl Fn() -> Command) {
-        while let Err(Unreachable::Busy) = self.engine.send(command()) {
-            sleep(TELL_AGAIN).await;
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

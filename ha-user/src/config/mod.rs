@@ -30,7 +30,7 @@ use ha_core::{Version, config::AnnounceConfig, tracking::Track};
 use ipnet::IpNet;
 
 #[cfg(test)]
-pub(crate) use self::checks::kind_of;
+pub(crate) use self::checks::{config_of, kind_of};
 pub use self::{
     channel::{BfdChannel, Channel, ChannelKind, LeaseChannel},
     checks::{

@@ -435,6 +435,14 @@ impl Driver {
             self.tell_of_channels();
         }
         self.shell.solicit();
+        if self
+            .shell
+            .out
+            .next_due()
+            .is_some_and(|due| due <= clock::now())
+        {
+            self.shell.out.ask();
+        }
         if self.shell.retry_at.is_some_and(|due| due <= clock::now()) {
             let mut inputs = Vec::new();
             self.shell.update_links();
@@ -473,6 +481,7 @@ impl Driver {
             self.shell.retry_at,
             self.shell.channels.next_due(),
             self.shell.solicitations.next_due(),
+            self.shell.out.next_due(),
             (!self.shell.chores.is_empty()).then_some(MonoNs::ZERO),
         ]
         .into_iter()

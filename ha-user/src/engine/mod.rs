@@ -158,6 +158,14 @@ pub enum Unreachable {
 }
 
 impl Handle {
+    /// With the place where commands arrive, which no engine thread reads.
+    #[cfg(test)]
+    pub(crate) fn unread() -> (Self, std::sync::mpsc::Receiver<Command>) {
+        let (commands, receiver) = std::sync::mpsc::sync_channel(COMMANDS);
+        let wake = Arc::new(wake_fd().expect("an eventfd"));
+        (Self { commands, wake }, receiver)
+    }
+
     /// Hands a command over, without waiting.
     ///
     /// # Errors

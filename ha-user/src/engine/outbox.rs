@@ -1,11 +1,19 @@
 //! What the engine thread tells the rest of the daemon, without ever waiting for it.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
-use ha_common::MonoNs;
-use tokio::sync::mpsc::Sender;
+use ha_common::{MonoNs, Nanos};
+use tokio::sync::mpsc::{Sender, error::TrySendError};
 
-use crate::events::{Event, Kind};
+use crate::{
+    events::{Event, Kind},
+    sys::clock,
+};
+
+/// Until a question that did not fit is asked again.
+const ASK_AGAIN: Nanos = Nanos::from_millis(5);
+/// Questions that may wait for that: an instance each.
+const QUESTIONS: usize = 256;
 
 /// How loud a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +47,22 @@ pub enum Message {
     },
 }
 
-/// The way out: bounded; what does not fit is counted and dropped.
+/// The way out: bounded; what does not fit is counted and dropped, but for questions, which are asked again.
 pub(super) struct Outbox {
     sender: Sender<Message>,
     lost: u64,
+    questions: VecDeque<Message>,
+    ask_at: Option<MonoNs>,
 }
 
 impl Outbox {
     pub(super) fn new(sender: Sender<Message>) -> Self {
-        Self { sender, lost: 0 }
+        Self {
+            sender,
+            lost: 0,
+            questions: VecDeque::new(),
+            ask_at: None,
+        }
     }
 
     /// Messages lost so far.
@@ -106,7 +121,35 @@ impl Outbox {
 
     /// A check is to be looked at now.
     pub(super) fn confirm(&mut self, check: String, round: MonoNs) {
-        self.push(Message::Confirm { check, round });
+        if self.questions.len() == QUESTIONS {
+            // The newest are those that somebody waits for.
+            self.questions.pop_front();
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.questions.push_back(Message::Confirm { check, round });
+        self.ask();
+    }
+
+    /// When to call [`Self::ask`] again.
+    pub(super) fn next_due(&self) -> Option<MonoNs> {
+        self.ask_at
+    }
+
+    /// Asks what has not been asked yet.
+    pub(super) fn ask(&mut self) {
+        self.ask_at = None;
+        while let Some(question) = self.questions.pop_front() {
+            match self.sender.try_send(question) {
+                Ok(()) => {}
+                Err(TrySendError::Full(question)) => {
+                    self.questions.push_front(question);
+                    self.ask_at = Some(clock::now().after(ASK_AGAIN));
+                    return;
+                }
+                // The daemon ends.
+                Err(TrySendError::Closed(_)) => {}
+            }
+        }
     }
 
     pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
@@ -120,5 +163,51 @@ impl Outbox {
         if self.sender.try_send(message).is_err() {
             self.lost = self.lost.saturating_add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_question_that_does_not_fit_is_asked_later() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut out = Outbox::new(sender);
+        out.log(Level::Info, "first");
+        out.log(Level::Info, "lost");
+        out.confirm("gateway".to_owned(), MonoNs(7));
+        out.confirm("gateway".to_owned(), MonoNs(8));
+        assert_eq!(out.lost(), 1);
+        assert!(out.next_due().is_some());
+        out.ask();
+        assert!(matches!(receiver.try_recv(), Ok(Message::Log { .. })));
+        for round in [7, 8].map(MonoNs) {
+            assert!(receiver.try_recv().is_err());
+            out.ask();
+            let check = "gateway".to_owned();
+            assert_eq!(receiver.try_recv(), Ok(Message::Confirm { check, round }));
+        }
+        out.ask();
+        assert_eq!(out.next_due(), None);
+        drop(receiver);
+        out.confirm("gateway".to_owned(), MonoNs(9));
+        assert_eq!(out.next_due(), None);
+    }
+
+    #[test]
+    fn no_more_questions_wait_than_there_are_instances() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let mut out = Outbox::new(sender);
+        out.log(Level::Info, "first");
+        for round in 0..1_000 {
+            out.confirm("gateway".to_owned(), MonoNs(round));
+        }
+        assert_eq!(out.questions.len(), QUESTIONS);
+        assert!(
+            matches!(out.questions.back(), Some(Message::Confirm { round, .. }) if round.0 == 999)
+        );
     }
 }

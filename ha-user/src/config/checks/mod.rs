@@ -231,10 +231,15 @@ pub(super) fn parse(section: &Section<'_>) -> DraftCheck {
 /// What the keys of a check, as they stand in a file, make of it.
 #[cfg(test)]
 pub(crate) fn kind_of(keys: &str) -> CheckKind {
+    config_of(keys).checks[0].kind.clone()
+}
+
+/// A configuration with such a check.
+#[cfg(test)]
+pub(crate) fn config_of(keys: &str) -> super::Config {
     let text = format!(
         "[[instance]]\nname = \"web\"\ninterface = \"eth0\"\nvrid = 51\nvips = [\"192.168.33.100/24\"]\n[[check]]\nname = \"watched\"\n{keys}\n"
     );
     let config = super::parse_and_check(&text, &|_| None, &|_, _| false);
-    let config = config.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}"));
-    config.checks[0].kind.clone()
+    config.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}"))
 }
