@@ -9,6 +9,7 @@ mod tests;
 use std::{future::poll_fn, os::fd::OwnedFd, sync::Arc, task::Poll};
 
 use ha_core::check::Observation;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use self::{
@@ -26,6 +27,11 @@ use crate::{config::Process, sys::readiness};
 const MOST_WATCHED: usize = 256;
 /// Numbers that a sentence names.
 const MOST_NAMED: usize = 3;
+/// Not to wait.
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// See [`Process`].
 pub(super) struct ProcessProbe {
@@ -42,6 +48,8 @@ pub(super) struct ProcessProbe {
     unwatched: usize,
     /// What the last probe ended with.
     enough: bool,
+    /// One of enough that has ended for sure, which was not told yet: a probe came in between.
+    ended: Option<i32>,
 }
 
 /// A process that runs.
@@ -77,11 +85,11 @@ impl ProcessProbe {
             watched: Vec::new(),
             unwatched: 0,
             enough: false,
+            ended: None,
         }
     }
 
     async fn count(&mut self) -> Result<String, String> {
-        self.enough = false;
         if !self.begun {
             self.begun = true;
             self.connector = Connector::open().ok();
@@ -94,7 +102,12 @@ impl ProcessProbe {
         let look = self
             .looking
             .call("the look at /proc", move || scan::all(&config));
-        let found = match look.await.and_then(|found| found) {
+        let found = look.await.and_then(|found| found);
+        if std::mem::take(&mut self.enough) {
+            let ended = self.watched.iter().find(|one| one.has_ended());
+            self.ended = ended.map(|one| one.pid).or(self.ended);
+        }
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 self.watched.clear();
@@ -109,6 +122,9 @@ impl ProcessProbe {
         self.watched = watched(found);
         let result = self.judge(running, &pids, &stopped);
         self.enough = result.is_ok();
+        if self.enough || self.left() >= count(self.config.min) {
+            self.ended = None;
+        }
         result
     }
 
@@ -183,6 +199,16 @@ impl ProcessProbe {
 
     async fn news(&mut self) -> Observation {
         loop {
+            if let Some(pid) = self.ended {
+                let news = self.connector.as_ref().map(Connector::drain);
+                let look = self.look_again(news.unwrap_or_default()).await;
+                self.ended = None;
+                self.enough = matches!(look, Ok(Look::Enough));
+                return match self.enough {
+                    true => Observation::Changed,
+                    false => Observation::Failed(self.lost(pid)),
+                };
+            }
             let enough = self.enough;
             let ended = tokio::select! {
                 biased;
@@ -191,16 +217,9 @@ impl ProcessProbe {
             };
             match ended {
                 Ok(pid) => {
-                    if !self.enough || self.left() >= count(self.config.min) {
-                        continue;
-                    }
-                    let news = self.connector.as_ref().map(Connector::drain);
-                    match self.look_again(news.unwrap_or_default()).await {
-                        Ok(Look::Enough) => return Observation::Changed,
-                        Ok(Look::Lacking) | Err(_) => {
-                            self.enough = false;
-                            return Observation::Failed(self.lost(pid));
-                        }
+                    if self.enough && self.left() < count(self.config.min) {
+                        // Kept until it is told, since this may be given up for a probe.
+                        self.ended = Some(pid);
                     }
                 }
                 Err(news) => {
@@ -221,6 +240,14 @@ impl ProcessProbe {
                 format!("one of {label} ended (process {pid}): {left} left, fewer than {min}")
             }
         }
+    }
+}
+
+impl Watched {
+    /// As the kernel has it now: what it told the runtime may not have come yet.
+    fn has_ended(&self) -> bool {
+        let mut handle = [PollFd::new(self.handle.get_ref(), PollFlags::IN)];
+        matches!(poll(&mut handle, Some(&NO_TIME)), Ok(1))
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::ProcessProbe;
+use super::{ProcessProbe, scan::Found};
 use crate::{
     checks::probe::Probe as _,
     config::{self, CheckKind},
@@ -316,23 +317,106 @@ async fn whose_process_it_is_counts() {
     );
 }
 
-/// Where the kernel tells the beginning of processes, a missing one is noticed when it comes.
-#[tokio::test]
-async fn a_process_that_begins_is_noticed() {
-    let mut program = Program::new("hadH");
-    let mut probe = probe(&format!("process = \"{}\"", program.name));
-    result(&mut probe).await.unwrap_err();
-    if probe.connector.is_none() {
-        program.start("1000");
-        let words = until(&mut probe, Result::is_ok).await;
-        assert!(words.contains("is not told by the kernel here"), "{words}");
-        eprintln!("LEFT OUT: this user or namespace has no proc connector");
-        return;
+/// Waits until a dead process is one for everybody.
+async fn until_dead(pid: i32) {
+    for _ in 0..1_000 {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        if state.contains(") Z ") {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
     }
-    timeout(Duration::from_millis(100), probe.watch())
-        .await
-        .expect_err("no news of others");
+    panic!("process {pid} does not end");
+}
+
+/// By the end of a probe's interval, or by somebody who asks.
+#[tokio::test]
+async fn an_end_is_told_though_a_probe_comes_before_it() {
+    for seen in [false, true] {
+        let mut program = Program::new("hadI");
+        let name = program.name.clone();
+        let mut probe = probe(&format!("process = \"{name}\""));
+        let pid = program.start("1000");
+        until(&mut probe, Result::is_ok).await;
+        program.kill_first();
+        until_dead(pid).await;
+        // A look at /proc that takes its time, for which the watch waits when it is given up.
+        let (release, held) = mpsc::channel::<()>();
+        let slow = probe.looking.call("the look", move || {
+            // Ends when the sender is gone.
+            let _ = held.recv();
+            Ok(Found::default())
+        });
+        timeout(Duration::ZERO, slow).await.expect_err("it is out");
+        for _ in 0..1_000 {
+            if !seen || probe.ended.is_some() {
+                break;
+            }
+            let given_up = timeout(Duration::ZERO, probe.watch()).await;
+            given_up.expect_err("it waits");
+            sleep(Duration::from_millis(2)).await;
+        }
+        drop(release);
+        assert_eq!(probe.ended, seen.then_some(pid));
+        assert_eq!(result(&mut probe).await, Err(format!("no {name} runs")));
+        assert_eq!(
+            news(&mut probe).await,
+            Observation::Failed(format!("{name} ended (process {pid})"))
+        );
+        // Once.
+        timeout(Duration::from_millis(50), probe.watch())
+            .await
+            .expect_err("no news");
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_no_news_once_a_probe_found_enough() {
+    let mut program = Program::new("hadJ");
+    let mut probe = probe(&format!("process = \"{}\"", program.name));
     program.start("1000");
-    assert_eq!(news(&mut probe).await, Observation::Changed);
     until(&mut probe, Result::is_ok).await;
+    let pid = program.kill_first();
+    until_dead(pid).await;
+    result(&mut probe).await.unwrap_err();
+    program.start("1000");
+    until(&mut probe, Result::is_ok).await;
+    timeout(Duration::from_millis(50), probe.watch())
+        .await
+        .expect_err("no news");
+}
+
+/// Where the kernel does not tell the beginning of processes, a missing one is found by the next probe.
+#[tokio::test]
+async fn a_process_that_begins_is_found_by_a_probe() {
+    let mut program = Program::new("hadK");
+    let mut probe = probe(&format!("process = \"{}\"", program.name));
+    probe.begun = true;
+    result(&mut probe).await.unwrap_err();
+    program.start("1000");
+    timeout(Duration::from_millis(50), probe.watch())
+        .await
+        .expect_err("no news");
+    let words = until(&mut probe, Result::is_ok).await;
+    assert!(words.contains("is not told by the kernel here"), "{words}");
+}
+
+/// These run in the guest alone: a container or a further namespace has no proc connector.
+mod in_guest {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs the proc connector: cargo xtask vm-test runs it in the guest"]
+    async fn a_process_that_begins_is_noticed() {
+        let mut program = Program::new("hadH");
+        let mut probe = probe(&format!("process = \"{}\"", program.name));
+        result(&mut probe).await.unwrap_err();
+        assert!(probe.connector.is_some(), "there is no proc connector");
+        timeout(Duration::from_millis(100), probe.watch())
+            .await
+            .expect_err("no news of others");
+        program.start("1000");
+        assert_eq!(news(&mut probe).await, Observation::Changed);
+        until(&mut probe, Result::is_ok).await;
+    }
 }
