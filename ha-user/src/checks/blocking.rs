@@ -25,22 +25,23 @@ impl<T: Send + 'static> Blocking<T> {
         Self { under_way: None }
     }
 
-    /// Drops what an abandoned call comes back with, for it is old. `Err`: it is still out.
-    pub(super) async fn settle(&mut self, what: &str) -> Result<(), String> {
-        if let Some((handle, since)) = &mut self.under_way
-            && timeout(GRACE, handle).await.is_err()
-        {
+    /// What an abandoned call came back with, if there was one. `Err`: it is still out.
+    pub(super) async fn settle(&mut self, what: &str) -> Result<Option<T>, String> {
+        let Some((handle, since)) = &mut self.under_way else {
+            return Ok(None);
+        };
+        let Ok(result) = timeout(GRACE, handle).await else {
             let seconds = clock::now().since(*since).0 / 1_000_000_000;
             return Err(format!(
                 "{what} has hung for {seconds} s: it waits for a file system or a process that does not answer"
             ));
-        }
+        };
         self.under_way = None;
-        Ok(())
+        Ok(result.ok())
     }
 
-    /// Calls on a thread of its own. An earlier call that stays out is a failure; `what` says what it
-    /// was to do, as in "the look at /run/web.pid".
+    /// Calls on a thread of its own. An earlier call that stays out is a failure, and what it comes back with is old
+    /// and dropped; `what` says what it was to do, as in "the look at /run/web.pid".
     pub(super) async fn call(
         &mut self,
         what: &str,

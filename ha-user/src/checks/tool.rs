@@ -4,14 +4,16 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
+    time::timeout,
 };
 
-use super::words::clean;
+use super::{blocking::Blocking, words::clean};
 
 /// Where programs are looked for, whatever environment the daemon has.
 const PATHS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -20,16 +22,53 @@ const ANSWER: usize = 1 << 20;
 /// Bytes of what a program complains of.
 const COMPLAINT: usize = 1 << 16;
 
+/// How long one that was killed may take to end before the next one is refused.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// A program that is run again and again, one at a time.
 pub(super) struct Tool {
-    name: &'static str,
+    start: Start,
     running: Option<Child>,
 }
 
-impl Tool {
-    pub(super) const fn new(name: &'static str) -> Self {
+/// Begins a program on a thread that may hang.
+pub(super) struct Start {
+    name: &'static str,
+    /// As sentences name it.
+    what: String,
+    starting: Blocking<Result<Child, String>>,
+}
+
+impl Start {
+    pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,
+            what: format!("the start of {name}"),
+            starting: Blocking::new(),
+        }
+    }
+
+    /// One that was begun and given up before it ran. `Err`: it still does not.
+    pub(super) async fn late(&mut self) -> Result<Option<Child>, String> {
+        let late = self.starting.settle(&self.what).await?;
+        Ok(late.and_then(Result::ok))
+    }
+
+    /// A program that is killed when it is dropped.
+    pub(super) async fn begin(&mut self, arguments: &[&str]) -> Result<Child, String> {
+        let name = self.name;
+        let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+        let start = self
+            .starting
+            .call(&self.what, move || start(name, &arguments));
+        start.await?
+    }
+}
+
+impl Tool {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self {
+            start: Start::new(name),
             running: None,
         }
     }
@@ -37,8 +76,8 @@ impl Tool {
     /// What it prints, if it succeeds. Where the future is dropped, it is killed; if it does not end even so, no
     /// other one is begun.
     pub(super) async fn run(&mut self, arguments: &[&str]) -> Result<String, String> {
-        self.earlier()?;
-        let mut child = start(self.name, arguments)?;
+        self.earlier().await?;
+        let mut child = self.start.begin(arguments).await?;
         let answer = child.stdout.take();
         let complaint = child.stderr.take();
         let kill = Kill(&mut self.running);
@@ -49,7 +88,7 @@ impl Tool {
             None => Err(io::ErrorKind::NotFound.into()),
         };
         *kill.0 = None;
-        let name = self.name;
+        let name = self.start.name;
         let ended = ended.map_err(|error| format!("{name}: {error}"))?;
         if !ended.success() {
             let said = complaint.unwrap_or_default();
@@ -64,18 +103,22 @@ impl Tool {
     }
 
     /// One that was killed and has not ended: its system call does not return.
-    fn earlier(&mut self) -> Result<(), String> {
+    async fn earlier(&mut self) -> Result<(), String> {
+        if let Some(late) = self.start.late().await? {
+            let kill = Kill(&mut self.running);
+            *kill.0 = Some(late);
+        }
         let Some(child) = &mut self.running else {
             return Ok(());
         };
-        match child.try_wait() {
-            Ok(Some(_)) => {
+        match timeout(GRACE, child.wait()).await {
+            Ok(Ok(_)) => {
                 self.running = None;
                 Ok(())
             }
-            Ok(None) | Err(_) => Err(format!(
+            Ok(Err(_)) | Err(_) => Err(format!(
                 "an earlier {}{} does not end",
-                self.name,
+                self.start.name,
                 child
                     .id()
                     .map_or_else(String::new, |id| format!(" (pid {id})"))
@@ -84,8 +127,8 @@ impl Tool {
     }
 }
 
-/// A program that is killed when it is dropped.
-pub(super) fn start(name: &str, arguments: &[&str]) -> Result<Child, String> {
+/// It may hang, as every use of a file.
+fn start(name: &str, arguments: &[String]) -> Result<Child, String> {
     let program = find(name)
         .ok_or_else(|| format!("there is no {name} in {}: install it", PATHS.join(", ")))?;
     Command::new(program)
@@ -133,14 +176,13 @@ async fn text(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::fs;
 
-    use tokio::time::{sleep, timeout};
+    use tokio::time::sleep;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
-    const SHORT: Duration = Duration::from_millis(100);
 
     async fn sh(tool: &mut Tool, script: &str) -> Result<String, String> {
         let arguments = ["-c", script];
@@ -173,18 +215,43 @@ mod tests {
         assert!(error.contains("there is no had-no-such-program"), "{error}");
     }
 
-    #[tokio::test]
-    async fn a_program_that_takes_too_long_is_killed() {
-        let mut tool = Tool::new("sh");
-        let late = timeout(SHORT, tool.run(&["-c", "exec sleep 1000"])).await;
-        assert!(late.is_err());
-        let pid = tool.running.as_ref().and_then(Child::id).expect("a pid");
-        let gone = async {
-            while sh(&mut tool, "true").await.is_err() {
-                sleep(Duration::from_millis(5)).await;
+    /// Drops a run once its program has written its number, or even before it is started.
+    async fn begin_and_give_up(tool: &mut Tool, at_once: bool) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+        let pid = async {
+            loop {
+                match fs::read_to_string(&file) {
+                    Ok(pid) if pid.ends_with('\n') => return pid.trim().to_owned(),
+                    _ => sleep(Duration::from_millis(5)).await,
+                }
             }
         };
-        timeout(PATIENCE, gone).await.expect("an end");
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        let arguments = ["-c", script.as_str()];
+        let run = tool.run(&arguments);
+        if at_once {
+            assert!(timeout(Duration::ZERO, run).await.is_err());
+            return timeout(PATIENCE, pid).await.expect("a program that runs");
+        }
+        tokio::select! {
+            ended = run => panic!("{ended:?}"),
+            pid = timeout(PATIENCE, pid) => pid.expect("a program that runs"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_given_up_is_killed_before_the_next_one() {
+        for at_once in [false, true] {
+            let mut tool = Tool::new("sh");
+            let pid = begin_and_give_up(&mut tool, at_once).await;
+            let gone = async {
+                while sh(&mut tool, "true").await.is_err() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, gone).await.expect("an end");
+            assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        }
     }
 }

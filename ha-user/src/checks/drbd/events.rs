@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{DRBDSETUP, report::Line};
-use crate::checks::{tool::start, words::clean};
+use crate::checks::{tool::Start, words::clean};
 
 /// Bytes of the longest line.
 const LONGEST: usize = 4_096;
@@ -15,6 +15,7 @@ const LONGEST: usize = 4_096;
 /// A process that prints a line for each change.
 pub(super) struct Events {
     resource: String,
+    start: Start,
     source: Option<Source>,
     /// Whether there was a probe since one was started: no more than one is started for each.
     may_start: bool,
@@ -33,6 +34,7 @@ impl Events {
     pub(super) fn new(resource: &str) -> Self {
         Self {
             resource: resource.to_owned(),
+            start: Start::new(DRBDSETUP),
             source: None,
             may_start: false,
         }
@@ -45,9 +47,8 @@ impl Events {
 
     /// Waits for a change. For ever, where there is no process that would tell.
     pub(super) async fn next(&mut self, active: bool) -> Observation {
-        if self.source.is_none() && std::mem::take(&mut self.may_start) {
-            let process = start(DRBDSETUP, &["events2", &self.resource]);
-            self.source = process.ok().and_then(Source::of);
+        if self.source.is_none() && self.may_start {
+            self.source = self.begin().await.and_then(Source::of);
         }
         loop {
             let Some(source) = &mut self.source else {
@@ -62,6 +63,20 @@ impl Events {
                 None => self.source = None,
             }
         }
+    }
+
+    /// Starts the process. Given up before it runs, it is taken up the next time.
+    async fn begin(&mut self) -> Option<Child> {
+        let process = match self.start.late().await {
+            Ok(None) => {
+                let process = self.start.begin(&["events2", &self.resource]).await;
+                process.ok()
+            }
+            Ok(late) => late,
+            Err(_) => None,
+        };
+        self.may_start = false;
+        process
     }
 }
 
@@ -156,13 +171,18 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
     const QUIET: Duration = Duration::from_millis(100);
 
+    async fn start(script: &str) -> Child {
+        let arguments = ["-c", script];
+        Start::new("sh").begin(&arguments).await.unwrap()
+    }
+
     /// A process that prints, goes on, and is killed with its source.
     #[tokio::test]
     async fn what_a_process_prints_is_news_from_the_end_of_the_beginning() {
         let printed = "exists device name:r0 volume:0 disk:Diskless\nexists -\nchange resource name:r0 role:Primary\nchange device na";
         let script =
             format!("printf '{printed}'; sleep 0.1; echo 'me:r0 disk:Failed'; exec sleep 1000");
-        let process = start("sh", &["-c", &script]).unwrap();
+        let process = start(&script).await;
         let pid = process.id().unwrap();
         let mut events = Events::new("r0");
         events.source = Source::of(process);
@@ -199,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_is_not_begun_again_before_a_probe() {
         let mut events = Events::new("r0");
-        events.source = Source::of(start("sh", &["-c", "echo 'exists -'"]).unwrap());
+        events.source = Source::of(start("echo 'exists -'").await);
         let first = timeout(PATIENCE, events.next(true)).await;
         assert_eq!(first, Ok(Observation::Changed));
         assert!(timeout(QUIET, events.next(true)).await.is_err());

@@ -39,7 +39,7 @@ impl GlusterProbe {
             socket: None,
             tool: Tool::new("gluster"),
             node: None,
-            bricks: Processes::default(),
+            bricks: Processes::new(),
         }
     }
 
@@ -57,7 +57,7 @@ impl GlusterProbe {
         let status = self.ask(&["volume", "status", &volume]).await?;
         let online = status.online()?;
         let found = layout.judge(&online, &node)?;
-        self.bricks.follow(&layout, &online, &node);
+        self.bricks.follow(&layout, &online, &node).await?;
         Ok(found)
     }
 
