@@ -27,7 +27,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::roles::Roles;
+use self::{reload::Applying, roles::Roles};
 use crate::{
     checks::Checks,
     config::{self, Config, ConfigError},
@@ -36,7 +36,7 @@ use crate::{
     engine::{self, Command, Handle, Level, Message},
     events::{Event, History, Kind},
     net::links::Table,
-    others::{Frozen, Others},
+    others::Others,
     runtime::{lock::LockError, memory::Memory},
     sys::signals,
 };
@@ -160,9 +160,9 @@ struct Daemon {
     history: Arc<Mutex<History>>,
     checks: Checks,
     roles: Roles,
-    others: Option<Others>,
-    /// What became of them at the end.
-    frozen: Option<Frozen>,
+    others: Others,
+    /// What a reload gave the engine thread, as long as that is at it.
+    applying: Option<Applying>,
 }
 
 impl Daemon {
@@ -235,8 +235,8 @@ impl Daemon {
             history,
             checks,
             roles: Roles::default(),
-            others: Some(others),
-            frozen: None,
+            others,
+            applying: None,
         };
         daemon.checks.configure(&daemon.config);
         // An error means that the thread ended first; its result comes below.
@@ -257,6 +257,7 @@ impl Daemon {
                 Some(reply) = reloads.recv() => {
                     let _ = reply.send(daemon.reload().await);
                 }
+                result = reload::applied(&mut daemon.applying) => daemon.finish_reload(result),
                 Some(()) = hangup.recv() => {
                     // The log says what came of it.
                     let _ = daemon.reload().await;
@@ -273,9 +274,8 @@ impl Daemon {
             .map_err(system("the engine thread failed"))?;
         // It has told its result: there is nothing left that it could wait for.
         let _ = thread.join();
-        daemon.freeze();
-        if let Some(frozen) = daemon.frozen {
-            frozen.undo();
+        if let Err(error) = daemon.others.undo().await {
+            warn!("{error}");
         }
         start::clean_up(&daemon.config, pins.as_ref());
         drop(locks);
@@ -291,7 +291,7 @@ impl Daemon {
     ) -> Result<Result<io::Result<()>, oneshot::error::RecvError>, DaemonError> {
         info!("handing over and ending");
         notify(&[NotifyState::Stopping]);
-        self.freeze();
+        self.others.stop();
         if let Err(error) = self.engine.send(Command::Shutdown) {
             warn!(%error, "the engine thread cannot be told to end");
         }
@@ -305,13 +305,6 @@ impl Daemon {
         })
         .await
         .map_err(|_| DaemonError::Hung)
-    }
-
-    /// The other interfaces stay as they are.
-    fn freeze(&mut self) {
-        if let Some(others) = self.others.take() {
-            self.frozen = Some(others.freeze());
-        }
     }
 
     /// Logs and remembers what the engine thread tells.

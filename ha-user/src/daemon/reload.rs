@@ -1,23 +1,40 @@
 //! SIGHUP and `hactl reload`.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use ha_core::Version;
 use sd_notify::NotifyState;
-use tokio::time::timeout;
+use tokio::{
+    sync::oneshot::{self, error::RecvError},
+    time::timeout,
+};
 use tracing::{error, info, warn};
 
 use super::{Daemon, advice, check_beside, notify};
 use crate::{
     config::{Config, Instance},
     control::report::ReloadReport,
-    engine::{Command, Reloaded},
+    engine::{Command, Plan, Reloaded},
     net::links::Table,
-    runtime::memory::Memory,
+    runtime::memory::{Memory, Vip},
 };
 
-/// How long the engine thread may take to apply a plan.
+/// How long whoever asked for a reload waits for the engine thread to apply it.
 const APPLY_LIMIT: Duration = Duration::from_secs(4);
+
+/// A plan that the engine thread has accepted, and is still applying.
+pub(super) struct Applying {
+    plan: Plan,
+    done: oneshot::Receiver<Reloaded>,
+}
+
+/// Waits for the end of what is being applied; for ever, where nothing is.
+pub(super) async fn applied(applying: &mut Option<Applying>) -> Result<Reloaded, RecvError> {
+    match applying {
+        Some(applying) => (&mut applying.done).await,
+        None => pending().await,
+    }
+}
 
 impl Daemon {
     /// Reads the file again and applies what changed. An invalid file changes nothing.
@@ -44,37 +61,87 @@ impl Daemon {
         let table = Table::read().unwrap_or_default();
         lost_interface(&self.config, &config, &table)?;
         let fixed = keep_fixed(&self.config, &mut config);
+        let mut warnings = advice::of_links(&config, &table);
+        warnings.extend(advice::of_tracking(&config));
+        let mut report = self.apply(config, APPLY_LIMIT).await?;
+        report.changes.extend(fixed);
+        report.warnings.extend(warnings);
+        Ok(report)
+    }
+
+    /// Has the engine thread apply a configuration. Once it has accepted it, it will do so, however long that takes:
+    /// so the checks that it may wait for begin at once.
+    async fn apply(&mut self, config: Config, limit: Duration) -> Result<ReloadReport, String> {
         let plan = self.memory.plan(&config);
         let runtime_dir = &config.node.runtime_dir;
-        let unwritable = |error| format!("{} cannot be written: {error}", runtime_dir.display());
         // Before: what may be added, and what may be left. Afterwards: the former, and what was left.
-        Memory::of(&plan, self.memory.vips())
-            .save(runtime_dir)
-            .map_err(unwritable)?;
-        self.memory = Memory::of(&plan, &[]);
-        let applied = self.engine.ask(|reply| Command::Reload {
+        let both = Memory::of(&plan, self.memory.vips());
+        both.save(runtime_dir)
+            .map_err(|error| format!("{} cannot be written: {error}", runtime_dir.display()))?;
+        let (reply, done) = oneshot::channel();
+        let command = Command::Reload {
             plan: plan.clone(),
             reply,
-        });
-        let Reloaded { mut report, left } = timeout(APPLY_LIMIT, applied)
-            .await
-            .map_err(|_| {
-                "the engine thread has not applied it yet: see the log and `hactl status`"
-                    .to_owned()
-            })?
-            .map_err(|error| error.to_string())?;
-        self.memory = Memory::of(&plan, &left);
-        self.memory.save(runtime_dir).map_err(unwritable)?;
-        report.changes.extend(fixed);
-        report.warnings = advice::of_links(&config, &table);
-        report.warnings.extend(advice::of_tracking(&config));
-        if let Some(others) = &self.others {
-            others.configure(&config);
+        };
+        if let Err(error) = self.engine.send(command) {
+            if let Err(error) = self.memory.save(runtime_dir) {
+                warn!("{} cannot be written: {error}", runtime_dir.display());
+            }
+            return Err(error.to_string());
         }
+        self.memory = both;
         self.config = config;
+        self.applying = Some(Applying { plan, done });
         self.checks.configure(&self.config);
         self.roles.tell(&self.config, &self.checks);
-        Ok(report)
+        match timeout(limit, applied(&mut self.applying)).await {
+            Ok(result) => {
+                let Reloaded { mut report, left } = result.map_err(|_| {
+                    self.applying = None;
+                    "the engine thread has ended".to_owned()
+                })?;
+                report.warnings.extend(self.settle(&left).err());
+                Ok(report)
+            }
+            Err(_) => Ok(ReloadReport {
+                changes: vec!["the new configuration was accepted".to_owned()],
+                warnings: vec![
+                    "the engine thread has not finished applying it yet: the log says when it has"
+                        .to_owned(),
+                ],
+            }),
+        }
+    }
+
+    /// A plan was applied later than anybody waited for it.
+    pub(super) fn finish_reload(&mut self, result: Result<Reloaded, RecvError>) {
+        match result {
+            Ok(Reloaded { report, left }) => {
+                info!("reloaded at last: {}", report.changes.join("; "));
+                if let Err(warning) = self.settle(&left) {
+                    warn!("{warning}");
+                }
+            }
+            // The thread has ended; why is told elsewhere.
+            Err(_) => self.applying = None,
+        }
+    }
+
+    /// The plan was applied: writes down what was left, and has the guards of other interfaces follow, which must not
+    /// go before the engine's programs are in their place.
+    fn settle(&mut self, left: &[Vip]) -> Result<(), String> {
+        let Some(Applying { plan, .. }) = self.applying.take() else {
+            return Ok(());
+        };
+        self.others.configure(&self.config);
+        self.memory = Memory::of(&plan, left);
+        let runtime_dir = &self.config.node.runtime_dir;
+        self.memory.save(runtime_dir).map_err(|error| {
+            format!(
+                "{} cannot be written, so that the next daemon may look for addresses that are gone: {error}",
+                runtime_dir.display()
+            )
+        })
     }
 }
 
@@ -148,8 +215,13 @@ fn lost_interface(running: &Config, wanted: &Config, table: &Table) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, mpsc::Receiver};
+
+    use tempfile::TempDir;
+    use tokio::{sync::mpsc, time::sleep};
+
     use super::*;
-    use crate::config;
+    use crate::{checks::Checks, config, daemon::roles::Roles, engine::Handle, others::Others};
 
     fn config(version: u32, vrid: u32, interval: &str) -> Config {
         let dir = tempfile::tempdir().unwrap();
@@ -191,5 +263,139 @@ mod tests {
         assert!(error.contains("nowhere0"), "{error}");
         "b".clone_into(&mut running.instances[0].name);
         assert!(lost_interface(&running, &wanted, &table).is_ok());
+    }
+
+    /// A daemon whose engine thread's part is the test's.
+    struct Bench {
+        dir: TempDir,
+        daemon: Daemon,
+        commands: Receiver<Command>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let config = configured(&dir, "10.0.0.1/24", "");
+            let (engine, commands) = Handle::unread();
+            let (messages, _) = mpsc::channel(64);
+            let mut memory = Memory::default();
+            memory = Memory::of(&memory.plan(&config), &[]);
+            memory.save(dir.path()).unwrap();
+            let daemon = Daemon {
+                file: dir.path().join("had.toml"),
+                others: Others::spawn(&config, false, None).unwrap(),
+                config,
+                memory,
+                checks: Checks::new(engine.clone(), messages),
+                engine,
+                history: Arc::default(),
+                roles: Roles::default(),
+                applying: None,
+            };
+            Self {
+                dir,
+                daemon,
+                commands,
+            }
+        }
+
+        fn checks(&self) -> Vec<String> {
+            let report = self.daemon.checks.report();
+            report.into_iter().map(|check| check.name).collect()
+        }
+
+        /// The VIPs that the next daemon would look for.
+        fn remembered(&self) -> Vec<String> {
+            let memory = Memory::load(self.dir.path()).unwrap();
+            assert_eq!(memory, self.daemon.memory);
+            let vips = memory.vips().iter();
+            vips.map(|vip| vip.address.to_string()).collect()
+        }
+    }
+
+    fn configured(dir: &TempDir, vip: &str, rest: &str) -> Config {
+        let file = dir.path().join("had.toml");
+        let text = format!(
+            "[node]\nruntime_dir = \"{}\"\n[dataplane]\nguard_others = false\n[[instance]]\nname = \"a\"\n\
+             interface = \"nowhere0\"\nvrid = 1\nvips = [\"{vip}\"]\n{rest}",
+            dir.path().display()
+        );
+        std::fs::write(&file, text).unwrap();
+        config::load(&file, &|_| None, &|_, _| false).unwrap()
+    }
+
+    const CHECK: &str = "[[check]]\nname = \"c\"\nkind = \"file\"\npath = \"/dev/null\"\n";
+    const AT_ONCE: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_reload_that_takes_long_is_complete_in_the_end() {
+        let mut bench = Bench::new();
+        let wanted = configured(&bench.dir, "10.0.0.2/24", CHECK);
+        let report = bench.daemon.apply(wanted.clone(), AT_ONCE).await.unwrap();
+        assert!(report.warnings[0].contains("not finished"), "{report:?}");
+        assert_eq!(bench.checks(), ["c"]);
+        assert_eq!(bench.daemon.config, wanted);
+        // Which of them is there is not known yet.
+        assert_eq!(bench.remembered(), ["10.0.0.1/24", "10.0.0.2/24"]);
+        let Ok(Command::Reload { plan, reply }) = bench.commands.try_recv() else {
+            panic!("no plan");
+        };
+        assert_eq!(plan.seats[0].instance, wanted.instances[0]);
+        let done = Reloaded {
+            report,
+            left: Vec::new(),
+        };
+        reply.send(done).unwrap();
+        let result = timeout(LONG, applied(&mut bench.daemon.applying)).await;
+        bench.daemon.finish_reload(result.expect("an answer"));
+        assert!(bench.daemon.applying.is_none());
+        assert_eq!(bench.remembered(), ["10.0.0.2/24"]);
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_the_engine_does_not_accept_changes_nothing() {
+        let mut bench = Bench::new();
+        let before = bench.daemon.config.clone();
+        while bench.daemon.engine.send(Command::Shutdown).is_ok() {}
+        let wanted = configured(&bench.dir, "10.0.0.2/24", CHECK);
+        let error = bench.daemon.apply(wanted, AT_ONCE).await.unwrap_err();
+        assert!(error.contains("does not take up commands"), "{error}");
+        assert!(bench.checks().is_empty());
+        assert_eq!(bench.daemon.config, before);
+        assert_eq!(bench.remembered(), ["10.0.0.1/24"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_at_last_is_only_a_warning() {
+        let mut bench = Bench::new();
+        let wanted = configured(&bench.dir, "10.0.0.2/24", CHECK);
+        let draft = bench.dir.path().join("memory.new");
+        let engine = async {
+            let reply = loop {
+                match bench.commands.try_recv() {
+                    Ok(Command::Reload { reply, .. }) => break reply,
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => sleep(Duration::from_millis(1)).await,
+                }
+            };
+            // There a file would be written.
+            std::fs::create_dir(draft).unwrap();
+            let report = ReloadReport {
+                changes: vec!["a: other VIPs".to_owned()],
+                warnings: Vec::new(),
+            };
+            let left = Vec::new();
+            reply.send(Reloaded { report, left }).unwrap();
+        };
+        let (report, ()) = tokio::join!(bench.daemon.apply(wanted.clone(), LONG), engine);
+        let report = report.unwrap();
+        assert_eq!(report.changes, ["a: other VIPs"]);
+        let [warning] = &report.warnings[..] else {
+            panic!("{report:?}");
+        };
+        assert!(warning.contains("cannot be written"), "{warning}");
+        assert_eq!(bench.checks(), ["c"]);
+        assert_eq!(bench.daemon.config, wanted);
     }
 }

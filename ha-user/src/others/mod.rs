@@ -9,6 +9,7 @@
 //! netlink socket of its own, so that the engine never waits for it.
 
 mod choice;
+mod ending;
 mod sysctls;
 mod worker;
 
@@ -23,14 +24,17 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
-    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use rustix::event::{EventfdFlags, eventfd};
 
-use self::worker::Worker;
+use self::{ending::Thread, worker::Worker};
 use crate::{config::Config, dataplane::Guards};
+
+/// How long taking the guards off and putting the sysctls back may take.
+const UNDO_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was done about them, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +92,7 @@ pub struct Others {
     ending: Arc<AtomicBool>,
     wake: Arc<OwnedFd>,
     state: Arc<Mutex<State>>,
-    thread: JoinHandle<Worker>,
+    thread: Thread,
 }
 
 impl Others {
@@ -110,9 +114,11 @@ impl Others {
             Arc::clone(&ending),
         )?;
         let woken = Arc::clone(&wake);
-        let thread = thread::Builder::new()
-            .name("had-others".to_owned())
-            .spawn(move || worker.run(&receiver, &woken))?;
+        let thread = Thread::spawn(
+            "had-others",
+            move || worker.run(&receiver, &woken),
+            Worker::undo,
+        )?;
         Ok(Self {
             plans,
             ending,
@@ -135,12 +141,20 @@ impl Others {
         self.wake();
     }
 
-    /// Ends the thread; everything stays as it is.
-    #[must_use]
-    pub fn freeze(self) -> Frozen {
+    /// From now on everything stays as it is. Does not wait for what is being done, which may take long.
+    pub fn stop(&self) {
         self.ending.store(true, Ordering::Relaxed);
         self.wake();
-        Frozen(self.thread.join().ok())
+    }
+
+    /// Takes the guards off, and puts the sysctls back: when everything was handed over, for the guards are a part of
+    /// the gate.
+    ///
+    /// # Errors
+    /// It could not be done in time, and was left.
+    pub async fn undo(self) -> Result<(), Unfinished> {
+        self.stop();
+        self.thread.undo(UNDO_LIMIT).await
     }
 
     fn wake(&self) {
@@ -148,17 +162,12 @@ impl Others {
     }
 }
 
-/// What is left to be undone.
-pub struct Frozen(Option<Worker>);
-
-impl Frozen {
-    /// Takes the guards off, and puts the sysctls back.
-    pub fn undo(self) {
-        if let Some(worker) = self.0 {
-            worker.undo();
-        }
-    }
-}
+/// Not everything was undone in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the other interfaces stay guarded, or their sysctls changed: the kernel did not take that back in time. The next start of had tries again"
+)]
+pub struct Unfinished;
 
 /// A copy of what is known by now.
 #[must_use]

@@ -123,6 +123,9 @@ impl Worker {
         match &mut self.guards {
             Some(guards) => {
                 warnings.extend(guard(guards, &choices, table, &self.ending));
+                if self.ending.load(Ordering::Relaxed) {
+                    return false;
+                }
                 let present: Vec<u32> = guards.guarded().collect();
                 let is_guarded = |choice: &&Choice| present.contains(&choice.ifindex);
                 guarded.extend(
@@ -135,12 +138,11 @@ impl Worker {
                     let others = table
                         .links()
                         .filter(|link| !present.contains(&link.ifindex));
-                    if let Err(error) =
-                        guards.forget_leftovers(others.map(|link| link.name.as_str()))
-                    {
-                        warn!("what an earlier daemon left on other interfaces stays: {error}");
-                    }
-                    self.is_clean = true;
+                    let forgotten = guards.forget_leftovers(others.map(|link| link.name.as_str()));
+                    self.is_clean = forgotten.is_ok();
+                    warnings.extend(forgotten.err().map(|error| {
+                        format!("what an earlier daemon left on other interfaces stays: {error}")
+                    }));
                 }
             }
             None if self.has_gate && choices.iter().any(|choice| choice.guard) => {
@@ -189,12 +191,8 @@ impl Worker {
         failed
     }
 
+    /// The sysctls first: to take the guards off may take long.
     pub(super) fn undo(self) {
-        if let Some(guards) = self.guards
-            && let Err(error) = guards.release()
-        {
-            warn!("other interfaces stay guarded: {error}");
-        }
         match Table::read() {
             Ok(table) => {
                 for failure in self.sysctls.restore(&table) {
@@ -202,6 +200,11 @@ impl Worker {
                 }
             }
             Err(error) => warn!("the sysctls of the interfaces stay changed: {error}"),
+        }
+        if let Some(guards) = self.guards
+            && let Err(error) = guards.release()
+        {
+            warn!("other interfaces stay guarded: {error}");
         }
     }
 }
@@ -232,6 +235,9 @@ fn guard(
     };
     let unneeded: Vec<u32> = guards.guarded().filter(|one| !is_wanted(*one)).collect();
     for ifindex in unneeded {
+        if ending.load(Ordering::Relaxed) {
+            return failures;
+        }
         if let Err(error) = guards.unguard(ifindex)
             && let Some(link) = table.by_index(ifindex)
         {

@@ -42,11 +42,13 @@ impl Driver {
         ));
         self.shell.configure_paths(plan);
         self.shell.min_up_slaves = plan.min_up_slaves();
-        // New interfaces are attached before the engine learns of them; it is told of all below.
-        let mut ignored = Vec::new();
+        // New interfaces are attached before the engine learns of them; it is told of all below, but for what is told
+        // only once.
+        let mut inputs = Vec::new();
         self.shell.match_interfaces();
         self.shell.update_links();
-        self.shell.follow_links(&mut ignored);
+        self.shell.follow_links(&mut inputs);
+        inputs.retain(is_told_once);
 
         let kernel_watch = self
             .shell
@@ -75,7 +77,6 @@ impl Driver {
             seat.condition = None;
         }
         self.shell.tracked = TrackedInterfaces::of(plan);
-        let mut inputs = Vec::new();
         // What was put on and taken off just now is in the table before it is judged.
         self.shell.update_links();
         self.shell.follow_links(&mut inputs);
@@ -190,5 +191,33 @@ impl Driver {
             }
             self.work();
         }
+    }
+}
+
+/// Whether the next look at the interfaces would not tell it again.
+fn is_told_once(input: &Input) -> bool {
+    matches!(input, Input::Reattached { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use ha_core::InterfaceCondition;
+
+    use super::*;
+
+    #[test]
+    fn another_place_is_told_once() {
+        let instance = InstanceId(3);
+        let condition = InterfaceCondition::Absent;
+        let mut inputs = vec![
+            Input::Interface {
+                instance,
+                condition,
+            },
+            Input::Reattached { instance },
+            Input::VipLost { instance },
+        ];
+        inputs.retain(is_told_once);
+        assert_eq!(inputs, [Input::Reattached { instance }]);
     }
 }
