@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
-use crate::shell::run;
+use crate::{shell::run, vm};
 
 /// Unit tests, doc tests and the simulator's short run: nothing that needs root.
 pub(crate) fn test_units() -> Result<()> {
@@ -16,6 +16,19 @@ pub(crate) fn test_units() -> Result<()> {
         "--package=xtask",
         "--package=ha-bench",
         "--features=ha-core/sim",
+    ]))
+}
+
+/// Unit tests that need root, or what only root may run; not those of the guest.
+pub(crate) fn test_privileged_units() -> Result<()> {
+    run(cargo().args([
+        "test",
+        "--package=ha-user",
+        "--lib",
+        "--",
+        "--ignored",
+        "--skip",
+        vm::UNITS_IN_GUEST,
     ]))
 }
 

@@ -128,6 +128,9 @@ fn run(command: Command) -> Result<ExitCode> {
             cargo::test_units()?;
             if !unit {
                 setup::require_root("the integration tests make network namespaces", "test")?;
+                if args.is_empty() {
+                    cargo::test_privileged_units()?;
+                }
                 cargo::test_integration(&args)?;
                 if args.is_empty() {
                     vm::test_if_possible(Duration::from_secs(vm::TIME_LIMIT_SECS))?;

@@ -22,28 +22,41 @@ use tools::Tools;
 /// Seconds that a guest may run by default, from QEMU's start on.
 pub(crate) const TIME_LIMIT_SECS: u64 = 900;
 
-/// An integration test that runs in the guest.
+/// What the names of unit tests contain that run in the guest alone.
+pub(crate) const UNITS_IN_GUEST: &str = "::in_guest::";
+
+/// A test binary that runs in the guest.
 struct Suite {
     /// Its name.
     name: &'static str,
-    /// Of `ha-tests`, to build it with.
-    features: &'static [&'static str],
+    /// How to build it.
+    build: &'static [&'static str],
+    /// Where only ignored tests are run, and of them those whose names contain this.
+    ignored: Option<&'static str>,
     /// Which of its tests run without a filter: those whose names contain one of these, or all.
     chosen: &'static [&'static str],
 }
 
-/// The tests of `guest` run nowhere else. Those of `xdp` run there again because an older kernel has another verifier
-/// and no tcx: what it makes of each kind of packet, and whose filters at tc are, not what takes the guest minutes and
-/// depends on no kernel.
-const SUITES: [Suite; 2] = [
+/// The tests of `guest` run nowhere else, nor do some unit tests of the daemon. Those of `xdp` run there again because
+/// an older kernel has another verifier and no tcx: what it makes of each kind of packet, and whose filters at tc are,
+/// not what takes the guest minutes and depends on no kernel.
+const SUITES: [Suite; 3] = [
+    Suite {
+        name: "ha_user",
+        build: &["--package=ha-user", "--lib"],
+        ignored: Some(UNITS_IN_GUEST),
+        chosen: &[],
+    },
     Suite {
         name: "guest",
-        features: &["--features=guest"],
+        build: &["--package=ha-tests", "--test=guest", "--features=guest"],
+        ignored: None,
         chosen: &[],
     },
     Suite {
         name: "xdp",
-        features: &[],
+        build: &["--package=ha-tests", "--test=xdp"],
+        ignored: None,
         chosen: &[
             "ingress::",
             "egress::",
@@ -60,7 +73,7 @@ const SUITES: [Suite; 2] = [
 /// The tests of a suite that are to run.
 struct Selection {
     binary: PathBuf,
-    filters: Vec<String>,
+    args: Vec<String>,
     names: Vec<String>,
 }
 
@@ -160,8 +173,12 @@ fn tests(selections: &[Selection]) -> String {
     for selection in selections {
         let mut words = vec![quoted(&selection.binary.display().to_string())];
         words.extend(["--test-threads=1", "--nocapture"].map(str::to_owned));
-        words.extend(selection.filters.iter().map(|filter| quoted(filter)));
-        lines.push_str(&format!("{} || code=1\n", words.join(" ")));
+        words.extend(selection.args.iter().map(|arg| quoted(arg)));
+        lines.push_str(&format!(
+            "{} || code=1
+",
+            words.join(" ")
+        ));
     }
     lines
 }
@@ -177,19 +194,31 @@ fn select(filters: &[String]) -> Result<Vec<Selection>> {
         } else {
             filters.to_vec()
         };
-        let mut args = vec!["--list", "--format=terse"];
-        args.extend(filters.iter().map(String::as_str));
+        let mut to_list = vec!["--list", "--format=terse"];
+        to_list.extend(suite.ignored.map(|_| "--ignored"));
+        to_list.extend(filters.iter().map(String::as_str));
         let list =
-            answer(path, &args).with_context(|| format!("{path} does not list its tests"))?;
-        let names: Vec<String> = list
+            answer(path, &to_list).with_context(|| format!("{path} does not list its tests"))?;
+        let mut names: Vec<&str> = list
             .lines()
             .filter_map(|line| line.strip_suffix(": test"))
+            .collect();
+        let args = match suite.ignored {
+            None => filters,
+            Some(part) => {
+                names.retain(|name| name.contains(part));
+                let exactly = ["--ignored", "--exact"].iter().chain(&names);
+                exactly.map(|arg| (*arg).to_owned()).collect()
+            }
+        };
+        let names: Vec<String> = names
+            .into_iter()
             .map(|name| format!("{}: {name}", suite.name))
             .collect();
         if !names.is_empty() {
             found.push(Selection {
                 binary,
-                filters,
+                args,
                 names,
             });
         }
@@ -197,12 +226,12 @@ fn select(filters: &[String]) -> Result<Vec<Selection>> {
     Ok(found)
 }
 
-/// Builds an integration test and returns its executable.
+/// Builds a suite and returns its executable.
 fn build(suite: &Suite) -> Result<PathBuf> {
     let name = suite.name;
     let output = cargo()
-        .args(["test", "--no-run", "--package=ha-tests", "--test", name])
-        .args(suite.features)
+        .args(["test", "--no-run"])
+        .args(suite.build)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -217,7 +246,7 @@ fn build(suite: &Suite) -> Result<PathBuf> {
         .find(|message| {
             message["reason"] == "compiler-artifact"
                 && message["target"]["name"] == name
-                && message["target"]["kind"][0] == "test"
+                && message["profile"]["test"] == true
         })
         .and_then(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo does not say where the test {name} is"))

@@ -93,11 +93,9 @@ fn a_volume_that_does_not_run_is_said_so() {
 }
 
 #[tokio::test]
+#[ignore = "needs root and glusterfs-server: cargo xtask test runs it"]
 async fn a_real_volume_is_watched() {
-    let Some(glusterd) = Glusterd::start().await else {
-        eprintln!("LEFT OUT: a real GlusterFS volume (no glusterd here: install glusterfs-server)");
-        return;
-    };
+    let glusterd = Glusterd::start().await;
     let mut probe = GlusterProbe::new(&Gluster {
         volume: "gv0".to_owned(),
     });
