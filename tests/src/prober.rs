@@ -81,6 +81,21 @@ impl Gap {
 impl Prober {
     /// Starts to probe `vip` from `client`.
     pub fn start(client: &Client, vip: impl Into<IpAddr>, probes: Probes) -> Result<Self> {
+        let period = if guest::is_here() {
+            PERIOD_IN_GUEST
+        } else {
+            PERIOD
+        };
+        Self::every(period, client, vip, probes)
+    }
+
+    /// The same, with a probe each `period`.
+    pub fn every(
+        period: Nanos,
+        client: &Client,
+        vip: impl Into<IpAddr>,
+        probes: Probes,
+    ) -> Result<Self> {
         let vip = vip.into();
         let keep = move |frame: &Frame| frame.speaks_for(vip);
         let capture = Capture::start(client.ns(), client.interface(), keep)?;
@@ -106,11 +121,6 @@ impl Prober {
             Ok((echo, sys::packet_socket(client.interface())?))
         })??;
         let to = SockAddr::from(SocketAddr::from((vip, 0)));
-        let period = if guest::is_here() {
-            PERIOD_IN_GUEST
-        } else {
-            PERIOD
-        };
         let thread = std::thread::spawn(move || -> Result<()> {
             // Without the right to real time the probes come later on a busy machine, no more.
             let _ = sys::run_in_real_time(PRIORITY);

@@ -171,6 +171,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
 
 mod commands;
 mod hearing;
+mod links;
 mod reload;
 
 struct Driver {
@@ -183,6 +184,8 @@ struct Driver {
     timer: OwnedFd,
     /// Something was Active when the daemon was told to end.
     handed_over: bool,
+    /// When netlink is read again, while the kernel is left to fail a bond over.
+    settled_at: Option<MonoNs>,
     /// What the timer is set to; `None` = not set.
     armed: Option<MonoNs>,
     /// Adverts from the ring buffer that the engine was not yet told of.
@@ -283,6 +286,7 @@ impl Driver {
             epoll,
             timer,
             handed_over: false,
+            settled_at: None,
             armed: None,
             adverts: VecDeque::with_capacity(64),
             silences: VecDeque::with_capacity(64),
@@ -335,8 +339,9 @@ impl Driver {
             }
             self.take_in();
             if links {
-                self.follow_links();
+                self.hear_of_links()?;
             }
+            self.settle()?;
             if commands {
                 self.obey();
             }
@@ -401,16 +406,6 @@ impl Driver {
             self.hear_before(slice::from_ref(&outcome));
             self.tell(outcome);
             self.act();
-        }
-    }
-
-    fn follow_links(&mut self) {
-        let mut inputs = Vec::new();
-        if self.shell.update_links() {
-            self.shell.follow_links(&mut inputs);
-        }
-        for input in inputs {
-            self.handle(input);
         }
     }
 
@@ -479,6 +474,7 @@ impl Driver {
         let due = [
             self.engine.poll_timeout().map(|(due, _)| due),
             self.shell.retry_at,
+            self.settled_at(),
             self.shell.channels.next_due(),
             self.shell.solicitations.next_due(),
             self.shell.out.next_due(),

@@ -196,6 +196,19 @@ impl Links {
         &self.table
     }
 
+    /// Whether the notifications that wait begin with one of a bond's slave, whose fail-over the bond itself will
+    /// tell of. Takes in nothing.
+    #[must_use]
+    pub fn begins_with_slave(&self) -> bool {
+        let mut head = [0; netlink::HEAD_LEN];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let Ok((length, _)) = rustix::net::recv(self.socket.as_fd(), head.as_mut_slice(), flags)
+        else {
+            return false;
+        };
+        length == head.len() && self.table.is_of_slave(&head)
+    }
+
     /// Takes in all notifications that wait; whether there were any.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ const LOCAL_METRIC: u32 = 1024;
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
 /// Bytes of a netlink message header.
 const HEADER_LEN: usize = 16;
+/// Bytes of that and `ifinfomsg`: who a notification of a link is about.
+pub(super) const HEAD_LEN: usize = HEADER_LEN + 16;
 /// Requests in one system call: their answers must fit into the socket's receive buffer.
 const BATCH: usize = 64;
 /// A dump that takes longer has failed.
@@ -72,6 +74,11 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     sequence: u32,
     pub(super) payload: &'a [u8],
+}
+
+/// The type of a message that begins so, and where its payload begins.
+pub(super) fn head(head: &[u8; HEAD_LEN]) -> (u16, &[u8]) {
+    (u16::from_ne_bytes([head[4], head[5]]), &head[HEADER_LEN..])
 }
 
 /// The messages of one datagram. A malformed length ends it.

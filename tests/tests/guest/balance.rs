@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::{
-    Lab, Node,
+    Kind, Lab, Node,
     bond::{LACP, LINKS},
     eventually,
     guest::scenario_in_guest,
+    lab::VIP,
     node::PATIENCE,
     now,
     scene::{Scene, WEB},
@@ -14,7 +15,7 @@ use ha_tests::{
 };
 use serde_json::Value;
 
-use crate::slow;
+use crate::{GENERIC, slow, xdp};
 
 /// The first node's eth0 is a bond.
 fn nodes(lab: &Lab, options: &[&str]) -> Result<[Node; 2]> {
@@ -37,15 +38,24 @@ fn wait_usable(node: &Node, slaves: u64) -> Result<()> {
     })
 }
 
+/// Status says generic XDP, and so does the kernel: on `interface`, and on nothing below it.
+fn is_generic(node: &Node, interface: &str, below: &[&str]) -> Result<()> {
+    let found = self::interface(node)?;
+    ensure!(found["mode"] == "generic", "{found}");
+    ensure!(xdp(node, interface)? == Some(GENERIC));
+    for below in below {
+        ensure!(xdp(node, below)?.is_none(), "{below} runs XDP");
+    }
+    Ok(())
+}
+
 /// One link fails, then all of them; then they return.
 fn survives_one_link(scene: &Scene, mode: &str) -> Result<()> {
     let node = &scene.nodes[0];
     wait_usable(node, 2)?;
     let found = interface(node)?;
-    ensure!(
-        found["mode"] == "generic" && found["bond"]["mode"] == mode,
-        "{found}"
-    );
+    ensure!(found["bond"]["mode"] == mode, "{found}");
+    is_generic(node, "eth0", &LINKS)?;
     let before = scene.nodes[1].events("transition")?;
     node.set_cable(LINKS[0], false)?;
     wait_usable(node, 1)?;
@@ -109,6 +119,7 @@ fn a_vlan_on_a_bond_is_announced_when_the_bond_fails_over() {
         let node = &scene.nodes[0];
         let found = interface(node)?;
         ensure!(found["bond"]["mode"] == "active-backup", "{found}");
+        is_generic(node, "eth0.7", &["eth0", "s0", "s1"])?;
 
         let before = scene.nodes[1].events("transition")?;
         let active = node.active_link()?;
@@ -144,6 +155,24 @@ fn a_vlan_on_a_bond_is_announced_when_the_bond_fails_over() {
         wait_usable(node, 2)?;
         scene.wait_served_by(0)?;
         ensure!(scene.nodes[1].events("transition")? == before);
+        Ok(())
+    });
+}
+
+/// It would run on each slave instead, also on those whose frames the bond drops.
+#[test]
+fn native_xdp_on_a_bond_is_refused_and_status_says_so() {
+    scenario_in_guest(|lab| {
+        let mut node = lab.bonded_node("n1", &["mode", "active-backup"])?;
+        node.set_dataplane("mode = \"native\"");
+        node.start(Kind::Had, &[slow(node.router())])?;
+        eventually(PATIENCE, "status tells why", || {
+            let found = interface(&node)?;
+            let error = found["error"].as_str().unwrap_or_default();
+            Ok(found["mode"] == "none" && error.contains("bond"))
+        })?;
+        ensure!(xdp(&node, "eth0")?.is_none() && !node.has(VIP)?);
+        ensure!(node.state(WEB)? != "active");
         Ok(())
     });
 }

@@ -3,13 +3,16 @@
 
 mod balance;
 mod bond;
+mod figures;
 mod flux;
 mod netem;
 mod script;
 mod unit;
 mod vlan;
 
-use ha_tests::VirtualRouter;
+use anyhow::Result;
+use ha_tests::{Node, VirtualRouter};
+use serde_json::Value;
 
 /// Between two adverts, in milliseconds: comfortable where a processor may be away for hundreds of them.
 const INTERVAL_MS: u32 = 400;
@@ -17,4 +20,16 @@ const INTERVAL_MS: u32 = 400;
 /// A virtual router with slow adverts.
 fn slow(router: VirtualRouter) -> VirtualRouter {
     router.interval_ms(INTERVAL_MS)
+}
+
+/// What the kernel says of generic XDP on an interface (`XDP_ATTACHED_SKB`).
+const GENERIC: u64 = 2;
+
+/// How an interface runs XDP, if it does.
+fn xdp(node: &Node, interface: &str) -> Result<Option<u64>> {
+    let links = node
+        .ns()
+        .ip(&["-d", "-j", "link", "show", "dev", interface])?;
+    let links: Value = serde_json::from_str(&links)?;
+    Ok(links[0]["xdp"]["mode"].as_u64())
 }

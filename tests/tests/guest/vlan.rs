@@ -2,14 +2,13 @@
 
 use anyhow::{Result, ensure};
 use ha_tests::{
-    Kind, Lab, Node,
+    Kind, Lab,
     guest::scenario_in_guest,
     scene::{Scene, WEB},
     vlan::Tag,
 };
-use serde_json::Value;
 
-use crate::slow;
+use crate::{GENERIC, slow, xdp};
 
 const VLAN: &[Tag] = &[Tag::customer(7)];
 
@@ -25,15 +24,6 @@ fn scene(lab: &Lab, tags: &[Tag], mode: &str) -> Result<Scene> {
     }
     client.join_vlan(tags)?;
     Scene::with(nodes, client, slow)
-}
-
-/// 1 where an interface runs XDP in the driver, 2 where it runs generic XDP.
-fn xdp(node: &Node, interface: &str) -> Result<Option<u64>> {
-    let links = node
-        .ns()
-        .ip(&["-d", "-j", "link", "show", "dev", interface])?;
-    let links: Value = serde_json::from_str(&links)?;
-    Ok(links[0]["xdp"]["mode"].as_u64())
 }
 
 /// The kernel's gate outlives the daemon, and a new one finds what the dead one left.
@@ -53,7 +43,7 @@ fn generic_xdp_serves(tags: &[Tag], interface: &str) {
     scenario_in_guest(|lab| {
         let mut scene = scene(lab, tags, "auto")?;
         for node in &scene.nodes {
-            ensure!(xdp(node, interface)? == Some(2) && xdp(node, "eth0")?.is_none());
+            ensure!(xdp(node, interface)? == Some(GENERIC) && xdp(node, "eth0")?.is_none());
         }
         fails_over_both_ways(&mut scene)
     });

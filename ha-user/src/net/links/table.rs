@@ -146,6 +146,20 @@ impl Table {
         lowest
     }
 
+    /// Whether a notification that begins so is of a slave that its bond watches.
+    pub(super) fn is_of_slave(&self, head: &[u8; netlink::HEAD_LEN]) -> bool {
+        let (kind, payload) = netlink::head(head);
+        let of = LinkHeader::parse(payload).ok().map(|header| header.index);
+        let Some(link) = of.and_then(|index| self.links.get(&index)) else {
+            return false;
+        };
+        let bond = link.master.and_then(|master| self.links.get(&master));
+        kind == RTM_NEWLINK
+            && bond
+                .and_then(|bond| bond.bond.as_ref())
+                .is_some_and(|bond| bond.watches)
+    }
+
     /// The interface of an index.
     #[must_use]
     pub fn by_index(&self, ifindex: u32) -> Option<&Link> {

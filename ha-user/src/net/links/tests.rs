@@ -254,6 +254,36 @@ fn a_bond_that_does_not_watch_its_slaves_stays_with_the_active_one() {
     assert_eq!(told.link("bond0").usable_slaves(), Some(1));
 }
 
+/// What a notification begins with.
+fn head(kind: u16, ifindex: u32) -> [u8; netlink::HEAD_LEN] {
+    let mut head = [0; netlink::HEAD_LEN];
+    head[4..6].copy_from_slice(&kind.to_ne_bytes());
+    head[20..24].copy_from_slice(&ifindex.to_ne_bytes());
+    head
+}
+
+#[test]
+fn news_of_a_slave_is_known_as_such_where_its_bond_will_tell_of_itself() {
+    let mut told = Told::default();
+    told.bond(monitored(BondMode::ActiveBackup))
+        .slave(3, Vec::new())
+        .learn(4, "eth4", Vec::new())
+        .learn(5, "eth5", vec![LinkAttribute::Controller(4)]);
+    let is_of_slave = |told: &Told, kind, ifindex| told.0.is_of_slave(&head(kind, ifindex));
+    assert!(is_of_slave(&told, RTM_NEWLINK, 3));
+    assert!(!is_of_slave(&told, RTM_NEWADDR, 3), "an address");
+    for (ifindex, what) in [
+        (2, "the bond"),
+        (4, "no slave"),
+        (5, "another's port"),
+        (9, "new"),
+    ] {
+        assert!(!is_of_slave(&told, RTM_NEWLINK, ifindex), "{what}");
+    }
+    told.bond(vec![InfoBond::Mode(BondMode::BalanceRr)]);
+    assert!(!is_of_slave(&told, RTM_NEWLINK, 3), "the bond stays silent");
+}
+
 #[test]
 fn who_names_a_slave_or_a_bond_that_watches_none_is_told() {
     let mut told = Told::default();
