@@ -21,6 +21,18 @@ pub fn wait_for_check(node: &Node, name: &str, state: &str, why: &str) -> Result
     .with_context(|| last.to_string())
 }
 
+/// Waits until a check is in `state`, and its last probe has found what contains `text`.
+pub fn wait_until_found(node: &Node, name: &str, state: &str, text: &str) -> Result<()> {
+    let mut last = Value::Null;
+    eventually(PATIENCE, &format!("{name} is {state}: {text}"), || {
+        last = check(node, name)?;
+        let probes = last["history"].as_array().context("it has a history")?;
+        let found = probes.last().and_then(|probe| probe["text"].as_str());
+        Ok(last["state"] == state && found.is_some_and(|found| found.contains(text)))
+    })
+    .with_context(|| last.to_string())
+}
+
 /// Waits until one of the last probes, that ended after `from`, has a result that contains `text`.
 pub fn wait_for_probe(
     node: &Node,

@@ -6,10 +6,12 @@
 
 pub mod asker;
 pub mod bond;
+pub mod burst;
 pub mod capture;
 pub mod checks;
 pub mod clock;
 pub mod daemon;
+pub mod drbd;
 pub mod frame;
 pub mod frozen;
 pub mod gaps;
@@ -17,12 +19,14 @@ pub mod guest;
 pub mod hog;
 pub mod kernel;
 pub mod lab;
+pub mod loop_device;
 pub mod loss;
 pub mod netem;
 pub mod netns;
 pub mod node;
 pub mod prober;
 pub mod processes;
+pub mod raid;
 pub mod roll_call;
 pub mod scene;
 pub mod sniffer;

@@ -1,10 +1,14 @@
-//! What test machines may lack: a kernel with bonds, VLANs, netem and loop devices, and systemd. Runs in the guest of `cargo xtask vm-test`, where
-//! processors are emulated: everything takes ten times as long, and may be held up for longer.
+//! What test machines may lack: a kernel with bonds, VLANs, netem, disk arrays, DRBD and loop devices, and systemd. Runs
+//! in the guest of `cargo xtask vm-test`, where processors are emulated: everything takes ten times as long, and may be
+//! held up for longer.
 
 mod balance;
 mod bond;
+mod bursts;
+mod drbd;
 mod figures;
 mod flux;
+mod md;
 mod netem;
 mod script;
 mod unit;

@@ -39,6 +39,7 @@ for directory in tmp run dev/shm; do
   mount -t tmpfs tmpfs "/new/$directory"
 done
 chmod 1777 /new/tmp
+mkdir /new/run/lock # /var/lock leads there.
 # The checkout may lie below one of these. What is written there goes with the guest, as everywhere else.
 set -f
 IFS=:

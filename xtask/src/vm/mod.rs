@@ -1,5 +1,6 @@
-//! `cargo xtask vm-test`: the tests that need a kernel with bonding, VLANs and netem, or systemd, run on Debian's, in a
-//! guest of QEMU that has the host's file system, read-only. `cargo xtask vm-run` runs any other command there.
+//! `cargo xtask vm-test`: the tests that need a kernel with bonding, VLANs, netem, md and DRBD, or systemd, run on
+//! Debian's, in a guest of QEMU that has the host's file system, read-only. `cargo xtask vm-run` runs any other command
+//! there.
 
 mod guest;
 mod initramfs;
@@ -97,8 +98,8 @@ pub(crate) fn test_if_possible(limit: Duration) -> Result<()> {
         Err(error) => {
             let line = "!".repeat(100);
             println!(
-                "{line}\nLEFT OUT: the tests on Debian's kernel in a QEMU guest (bonding, VLANs, netem, systemd, the \
-                 XDP tables on an older kernel)\nwhy: {error:#}\nonce that is mended: cargo xtask vm-test\n{line}"
+                "{line}\nLEFT OUT: the tests on Debian's kernel in a QEMU guest (bonding, VLANs, netem, disk arrays, \
+                 DRBD, systemd, the XDP tables on an older kernel)\nwhy: {error:#}\nonce that is mended: cargo xtask vm-test\n{line}"
             );
             Ok(())
         }
@@ -130,7 +131,7 @@ fn run(tools: &Tools, filters: &[String], limit: Duration) -> Result<()> {
         limit.as_secs()
     );
     let started = now();
-    let code = Guest::boot(tools, &job(&tests(&selections)))?.watch(limit)?;
+    let code = Guest::boot(tools, &job(tools, &tests(&selections)))?.watch(limit)?;
     ensure!(code == 0, "tests failed in the guest");
     println!(
         "vm-test: all {count} tests passed, in {} s",
@@ -150,13 +151,15 @@ pub(crate) fn execute(command: &[String], limit: Duration) -> Result<u8> {
         command.join(" ")
     );
     let line = format!("{}\ncode=$?\n", words.join(" "));
-    Guest::boot(&tools, &job(&line))?.watch(limit)
+    Guest::boot(&tools, &job(&tools, &line))?.watch(limit)
 }
 
 /// The shell script that the guest runs: `lines`, which set `code`.
-fn job(lines: &str) -> String {
+fn job(tools: &Tools, lines: &str) -> String {
+    let programs = quoted(&tools.programs().display().to_string());
     format!(
-        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0\n\
+        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{programs}\n\
+         export HOME=/root RUST_BACKTRACE=0\n\
          exec >{REPORT} 2>&1 </dev/null\n\
          cd {} || exit 1\n\
          echo \"booted Linux $(uname -r)\"\n\

@@ -1,5 +1,5 @@
-//! What a guest is made of: QEMU, Debian's kernel and busybox, and systemd. They come as Debian's packages and are
-//! unpacked below `target`, so nothing is installed, removed or started on this machine.
+//! What a guest is made of: QEMU, Debian's kernel, busybox and mdadm, and systemd. They come as Debian's packages and
+//! are unpacked below `target`, so nothing is installed, removed or started on this machine.
 
 use std::{
     fs,
@@ -19,10 +19,15 @@ use crate::{
 const KERNEL: &str = "linux-image-amd64";
 const BUSYBOX: &str = "busybox-static";
 const QEMU: &str = "qemu-system-x86";
+/// Installed, it would watch this machine's own arrays and put itself into its initramfs.
+const MDADM: &str = "mdadm";
 /// Prefix of a directory that belongs to one process; its id follows.
 const OWN: &str = "process-";
 
 const QEMU_PROGRAM: &str = "qemu-system-x86_64";
+
+/// Where Debian's packages have programs for root: a directory, or a link to one.
+const PROGRAMS: &str = "sbin";
 
 /// Where they are.
 #[derive(Debug)]
@@ -50,8 +55,9 @@ impl Tools {
         let root = directory().join("tools");
         let has_qemu = answer(QEMU_PROGRAM, &["--version"]).is_some()
             || root.join("usr/bin").join(QEMU_PROGRAM).exists();
-        if root.exists() && !has_qemu {
-            // The machine had a QEMU of its own, and has it no more.
+        let has_mdadm = root.join(PROGRAMS).join(MDADM).exists();
+        if root.exists() && !(has_qemu && has_mdadm) {
+            // The machine had a QEMU of its own, and has it no more; or they are those of an earlier version.
             fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))?;
         }
         if !root.exists() {
@@ -87,6 +93,11 @@ impl Tools {
     /// busybox, which needs no library.
     pub(crate) fn busybox(&self) -> PathBuf {
         self.root.join("bin/busybox")
+    }
+
+    /// Where the guest finds programs that the machine need not have.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.root.join(PROGRAMS)
     }
 
     /// QEMU, which ends when we do, however that comes: the unpacked one, where the machine had none of its own
@@ -144,16 +155,21 @@ fn remove_stale() -> Result<()> {
 
 /// Gets the packages and unpacks them to `root`.
 fn unpack(root: &Path) -> Result<()> {
-    packages::unpack(root, "Debian's kernel, busybox and QEMU", download, |new| {
-        let release = release(new)?;
-        packages::quietly(
-            Command::new(new.join("bin/busybox"))
-                .arg("depmod")
-                .arg("-b")
-                .arg(new)
-                .arg(&release),
-        )
-    })
+    packages::unpack(
+        root,
+        "Debian's kernel, busybox, mdadm and QEMU",
+        download,
+        |new| {
+            let release = release(new)?;
+            packages::quietly(
+                Command::new(new.join("bin/busybox"))
+                    .arg("depmod")
+                    .arg("-b")
+                    .arg(new)
+                    .arg(&release),
+            )
+        },
+    )
 }
 
 fn download(to: &Path) -> Result<()> {
@@ -163,8 +179,9 @@ fn download(to: &Path) -> Result<()> {
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
         .find(|package| package.starts_with("linux-image-"))
         .with_context(|| format!("apt knows no package {KERNEL}"))?;
-    // Their dependencies are for systems that boot from a disk, and for busybox there are none.
-    packages::download(&[kernel, BUSYBOX], to)?;
+    // Their dependencies are for systems that boot from a disk; busybox has none, and mdadm's libraries are also
+    // those of util-linux, which is here.
+    packages::download(&[kernel, BUSYBOX, MDADM], to)?;
     if answer(QEMU_PROGRAM, &["--version"]).is_some() {
         return Ok(());
     }
