@@ -14,6 +14,7 @@ use crate::{
     },
     status::{Cause, InstanceStatus, Span, State},
     timer::Timer,
+    tracking::Veto,
 };
 
 /// An instance as `hactl status` and `hactl explain` show it.
@@ -114,6 +115,9 @@ fn tracking(instance: &Instance, now: MonoNs) -> Vec<String> {
             "It does not take over before {source} was looked at for the first time."
         ));
     }
+    lines.extend(instance.muted.iter().map(|source| {
+        format!("An operator muted {source}: it counts for nothing until `hactl unmute`, or as `hactl checks` says.")
+    }));
     lines.extend(instance.arbitration(now));
     if let (Some(condition), Some(due)) = (instance.unsettled, instance.timers.get(Timer::Link)) {
         lines.push(format!(
@@ -184,10 +188,18 @@ fn initialize(instance: &Instance, now: MonoNs) -> Vec<String> {
 
 fn fault(instance: &Instance, now: MonoNs) -> Vec<String> {
     let until = match &instance.veto {
-        Some((by, _)) if instance.is_ready() => {
+        Some(Veto {
+            by,
+            ends_at: Some(ends_at),
+            ..
+        }) => format!(
+            "By now {by} is up again, which counts in {}: it came and went, or a delay is configured.",
+            left(*ends_at, now)
+        ),
+        Some(Veto { by, .. }) if instance.is_ready() => {
             format!("It returns to Backup as soon as {by} is up.")
         }
-        Some((by, _)) => {
+        Some(Veto { by, .. }) => {
             format!("It returns to Backup as soon as its interface is ready, and {by} is up.")
         }
         None => String::from("It returns to Backup as soon as its interface is ready."),
@@ -255,6 +267,9 @@ fn backup(instance: &Instance, now: MonoNs) -> Vec<String> {
             "{since}: {by} let go; takes over in {} unless another router does.",
             wait(instance, now)
         )),
+        _ if instance.arbitration(now).is_some() => {
+            lines.push(format!("{since}: no Active router is heard."));
+        }
         _ => lines.push(format!(
             "{since}: no Active router is heard; takes over in {} unless one is.",
             wait(instance, now)

@@ -38,6 +38,8 @@ struct Path {
     since: MonoNs,
     /// `None` until it is known.
     up: Option<bool>,
+    /// What had been heard on it last when it was found silent: slower echoes have more patience with the same.
+    silent_after: Option<MonoNs>,
 }
 
 impl Path {
@@ -48,6 +50,7 @@ impl Path {
             due: now,
             since: now,
             up: None,
+            silent_after: None,
         }
     }
 
@@ -155,6 +158,9 @@ impl Paths {
             // This node is held up: what is heard by then is seen after its next echo.
             return;
         }
+        if path.silent_after == Some(heard_at) {
+            return;
+        }
         let silent = now.since(heard_at.max(path.since));
         let up = if heard_at == MonoNs::ZERO || heard_at < path.since {
             // Nothing was due from it before `since`: it is down once it had time to answer.
@@ -164,6 +170,7 @@ impl Paths {
         };
         if let Some(up) = up.filter(|_| path.up != up) {
             path.up = Some(up);
+            path.silent_after = (!up).then_some(heard_at);
             out.push(Action::PathReport {
                 path: id,
                 up,
@@ -269,6 +276,20 @@ mod tests {
         );
         let down = report(millis(9_001), millis(9_903));
         assert_eq!(down, Some(false), "and did not come");
+    }
+
+    #[test]
+    fn a_silent_path_is_up_when_something_is_heard_and_not_when_echoes_are_fewer() {
+        let mut paths = paths();
+        paths.set_paces(millis(101), |_| Pace::Hold);
+        serve(&mut paths, millis(102));
+        assert_eq!(heard(&mut paths, millis(102), millis(102)), Some(true));
+        serve(&mut paths, millis(105));
+        assert_eq!(heard(&mut paths, millis(102), millis(105)), Some(false));
+        paths.set_paces(millis(200), |_| Pace::Hello);
+        serve(&mut paths, millis(300));
+        assert_eq!(heard(&mut paths, millis(102), millis(300)), None);
+        assert_eq!(heard(&mut paths, millis(301), millis(301)), Some(true));
     }
 
     #[test]

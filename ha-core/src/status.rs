@@ -62,6 +62,11 @@ pub enum Cause {
     Started,
     /// The interface is ready.
     InterfaceReady,
+    /// What had a veto is up again.
+    Recovered {
+        /// What it was.
+        by: Source,
+    },
     /// The interface is not ready, or no longer.
     Interface(InterfaceCondition),
     /// No advert for the Active_Down_Interval.
@@ -165,6 +170,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Started => f.write_str("the daemon started"),
             Self::InterfaceReady => f.write_str("its interface is ready"),
+            Self::Recovered { by } => write!(f, "{by} is up again"),
             Self::Interface(condition) => condition.fmt(f),
             Self::Silence { lasted } => {
                 write!(f, "nothing was heard for {}", Span(*lasted))

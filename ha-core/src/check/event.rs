@@ -34,7 +34,7 @@ pub enum CheckAction {
     Report(HealthChange),
 }
 
-/// A change of what is believed of a service; where `from` is `to`, of what it counts.
+/// A change of what is believed of a service; where `from` is `to`, of what it counts, or of what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChange {
     /// Before.

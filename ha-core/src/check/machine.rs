@@ -285,6 +285,9 @@ impl Check {
                 let fallen = self.failed >= self.config.fall || decides;
                 if self.health != Health::Down && fallen {
                     self.believe(Health::Down, why, now);
+                } else if self.health == Health::Down && self.why != why {
+                    self.why = why;
+                    self.tell(Health::Down, now);
                 }
             }
         }

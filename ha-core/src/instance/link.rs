@@ -71,7 +71,7 @@ impl Instance {
                 self.listening_since = now;
             }
             return match self.state {
-                State::Initialize | State::Fault => self.start(now, out),
+                State::Initialize | State::Fault => self.start(Cause::InterfaceReady, now, out),
                 _ => Verdict::Stay,
             };
         }

@@ -26,7 +26,7 @@ use crate::{
     outbox::Outbox,
     status::{Cause, State, Transition},
     timer::{Timer, TimerTable},
-    tracking::Source,
+    tracking::{Source, Veto},
     vrrp::{self, Rank},
 };
 
@@ -132,7 +132,9 @@ pub(crate) struct Instance {
     /// What it competes with.
     pub(crate) priority: Priority,
     /// The veto that stands against it: who, and why.
-    pub(crate) veto: Option<(Source, String)>,
+    pub(crate) veto: Option<Veto>,
+    /// What it tracks that is muted.
+    pub(crate) muted: Vec<Source>,
     /// What it has to know before it takes over.
     pub(crate) awaits_first: Option<Source>,
     pub(crate) arbitrators: Arbitrators,
@@ -245,6 +247,7 @@ impl Instance {
             timers: TimerTable::default(),
             priority,
             veto: None,
+            muted: Vec::new(),
             awaits_first: None,
             arbitrators: Arbitrators::default(),
             condition: None,
@@ -336,7 +339,7 @@ impl Instance {
         match timer {
             Timer::Gate | Timer::Promotion => self.overdue(timer, now),
             Timer::Link => self.link_settled(now, out),
-            Timer::Start => self.start(now, out),
+            Timer::Start => self.start(Cause::InterfaceReady, now, out),
             Timer::HoldDown => {
                 self.hold_until = None;
                 Verdict::Claim
@@ -466,7 +469,7 @@ impl Instance {
     }
 
     /// Begins to take part, when the interface is ready and the start delay is over.
-    fn start(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
+    fn start(&mut self, cause: Cause, now: MonoNs, out: &mut Outbox) -> Verdict {
         if !self.is_ready() || !matches!(self.state, State::Initialize | State::Fault) {
             return Verdict::Stay;
         }
@@ -478,7 +481,7 @@ impl Instance {
             self.timers.set(Timer::Start, self.start_at);
             return Verdict::Stay;
         }
-        self.enter_backup(Cause::InterfaceReady, now, out);
+        self.enter_backup(cause, now, out);
         if self.config.priority == Priority::OWNER {
             self.claim = Some(Claim::Owner);
             return Verdict::Claim;

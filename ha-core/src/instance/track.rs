@@ -1,5 +1,7 @@
 //! What is tracked bears on an instance: its effective priority, a veto, and what is still to be known.
 
+use alloc::format;
+
 use ha_common::{MonoNs, Priority};
 
 use super::{Departure, Instance, Verdict};
@@ -8,7 +10,7 @@ use crate::{
     outbox::Outbox,
     status::{Cause, State},
     timer::Timer,
-    tracking::Bearing,
+    tracking::{Bearing, Veto},
 };
 
 impl Instance {
@@ -19,17 +21,20 @@ impl Instance {
             veto,
             awaits,
             arbitrators,
+            muted,
         } = bearing;
+        self.muted = muted;
         let moved = self.compete_with(priority, now, out);
         let awaited = core::mem::replace(&mut self.awaits_first, awaits);
         let advised = self.arbitrators.match_advisors(arbitrators);
-        let vetoed = self.veto.is_some();
-        self.veto = veto;
+        let vetoed = core::mem::replace(&mut self.veto, veto);
         if let Some(cause) = self.veto_cause() {
             return self.vetoed(cause, now, out);
         }
-        if vetoed && matches!(self.state, State::Initialize | State::Fault) {
-            return self.start(now, out);
+        if let Some(Veto { by, .. }) = vetoed
+            && matches!(self.state, State::Initialize | State::Fault)
+        {
+            return self.start(Cause::Recovered { by }, now, out);
         }
         if let Some(departure) = self.isolated(now) {
             return Verdict::Leave(departure);
@@ -42,10 +47,10 @@ impl Instance {
 
     /// The veto that stands, as a cause.
     pub(super) fn veto_cause(&self) -> Option<Cause> {
-        let (by, why) = self.veto.as_ref()?;
+        let veto = self.veto.as_ref()?;
         Some(Cause::Vetoed {
-            by: by.clone(),
-            why: why.clone(),
+            by: veto.by.clone(),
+            why: veto.why.clone(),
         })
     }
 
@@ -76,6 +81,15 @@ impl Instance {
             return Verdict::Stay;
         }
         self.set_priority(priority, out);
+        let by = if priority == self.config.priority {
+            ""
+        } else {
+            ", by what it tracks"
+        };
+        self.note(
+            format!("its priority is now {priority} instead of {before}{by}"),
+            out,
+        );
         match self.state {
             State::Backup => self.reconsider(before, now, out),
             // Who may take over from it hears so at once.

@@ -15,12 +15,25 @@ const HIGHEST: i32 = 254;
 pub(crate) struct Bearing {
     /// The effective priority.
     pub(crate) priority: Priority,
-    /// The first veto that stands: who, and why.
-    pub(crate) veto: Option<(Source, String)>,
+    /// The first veto that stands.
+    pub(crate) veto: Option<Veto>,
+    /// What is muted.
+    pub(crate) muted: Vec<Source>,
     /// The first thing with a veto of which nothing is known yet.
     pub(crate) awaits: Option<Source>,
     /// The arbitrators, but for muted ones.
     pub(crate) arbitrators: Vec<Advisor>,
+}
+
+/// A veto that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Veto {
+    /// Whose.
+    pub(crate) by: Source,
+    /// Why.
+    pub(crate) why: String,
+    /// Where it is up again already: when that counts.
+    pub(crate) ends_at: Option<MonoNs>,
 }
 
 /// An arbitrator, as its check sees it.
@@ -45,22 +58,30 @@ pub(crate) fn bearing<'a>(
     let mut veto = None;
     let mut awaits = None;
     let mut arbitrators = Vec::new();
+    let mut muted = Vec::new();
     for track in tracks {
         let Some(thing) = tracked.iter().find(|thing| thing.is(&track.source)) else {
             continue;
         };
         let reading = thing.counts();
-        let muted = thing.is_muted();
-        let up = muted || reading.health == Health::Up;
-        let down = !muted && reading.health == Health::Down;
+        let is_muted = thing.is_muted();
+        if is_muted && !muted.contains(&track.source) {
+            muted.push(track.source.clone());
+        }
+        let up = is_muted || reading.health == Health::Up;
+        let down = !is_muted && reading.health == Health::Down;
         match track.effect {
             Effect::Veto if down => {
-                veto.get_or_insert_with(|| (track.source.clone(), reading.why.clone()));
+                veto.get_or_insert_with(|| Veto {
+                    by: track.source.clone(),
+                    why: reading.why.clone(),
+                    ends_at: thing.rises_at(),
+                });
             }
             Effect::Veto if !up => {
                 awaits.get_or_insert_with(|| track.source.clone());
             }
-            Effect::Arbitrate if !muted => {
+            Effect::Arbitrate if !is_muted => {
                 arbitrators.push(thing.advisor());
             }
             Effect::Weight(weight) if weight < 0 && down => sum = sum.saturating_add(weight.into()),
@@ -79,5 +100,6 @@ pub(crate) fn bearing<'a>(
         veto,
         awaits,
         arbitrators,
+        muted,
     }
 }

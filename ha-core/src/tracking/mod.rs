@@ -18,7 +18,7 @@ use core::fmt;
 use ha_common::Nanos;
 
 pub(crate) use self::{
-    effect::{Advisor, Bearing, bearing},
+    effect::{Advisor, Bearing, Veto, bearing},
     tracked::Tracked,
 };
 use crate::check::Health;

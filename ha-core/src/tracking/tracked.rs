@@ -70,6 +70,12 @@ impl Tracked {
         }
     }
 
+    /// Where it is reported to be up, and does not count as that yet: when it does.
+    pub(crate) fn rises_at(&self) -> Option<MonoNs> {
+        self.settles_at
+            .filter(|_| self.reported.health == Health::Up)
+    }
+
     pub(crate) const fn is_muted(&self) -> bool {
         self.muted_until.is_some()
     }

@@ -29,6 +29,8 @@ struct Driver {
     /// What probes that pass count.
     count: i32,
     counts: Vec<i32>,
+    /// Changes of what is known of it without one of its health.
+    retold: Vec<String>,
     changes: Vec<(Health, Health)>,
     answers: Vec<bool>,
 }
@@ -42,6 +44,7 @@ impl Driver {
             probes: 0,
             count: 0,
             counts: Vec::new(),
+            retold: Vec::new(),
             changes: Vec::new(),
             answers: Vec::new(),
         }
@@ -71,7 +74,11 @@ impl Driver {
                     let HealthChange { from, to, at, .. } = change;
                     assert_eq!(at, self.now);
                     self.counts.push(change.count);
-                    self.changes.push((from, to));
+                    if from == to {
+                        self.retold.push(change.why);
+                    } else {
+                        self.changes.push((from, to));
+                    }
                 }
             }
         }
@@ -334,7 +341,7 @@ fn a_count_that_changes_is_told_while_it_is_up_and_when_it_rises() {
         driver.tick();
         driver.answer(Ok(()));
     }
-    assert_eq!(driver.changes, [(Health::Up, Health::Up); 2]);
+    assert_eq!(driver.retold.len(), 2);
     assert_eq!(driver.counts, [5, -3]);
     driver.observe(Observation::Failed("it is gone".to_owned()));
     driver.count = 7;
@@ -344,6 +351,19 @@ fn a_count_that_changes_is_told_while_it_is_up_and_when_it_rises() {
         driver.answer(Ok(()));
     }
     assert_eq!(driver.counts, [5, -3, -3, 7]);
+}
+
+#[test]
+fn what_is_wrong_at_present_is_told_and_not_what_was_first() {
+    let mut driver = Driver::up();
+    driver.observe(Observation::Failed("its process ended".to_owned()));
+    driver.tick();
+    driver.answer(Err(()));
+    assert_eq!(driver.check.status().why, "broken");
+    driver.tick();
+    driver.answer(Err(()));
+    assert_eq!(driver.retold, ["broken"]);
+    assert_eq!(driver.changes, [(Health::Up, Health::Down)]);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn one_that_is_cut_off_stays_backup_and_asks_again_and_again() {
     driver.answer(round, false);
     assert_eq!(driver.state(), State::Backup);
     assert!(driver.says("this node may be cut off"));
+    assert!(!driver.says("takes over in"));
     assert!(matches!(driver.status_of(ID).cause, Cause::Isolated { .. }));
     for _ in 0..3 {
         // Not as often as it could take over: a question is a probe.

@@ -362,6 +362,40 @@ fn a_mute_ends_a_veto_until_it_ends() {
 }
 
 #[test]
+fn what_holds_it_back_is_explained() {
+    let tracks = [track("a", Effect::Veto), track("b", Effect::Weight(-20))];
+    let mut driver = Driver::backup_of(tracking(&tracks));
+    let says = |driver: &Driver, words: &str| {
+        let lines = driver.status_of(ID).explanation;
+        assert!(lines.iter().any(|line| line.contains(words)), "{lines:?}");
+    };
+    driver.report("a", Health::Up);
+    driver.report("b", Health::Up);
+    driver.report("a", Health::Down);
+    says(&driver, "as soon as check a is up");
+    driver.report("a", Health::Up);
+    let cause = driver.status_of(ID).cause;
+    assert_eq!(cause, Cause::Recovered { by: source("a") });
+    says(&driver, "because check a is up again");
+    driver.report("a", Health::Down);
+    driver.report("a", Health::Up);
+    assert_eq!(driver.state(), State::Fault);
+    says(&driver, "By now check a is up again, which counts in 1 s");
+    driver.input(Input::Mute {
+        source: source("a"),
+        until: Some(MonoNs(u64::MAX)),
+    });
+    assert_eq!(driver.state(), State::Backup);
+    says(&driver, "An operator muted check a");
+    driver.take();
+    driver.report("b", Health::Down);
+    let told = driver.take().into_iter().any(|action| {
+        matches!(action, Action::Note { sentence, .. } if sentence == "its priority is now 80 instead of 100, by what it tracks")
+    });
+    assert!(told);
+}
+
+#[test]
 fn a_carrier_that_comes_or_goes_has_to_last() {
     let mut one = instance(0);
     one.link_delays = LinkDelays {

@@ -354,6 +354,7 @@ fn log_event(event: &Event) {
         (Kind::Check, Some((from, to))) => {
             info!(check = instance, from, to, at_ns, "{sentence}");
         }
+        (Kind::Check, None) => info!(check = instance, at_ns, "{sentence}"),
         (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
         (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),
     }

@@ -75,7 +75,10 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             lost_messages: shell.out.lost(),
             ..vitals.engine.clone()
         },
-        warnings: warnings(shell, vitals, &statuses, now),
+        warnings: warnings(shell, vitals, &statuses, now)
+            .into_iter()
+            .chain(muted(engine))
+            .collect(),
         channels: shell.channels.report(shell.dataplane.as_ref(), now),
         paths: shell
             .paths
@@ -88,6 +91,22 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
             })
             .collect(),
     }
+}
+
+/// What an operator muted, and may have forgotten.
+fn muted(engine: &Engine) -> impl Iterator<Item = String> {
+    let tracked = engine.tracked().into_iter();
+    tracked.filter_map(|one| {
+        let until = one.muted_until?;
+        let end = match until.0 {
+            u64::MAX => "it is unmuted: hactl unmute NAME".to_owned(),
+            _ => clock::rfc3339(until),
+        };
+        Some(format!(
+            "{} is muted, and counts for nothing, until {end}",
+            one.source
+        ))
+    })
 }
 
 /// What somebody should see to.

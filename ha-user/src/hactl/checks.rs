@@ -60,6 +60,8 @@ pub(super) fn detail(check: &CheckReport, style: Style) -> String {
     }
     let run = match (check.passed, check.failed) {
         (0, 0) => "it was not probed so far".to_owned(),
+        (0, 1) => "the last probe failed".to_owned(),
+        (1, _) => "the last probe passed".to_owned(),
         (0, failed) => format!("{failed} probes in a row failed"),
         (passed, _) => format!("{passed} probes in a row passed"),
     };

@@ -121,8 +121,12 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
                 for_ms: lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
             };
             let report: Value = ask(socket, request)?;
+            let until = match lasts {
+                Some(lasts) => format!("for {}", humantime::format_duration(*lasts)),
+                None => format!("until `hactl unmute {check}`, or a restart"),
+            };
             print(out, json, &report, |_| {
-                format!("check {check} counts for nothing\n")
+                format!("check {check} counts for nothing {until}\n")
             })
         }
         Command::Unmute { check } => {

@@ -1,6 +1,6 @@
 //! What the tokio side asks for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ha_common::{MonoNs, Nanos};
 use ha_core::{
@@ -12,6 +12,7 @@ use super::Driver;
 use crate::{
     control::report::{ExplainReport, SwitchoverReport},
     engine::{Command, seat::Seat, status, tracking},
+    events::Kind,
     sys::clock,
 };
 
@@ -102,9 +103,10 @@ impl Driver {
     }
 
     fn mute(&mut self, check: String, lasts: Option<Nanos>, end: bool) -> Result<(), String> {
+        let name: Arc<str> = check.as_str().into();
         let source = Source::Check(check);
         let tracked = self.engine.tracked();
-        if !tracked.iter().any(|one| one.source == source) {
+        let Some(before) = tracked.iter().find(|one| one.source == source) else {
             let names: Vec<String> = tracked
                 .iter()
                 .filter(|one| matches!(one.source, Source::Check(_)))
@@ -118,12 +120,27 @@ impl Driver {
                     names.join(", ")
                 }
             ));
-        }
+        };
         let until = match lasts {
             _ if end => None,
             Some(lasts) => Some(clock::now().after(lasts)),
             None => Some(MonoNs(u64::MAX)),
         };
+        if until.is_none() && before.muted_until.is_none() {
+            return Ok(());
+        }
+        let now = clock::now();
+        let sentence = match until {
+            None => format!("{source} counts again"),
+            Some(MonoNs(u64::MAX)) => {
+                format!("an operator muted {source}: it counts for nothing until it is unmuted")
+            }
+            Some(until) => format!(
+                "an operator muted {source}: it counts for nothing until {}",
+                clock::rfc3339(until)
+            ),
+        };
+        self.shell.out.event(now, &name, Kind::Check, sentence);
         self.handle(Input::Mute { source, until });
         Ok(())
     }
