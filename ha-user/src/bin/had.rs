@@ -32,16 +32,11 @@ fn check(arguments: &cli::Had) -> anyhow::Result<()> {
     for advice in daemon::advice::of(&config) {
         writeln!(io::stderr().lock(), "warning: {advice}")?;
     }
-    let counted = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
     writeln!(
         io::stdout().lock(),
-        "{}: valid, {} in {}",
+        "{}: valid, {}",
         arguments.config.display(),
-        counted(config.instances.len(), "instance"),
-        counted(config.groups.len(), "group")
+        config.counts()
     )?;
     Ok(())
 }

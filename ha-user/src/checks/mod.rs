@@ -25,4 +25,5 @@ mod words;
 pub use self::{
     probe::{Role, RoleWatch},
     runner::Checks,
+    script::judge_beforehand as judge_script,
 };

@@ -100,7 +100,7 @@ pub(super) fn finish(
         .iter()
         .map(|interface| interface.interface.clone())
         .collect();
-    let groups = tracking_groups(reader, &draft, &checks);
+    let groups = tracking_groups(reader, &draft);
     let mut instances = Vec::new();
     for instance in &draft.instances {
         let interval = interval(reader, instance);
@@ -111,7 +111,7 @@ pub(super) fn finish(
         live.check_instance(reader, instance);
         let owner = instance.priority.value == OWNER;
         let own = instance.interface.as_ref().map(|name| name.value.as_str());
-        let track = track::check(reader, instance.track.iter(), owner, own, &checks);
+        let track = track::check(reader, instance.track.iter(), owner, own, &draft.checks);
         instances.extend(resolved(instance, interval, track, &draft));
     }
     heartbeat::check(reader, &draft, &instances, &lease_channels);
@@ -132,7 +132,7 @@ pub(super) fn finish(
 }
 
 /// The groups, with what their members track in common.
-fn tracking_groups(reader: &Reader<'_>, draft: &Draft, checks: &[Check]) -> Vec<Group> {
+fn tracking_groups(reader: &Reader<'_>, draft: &Draft) -> Vec<Group> {
     let mut groups = Vec::new();
     for group in &draft.groups {
         let owner = draft.instances.iter().any(|instance| {
@@ -148,7 +148,7 @@ fn tracking_groups(reader: &Reader<'_>, draft: &Draft, checks: &[Check]) -> Vec<
         track::check_group(reader, group.track.iter().chain(tracks));
         groups.push(Group {
             name: group.name.value.clone(),
-            track: track::check(reader, group.track.iter(), owner, None, checks),
+            track: track::check(reader, group.track.iter(), owner, None, &draft.checks),
         });
     }
     groups

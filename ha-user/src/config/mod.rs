@@ -7,6 +7,7 @@
 mod channel;
 mod check;
 mod checks;
+mod counts;
 mod diagnostic;
 mod family;
 mod foreign;

@@ -633,7 +633,7 @@ fn fix_of_unknown(name: &str, known: &[&str]) -> String {
 }
 
 /// The known word that `word` was probably meant to be.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub(super) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

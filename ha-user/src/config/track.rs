@@ -9,9 +9,9 @@ use ha_core::{
 };
 
 use super::{
-    checks::Check,
+    checks::DraftCheck,
     parse::{interface, span},
-    reader::{At, Reader, Section},
+    reader::{At, Reader, Section, nearest},
 };
 
 /// `[[interface]]`: how an interface is judged, whoever uses it.
@@ -231,7 +231,7 @@ pub(super) fn check<'a>(
     tracks: impl Iterator<Item = &'a DraftTrack>,
     owner: bool,
     own_interface: Option<&str>,
-    checks: &[Check],
+    checks: &[DraftCheck],
 ) -> Vec<Track> {
     let mut seen: BTreeMap<&Source, usize> = BTreeMap::new();
     let mut kept = Vec::new();
@@ -245,10 +245,11 @@ pub(super) fn check<'a>(
             reader.fail(*offset, format!("{place}, {key}"), message, fix);
         };
         match &track.source {
-            Source::Check(name) if !checks.iter().any(|check| check.name == *name) => fail(
+            // What is wrong with a check that stands there is said there.
+            Source::Check(name) if !checks.iter().any(|check| check.is_called(name)) => fail(
                 "check",
                 format!("there is no check \"{name}\""),
-                &format!("add a [[check]] with `name = \"{name}\"`"),
+                &fix_of_unknown(name, checks),
             ),
             Source::Interface(name)
                 if own_interface == Some(name) && track.effect == Effect::Veto =>
@@ -263,7 +264,7 @@ pub(super) fn check<'a>(
                 if matches!(track.effect, Effect::WeightPerUnit(_))
                     && !checks
                         .iter()
-                        .any(|check| check.name == *name && check.kind.counts()) =>
+                        .any(|check| check.is_called(name) && check.counts() != Some(false)) =>
             {
                 fail(
                     PER_UNIT,
@@ -285,10 +286,28 @@ pub(super) fn check<'a>(
             fail(
                 "track",
                 format!("{} is already tracked in line {line}", track.source),
-                "track each thing once",
+                match &track.source {
+                    Source::Check(_) => {
+                        "track each thing once; where a check is to do two things, as be a veto and an arbitrator, add a second [[check]] with another name that looks at the same thing"
+                    }
+                    Source::Interface(_) => "track each thing once",
+                },
             );
         }
         kept.push(track.clone());
     }
     kept
+}
+
+fn fix_of_unknown(name: &str, checks: &[DraftCheck]) -> String {
+    let names: Vec<&str> = checks
+        .iter()
+        .filter_map(|check| Some(check.name.as_ref()?.value.as_str()))
+        .collect();
+    match nearest(name, &names) {
+        Some(near) => {
+            format!("did you mean \"{near}\"? If not, add a [[check]] with `name = \"{name}\"`")
+        }
+        None => format!("add a [[check]] with `name = \"{name}\"`"),
+    }
 }

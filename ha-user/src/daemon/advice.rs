@@ -1,5 +1,8 @@
 //! What of a valid configuration deserves a look.
 
+mod absent;
+mod arbitration;
+mod scripts;
 mod tracking;
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -13,14 +16,16 @@ use crate::{
 /// Everything, for `--check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
-    let mut advice = of_links(config, &Table::read().unwrap_or_default());
+    let table = Table::read().unwrap_or_default();
+    let mut advice = of_links(config, &table);
     advice.extend(config.single_paths().map(|instance| {
         format!(
             "[[instance]] \"{}\": {} is the only way to the other nodes, a single point of failure; add a [[channel]] on another interface, and name it in `channels`",
             instance.name, instance.interface
         )
     }));
-    advice.extend(of_tracking(config));
+    advice.extend(of_tracking(config, &table));
+    advice.extend(scripts::of(config));
     advice.extend(
         [
             machine::offline(config),
@@ -33,9 +38,11 @@ pub fn of(config: &Config) -> Vec<String> {
     advice
 }
 
-/// Of what is tracked.
-pub(crate) fn of_tracking(config: &Config) -> Vec<String> {
-    tracking::of(config)
+/// Of what is tracked. The interfaces' addresses at present tell which hosts are this node itself.
+pub(crate) fn of_tracking(config: &Config, table: &Table) -> Vec<String> {
+    let mut advice = tracking::of(config);
+    advice.extend(arbitration::of(config, table));
+    advice
 }
 
 /// Of the interfaces and their addresses as they are at present; nothing where they are not known.
@@ -73,6 +80,7 @@ pub(super) fn of_links(config: &Config, table: &Table) -> Vec<String> {
     instances
         .chain(stations)
         .chain(channels)
+        .chain(absent::tracked(config, table))
         .chain(kinds)
         .collect()
 }

@@ -1,6 +1,8 @@
 //! SIGHUP and `hactl reload`.
 
-use std::{future::pending, time::Duration};
+mod sections;
+
+use std::{future::pending, iter, time::Duration};
 
 use ha_core::Version;
 use sd_notify::NotifyState;
@@ -62,7 +64,7 @@ impl Daemon {
         lost_interface(&self.config, &config, &table)?;
         let fixed = keep_fixed(&self.config, &mut config);
         let mut warnings = advice::of_links(&config, &table);
-        warnings.extend(advice::of_tracking(&config));
+        warnings.extend(advice::of_tracking(&config, &table));
         let mut report = self.apply(config, APPLY_LIMIT).await?;
         report.changes.extend(fixed);
         report.warnings.extend(warnings);
@@ -90,6 +92,7 @@ impl Daemon {
             return Err(error.to_string());
         }
         self.memory = both;
+        let sections = sections::changed(&self.config, &config);
         self.config = config;
         self.applying = Some(Applying { plan, done });
         self.checks.configure(&self.config);
@@ -100,11 +103,14 @@ impl Daemon {
                     self.applying = None;
                     "the engine thread has ended".to_owned()
                 })?;
+                report.changes.extend(sections);
                 report.warnings.extend(self.settle(&left).err());
                 Ok(report)
             }
             Err(_) => Ok(ReloadReport {
-                changes: vec!["the new configuration was accepted".to_owned()],
+                changes: iter::once("the new configuration was accepted".to_owned())
+                    .chain(sections)
+                    .collect(),
                 warnings: vec![
                     "the engine thread has not finished applying it yet: the log says when it has"
                         .to_owned(),
@@ -334,6 +340,7 @@ mod tests {
         let wanted = configured(&bench.dir, "10.0.0.2/24", CHECK);
         let report = bench.daemon.apply(wanted.clone(), AT_ONCE).await.unwrap();
         assert!(report.warnings[0].contains("not finished"), "{report:?}");
+        assert_eq!(report.changes[1..], ["check c: added"]);
         assert_eq!(bench.checks(), ["c"]);
         assert_eq!(bench.daemon.config, wanted);
         // Which of them is there is not known yet.
@@ -390,7 +397,7 @@ mod tests {
         };
         let (report, ()) = tokio::join!(bench.daemon.apply(wanted.clone(), LONG), engine);
         let report = report.unwrap();
-        assert_eq!(report.changes, ["a: other VIPs"]);
+        assert_eq!(report.changes, ["a: other VIPs", "check c: added"]);
         let [warning] = &report.warnings[..] else {
             panic!("{report:?}");
         };

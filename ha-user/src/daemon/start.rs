@@ -60,7 +60,7 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     }
 
     let links = advice::of_links(&config, &table).into_iter();
-    for advice in links.chain(advice::of_tracking(&config)) {
+    for advice in links.chain(advice::of_tracking(&config, &table)) {
         warn!("{advice}");
     }
     if let Some(advice) = machine::offline(&config) {

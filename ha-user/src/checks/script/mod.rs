@@ -39,6 +39,14 @@ const PAUSE: Duration = Duration::from_millis(4);
 /// Pieces that are read of a script that has ended: what a pipe holds.
 const LAST_PIECES: usize = 16;
 
+/// Whether a script could be run, as far as that can be seen without running it; it may hang, as every use of a file.
+///
+/// # Errors
+/// Why not, in the words of a failed run.
+pub fn judge_beforehand(script: &Script) -> Result<(), String> {
+    run::judge_beforehand(script)
+}
+
 /// See [`Script`].
 pub(super) struct ScriptProbe {
     config: Arc<Script>,

@@ -116,14 +116,24 @@ pub(super) fn start(
     }
 }
 
-fn user(name: Option<&str>) -> Result<User, String> {
+/// Whether a script could be run by a daemon that may run it as its user, without running it.
+pub(super) fn judge_beforehand(script: &Script) -> Result<(), String> {
+    let user = find_user(script.user.as_deref())?;
+    let program = Path::new(script.command.first().map_or("", String::as_str));
+    // Somebody with fewer privileges than the daemon's may not see what it sees.
+    let hidden = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    if !geteuid().is_root() && program.metadata().is_err_and(hidden) {
+        return Ok(());
+    }
+    file::judge(program, &user)
+}
+
+fn find_user(name: Option<&str>) -> Result<User, String> {
     let find = |name: &str| {
         accounts::user(name).map_err(|error| format!("/etc/passwd: {}", words::of_io(&error)))
     };
-    let user = match name {
-        Some(name) => {
-            find(name)?.ok_or_else(|| format!("there is no user {}", words::clean(name)))?
-        }
+    match name {
+        Some(name) => find(name)?.ok_or_else(|| format!("there is no user {}", words::clean(name))),
         None => {
             let mut user = None;
             for name in UNPRIVILEGED {
@@ -134,9 +144,13 @@ fn user(name: Option<&str>) -> Result<User, String> {
                     "there is no user {} to run it: make one",
                     UNPRIVILEGED.join(" or ")
                 )
-            })?
+            })
         }
-    };
+    }
+}
+
+fn user(name: Option<&str>) -> Result<User, String> {
+    let user = find_user(name)?;
     let own = geteuid();
     if !own.is_root() && own.as_raw() != user.uid {
         return Err(format!(

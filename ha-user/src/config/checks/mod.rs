@@ -171,6 +171,8 @@ const KEYS: &[&str] = &[
 pub(super) struct DraftCheck {
     pub(super) place: String,
     pub(super) name: Option<At<String>>,
+    /// What stands there as its name, even if it cannot be one.
+    called: Option<String>,
     times: CheckConfig,
     damping: Nanos,
     kind: Option<CheckKind>,
@@ -184,6 +186,16 @@ impl DraftCheck {
             damping: self.damping,
             kind: self.kind.clone()?,
         })
+    }
+
+    /// Whether the file calls it so, be it right or wrong.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.called.as_deref() == Some(name)
+    }
+
+    /// Whether it counts something; `None`: its kind was wrong, or what its kind needs.
+    pub(super) fn counts(&self) -> Option<bool> {
+        self.kind.as_ref().map(CheckKind::counts)
     }
 }
 
@@ -216,6 +228,7 @@ pub(super) fn parse(section: &Section<'_>) -> DraftCheck {
     DraftCheck {
         place: section.place.clone(),
         name: section.require("name", name_if_any(section), "\"mysql\""),
+        called: section.string("name").map(|name| name.value),
         times: CheckConfig {
             interval: time("interval", DEFAULT_TIME),
             timeout: time("timeout", DEFAULT_TIME),

@@ -89,6 +89,35 @@ fn what_cannot_be_tracked() {
     insta::assert_snapshot!(errors(&text));
 }
 
+/// What is wrong with a check is said of the check alone.
+#[test]
+fn a_check_that_is_wrong_is_there_all_the_same() {
+    let names = ["kind", "address", "number", "two words"];
+    let items = names.map(|name| format!("{{ check = \"{name}\", weight_per_unit = 5 }}"));
+    let checks = [
+        CHECK.replace("api", "kind").replace("tcp", "tpc"),
+        CHECK
+            .replace("api", "address")
+            .replace("127.0.0.1:80", "localhost"),
+        COUNTING
+            .replace("load\"\nk", "number\"\nk")
+            .replace("\"/run/load\"", "5"),
+        COUNTING.replace("load\"\nk", "two words\"\nk"),
+    ];
+    let text = format!(
+        "{GOOD}track = [\n{}\n]\n{}",
+        items.join(",\n"),
+        checks.concat()
+    );
+    insta::assert_snapshot!(errors(&text));
+}
+
+#[test]
+fn a_check_of_a_similar_name_is_suggested() {
+    let text = format!("{GOOD}track = [{{ check = \"laod\" }}]\n{CHECK}{COUNTING}");
+    insta::assert_snapshot!(errors(&text));
+}
+
 #[test]
 fn a_thing_has_one_effect_on_a_group() {
     let second = GOOD

@@ -17,11 +17,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         .clone()
         .filter_map(|one| idle_weights(config, one));
     let deaf = instances.filter_map(|one| deaf_arbitrator(config, one));
+    let unread = unread_numbers(config);
     unused
         .chain(unproven)
         .chain(by_vip)
         .chain(weights)
         .chain(deaf)
+        .chain(unread)
         .collect()
 }
 
@@ -102,6 +104,30 @@ fn deaf_arbitrator(config: &Config, instance: &Instance) -> Option<String> {
     })
 }
 
+/// The number of a file bears on nothing but what has a weight per unit.
+fn unread_numbers(config: &Config) -> impl Iterator<Item = String> {
+    let of = |place: String, track: &Track| {
+        let Source::Check(name) = &track.source else {
+            return None;
+        };
+        let mut checks = config.checks.iter();
+        let counts = checks.any(|check| check.name == *name && check.kind.counts());
+        (counts && !matches!(track.effect, Effect::WeightPerUnit(_))).then(|| {
+            format!(
+                "{place}: check {name} has a number, which means nothing here: what counts is that there is one. Write `weight_per_unit`, or leave `expect = \"number\"` out"
+            )
+        })
+    };
+    let instances = config.instances.iter();
+    let instances =
+        instances.flat_map(|one| one.track.iter().map(|track| ("instance", &one.name, track)));
+    let groups = config.groups.iter();
+    let groups = groups.flat_map(|one| one.track.iter().map(|track| ("group", &one.name, track)));
+    instances
+        .chain(groups)
+        .filter_map(move |(section, name, track)| of(format!("[[{section}]] \"{name}\""), track))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::for_tests;
@@ -136,6 +162,26 @@ mod tests {
         );
         let said = super::of(&for_tests(&text)).join("\n");
         assert!(said.contains("any server's answer"), "{said}");
+    }
+
+    #[test]
+    fn a_number_that_nobody_reads_is_told() {
+        let said = |instance: &str, group: &str| {
+            let text = format!(
+                "{GOOD}group = \"g\"\npreempt = true\n{instance}[[group]]\nname = \"g\"\n{group}[[check]]\nname = \"load\"\nkind = \"file\"\npath = \"/run/load\"\nexpect = \"number\"\n"
+            );
+            super::of(&for_tests(&text)).join("\n")
+        };
+        insta::assert_snapshot!(
+            [
+                said("track = [{ check = \"load\" }]\n", ""),
+                said("", "track = [{ check = \"load\", weight = -20 }]\n"),
+            ]
+            .join("\n")
+        );
+        let counted = "track = [{ check = \"load\", weight_per_unit = -2 }]\n";
+        assert_eq!(said(counted, ""), "");
+        assert_eq!(said("", counted), "");
     }
 
     #[test]
