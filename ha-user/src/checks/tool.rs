@@ -176,9 +176,9 @@ async fn text(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, sync::mpsc};
 
-    use tokio::time::sleep;
+    use tokio::{runtime::Builder, task::spawn_blocking, time::sleep};
 
     use super::*;
 
@@ -215,7 +215,8 @@ mod tests {
         assert!(error.contains("there is no had-no-such-program"), "{error}");
     }
 
-    /// Drops a run once its program has written its number, or even before it is started.
+    /// Drops a run once its program has written its number, or even before it is started: the only thread that could
+    /// start it is held up until then.
     async fn begin_and_give_up(tool: &mut Tool, at_once: bool) -> String {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid");
@@ -229,9 +230,15 @@ mod tests {
             }
         };
         let arguments = ["-c", script.as_str()];
+        let (release, held) = mpsc::channel::<()>();
+        if at_once {
+            // Ends when the sender is gone.
+            spawn_blocking(move || held.recv());
+        }
         let run = tool.run(&arguments);
         if at_once {
             assert!(timeout(Duration::ZERO, run).await.is_err());
+            drop(release);
             return timeout(PATIENCE, pid).await.expect("a program that runs");
         }
         tokio::select! {
@@ -240,8 +247,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_program_that_is_given_up_is_killed_before_the_next_one() {
+    #[test]
+    fn a_program_that_is_given_up_is_killed_before_the_next_one() {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(give_up_and_run());
+    }
+
+    async fn give_up_and_run() {
         for at_once in [false, true] {
             let mut tool = Tool::new("sh");
             let pid = begin_and_give_up(&mut tool, at_once).await;
