@@ -20,7 +20,7 @@ use guest::{END, Guest, REPORT, now};
 use initramfs::quoted;
 use tools::Tools;
 
-/// Seconds that a guest may run by default, from QEMU's start on: with four idle processors it takes about ten minutes.
+/// Seconds that a guest may run by default, from QEMU's start on: with four idle processors it takes ten to sixteen minutes.
 pub(crate) const TIME_LIMIT_SECS: u64 = 2400;
 
 /// What the names of unit tests contain that run in the guest alone.
