@@ -154,12 +154,8 @@ impl Instance {
                 });
             }
         }
-        let mut all = self.arbitrators.all.iter();
-        match all
-            .by_ref()
-            .filter_map(|one| one.due(since, patience))
-            .min()
-        {
+        let all = self.arbitrators.all.iter();
+        match all.filter_map(|one| one.due(since, patience)).min() {
             Some(due) => self.timers.set(Timer::Arbitrate, due),
             None => self.timers.stop(Timer::Arbitrate),
         }
