@@ -8,6 +8,7 @@ use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
 
 use crate::{
     event::InstanceId,
+    roles::{Mode, RolesConfig},
     tracking::{Track, TrackedConfig},
 };
 
@@ -157,6 +158,8 @@ pub struct GroupConfig {
     pub name: String,
     /// What all its members track.
     pub track: Vec<Track>,
+    /// What is promoted with it; `None` = nothing but its addresses.
+    pub roles: Option<RolesConfig>,
 }
 
 /// Everything the engine needs to know.
@@ -170,6 +173,8 @@ pub struct EngineConfig {
     pub groups: Vec<GroupConfig>,
     /// How what is tracked is judged.
     pub tracked: Vec<TrackedConfig>,
+    /// In which mode the node starts. Later [`crate::Input::Mode`] tells; a reload does not change it.
+    pub mode: Mode,
     /// Whether the kernel reports silence ([`crate::Input::Silence`]); then the engine keeps only a
     /// backstop timer instead of waking for each Active_Down_Interval.
     pub kernel_watch: bool,

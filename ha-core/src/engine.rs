@@ -176,6 +176,11 @@ impl Engine {
             } => self.confirmed(&source, round, &result, now),
             Input::Switchover(target) => self.switch_over(&target, now),
             Input::Reconfigure(config) => self.reconfigure(config, now),
+            Input::RolesPromoted { .. }
+            | Input::RolesDemoted { .. }
+            | Input::Prospect { .. }
+            | Input::RolesProgress { .. }
+            | Input::Mode(_) => {}
             _ => self.shut_down(now),
         }
     }
@@ -649,6 +654,11 @@ fn concerns(input: &Input) -> Option<InstanceId> {
         | Input::Tracked { .. }
         | Input::Mute { .. }
         | Input::Confirmed { .. }
+        | Input::RolesPromoted { .. }
+        | Input::RolesDemoted { .. }
+        | Input::Prospect { .. }
+        | Input::RolesProgress { .. }
+        | Input::Mode(_)
         | Input::Switchover(_)
         | Input::Reconfigure(_)
         | Input::Shutdown => None,

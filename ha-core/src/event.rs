@@ -11,6 +11,7 @@ use ha_common::{
 
 use crate::{
     config::{EngineConfig, PathId},
+    roles::{Manner, Mode, Prospect},
     status::Transition,
     tracking::{Reading, Source},
 };
@@ -267,6 +268,41 @@ pub enum Input {
         /// Which instance.
         instance: InstanceId,
     },
+    /// Outcome of [`Action::PromoteRoles`].
+    RolesPromoted {
+        /// The group's name.
+        group: String,
+        /// The action's `round`.
+        round: MonoNs,
+        /// The error in words; none of them is promoted then.
+        result: Result<(), String>,
+    },
+    /// Outcome of [`Action::DemoteRoles`].
+    RolesDemoted {
+        /// The group's name.
+        group: String,
+        /// The action's `round`.
+        round: MonoNs,
+        /// The error in words. [`Manner::Graceful`]: all was taken back, they are promoted; [`Manner::Forced`]: it
+        /// is not known that they are demoted.
+        result: Result<(), String>,
+    },
+    /// What a promotion of a group's roles would meet with now.
+    Prospect {
+        /// The group's name.
+        group: String,
+        /// What.
+        prospect: Prospect,
+    },
+    /// What is being done with a group's roles, for people.
+    RolesProgress {
+        /// The group's name.
+        group: String,
+        /// In words.
+        text: String,
+    },
+    /// The node's mode.
+    Mode(Mode),
     /// An operator wants another node to be Active.
     Switchover(Target),
     /// The configuration was read again. Instances are matched by name.
@@ -300,6 +336,8 @@ pub enum Action {
         instance: InstanceId,
         /// Adverts that outrank it close the gate in the kernel.
         priority: Priority,
+        /// How far its data is: this goes before the priority where two candidates ask for leases.
+        position: u32,
     },
     /// Let the kernel report silence of this length, or none for `None`.
     Watch {
@@ -381,6 +419,25 @@ pub enum Action {
     RemoveVips {
         /// Which instance.
         instance: InstanceId,
+    },
+    /// Promote a group's roles: no other node acts for it. Asks for [`Input::RolesPromoted`].
+    PromoteRoles {
+        /// The group's name.
+        group: String,
+        /// To be handed back.
+        round: MonoNs,
+        /// Whether the node that had it before did not let go, but fell silent.
+        unplanned: bool,
+    },
+    /// Demote a group's roles. It may come while they are being promoted, and as Forced while they are being demoted
+    /// gracefully: then its outcome alone is asked for. Asks for [`Input::RolesDemoted`].
+    DemoteRoles {
+        /// The group's name.
+        group: String,
+        /// To be handed back.
+        round: MonoNs,
+        /// In which manner.
+        manner: Manner,
     },
     /// Send one announcement (gratuitous ARP, neighbour advertisement) for each of some VIPs. Asks for [`Input::Announced`].
     Announce {

@@ -81,6 +81,7 @@ fn explanation(
         State::Backup => backup(instance, now),
         State::Promoting => promoting(instance, now),
         State::Active => active(instance, now),
+        State::Demoting => alloc::vec![format!("{}: {}.", since(instance, now), instance.cause)],
         State::Fault => fault(instance, now),
     };
     lines.extend(tracking(instance, now));
@@ -157,6 +158,7 @@ fn since(instance: &Instance, now: MonoNs) -> String {
         State::Backup => "Backup",
         State::Promoting => "Promoting",
         State::Active => "Active",
+        State::Demoting => "Demoting",
         State::Fault => "Fault",
     };
     format!("{name} since {}", Span(now.since(instance.since)))

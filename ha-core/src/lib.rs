@@ -43,6 +43,7 @@ mod explain;
 mod instance;
 mod outbox;
 mod path;
+pub mod roles;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
@@ -59,5 +60,6 @@ pub use event::{
     Action, Advert, ChannelState, Input, InstanceId, InterfaceCondition, LeaseView, LeaseViews,
     Target,
 };
+pub use roles::{Manner, Mode, Prospect, RolesConfig};
 pub use status::{Cause, InstanceStatus, State, Transition};
 pub use timer::Timer;

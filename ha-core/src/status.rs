@@ -21,6 +21,8 @@ pub enum State {
     Promoting,
     /// Speaking for the VIPs.
     Active,
+    /// No longer speaking for the VIPs, and still advertising: its roles are being demoted.
+    Demoting,
     /// Cannot take part: its interface failed, or something tracked that has a veto.
     Fault,
 }
@@ -34,6 +36,7 @@ impl State {
             Self::Backup => "backup",
             Self::Promoting => "promoting",
             Self::Active => "active",
+            Self::Demoting => "demoting",
             Self::Fault => "fault",
         }
     }
@@ -44,7 +47,7 @@ impl State {
         match self {
             Self::Active => "MASTER",
             Self::Fault => "FAULT",
-            Self::Initialize | Self::Backup | Self::Promoting => "BACKUP",
+            Self::Initialize | Self::Backup | Self::Promoting | Self::Demoting => "BACKUP",
         }
     }
 }

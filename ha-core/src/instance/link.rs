@@ -83,7 +83,7 @@ impl Instance {
                 self.rest(State::Fault, cause, now, out);
                 return Verdict::Blocked;
             }
-            State::Promoting | State::Active => {
+            State::Promoting | State::Active | State::Demoting => {
                 return Verdict::Leave(Departure {
                     to: State::Fault,
                     cause,

@@ -131,6 +131,8 @@ pub(crate) struct Instance {
 
     /// What it competes with.
     pub(crate) priority: Priority,
+    /// How far its data is, beside other candidates for leases.
+    pub(crate) position: u32,
     /// The veto that stands against it: who, and why.
     pub(crate) veto: Option<Veto>,
     /// What it tracks that is muted.
@@ -231,6 +233,7 @@ impl Instance {
         out.push(Action::SetRank {
             instance: config.id,
             priority,
+            position: 0,
         });
         Self {
             leases: config.lease.as_ref().map(Leases::new),
@@ -246,6 +249,7 @@ impl Instance {
             epoch,
             timers: TimerTable::default(),
             priority,
+            position: 0,
             veto: None,
             muted: Vec::new(),
             awaits_first: None,
@@ -322,6 +326,11 @@ impl Instance {
             | Input::Tracked { .. }
             | Input::Mute { .. }
             | Input::Confirmed { .. }
+            | Input::RolesPromoted { .. }
+            | Input::RolesDemoted { .. }
+            | Input::Prospect { .. }
+            | Input::RolesProgress { .. }
+            | Input::Mode(_)
             | Input::Switchover(_)
             | Input::Reconfigure(_)
             | Input::Shutdown => Verdict::Stay,
@@ -541,7 +550,7 @@ impl Instance {
             State::Backup => self.backup_hears(advert, received_at, now, out),
             State::Promoting => self.promoting_hears(advert, received_at, now, out),
             State::Active => self.active_hears(advert, received_at, now, out),
-            State::Initialize | State::Fault => {
+            State::Demoting | State::Initialize | State::Fault => {
                 self.remember(advert, received_at);
                 Verdict::Stay
             }

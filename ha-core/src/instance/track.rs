@@ -66,7 +66,7 @@ impl Instance {
                 self.rest(State::Fault, cause, now, out);
                 Verdict::Blocked
             }
-            State::Promoting | State::Active => Verdict::Leave(Departure {
+            State::Promoting | State::Active | State::Demoting => Verdict::Leave(Departure {
                 to: State::Fault,
                 cause,
                 farewell: true,
@@ -113,6 +113,7 @@ impl Instance {
         out.push(Action::SetRank {
             instance: self.config.id,
             priority,
+            position: self.position,
         });
     }
 }

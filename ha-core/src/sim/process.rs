@@ -413,11 +413,16 @@ impl World {
                 self.set_lease(node, instance.0 as usize, lease);
                 None
             }
-            Action::SetRank { instance, priority } => {
+            Action::SetRank {
+                instance,
+                priority,
+                position,
+            } => {
                 let kernel = &mut self.nodes[node].kernels[instance.0 as usize];
                 kernel.rank.priority = priority;
                 if let Some(grants) = &mut kernel.grants {
                     grants.rank.priority = priority.0;
+                    grants.rank.position = position;
                 }
                 None
             }
@@ -523,6 +528,8 @@ impl World {
                 Some(Input::Announced { instance, result })
             }
             Action::RemoveVips { .. }
+            | Action::PromoteRoles { .. }
+            | Action::DemoteRoles { .. }
             | Action::Report(_)
             | Action::Note { .. }
             | Action::Finished => None,

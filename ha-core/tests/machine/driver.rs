@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ha_common::{MonoNs, Nanos, Priority, Vrid, gate::Epoch};
 use ha_core::{
     Action, Advert, AnnounceConfig, Cause, Engine, EngineConfig, GroupConfig, Input,
-    InstanceConfig, InstanceId, InterfaceCondition, State, Version,
+    InstanceConfig, InstanceId, InterfaceCondition, Mode, State, Version,
 };
 
 pub(crate) const ID: InstanceId = InstanceId(0);
@@ -52,8 +52,10 @@ pub(crate) fn config(instances: Vec<InstanceConfig>) -> EngineConfig {
         groups: vec![GroupConfig {
             name: String::from("db"),
             track: Vec::new(),
+            roles: None,
         }],
         tracked: Vec::new(),
+        mode: Mode::default(),
         kernel_watch: false,
     }
 }

@@ -53,7 +53,8 @@ fn the_start_raises_the_epoch_that_was_found_before_anything_else() {
             epoch(7),
             Action::SetRank {
                 instance: ID,
-                priority: Priority(100)
+                priority: Priority(100),
+                position: 0,
             }
         ]
     );

@@ -34,6 +34,8 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
             Action::SendRelease { .. } => "release",
             Action::RenewAlone { .. } => "renew",
             Action::PathReport { .. } => "path",
+            Action::PromoteRoles { .. } => "promote",
+            Action::DemoteRoles { .. } => "demote",
         })
         .collect()
 }
@@ -249,7 +251,8 @@ fn a_higher_priority_by_reload_starts_a_pre_emption_without_a_new_advert() {
         driver.take(),
         [Action::SetRank {
             instance: ID,
-            priority: Priority(200)
+            priority: Priority(200),
+            position: 0,
         }]
     );
     for _ in 0..10 {

@@ -156,7 +156,9 @@ impl Witness {
             | Action::SendRelease { .. }
             | Action::RenewAlone { .. }
             | Action::Confirm { .. }
-            | Action::PathReport { .. } => panic!("no instance here relies on that: {action:?}"),
+            | Action::PathReport { .. }
+            | Action::PromoteRoles { .. }
+            | Action::DemoteRoles { .. } => panic!("no instance here relies on that: {action:?}"),
             Action::AddVips { instance } => {
                 let result = failure(self.fail_vips);
                 driver.input(Input::VipsAdded { instance, result });

@@ -26,6 +26,7 @@ fn in_state(state: State) -> Driver {
             driver.silence();
         }
         State::Active => driver = Driver::active(instance(0)),
+        State::Demoting => unreachable!("it has no roles"),
         State::Fault => {
             driver.ready(ID);
             lose(&mut driver);
@@ -108,6 +109,8 @@ fn brief(action: &Action) -> Option<String> {
         Action::AddVips { .. } => String::from("add"),
         Action::RemoveVips { .. } => String::from("remove"),
         Action::Announce { .. } => String::from("announce"),
+        Action::PromoteRoles { .. } => String::from("promote"),
+        Action::DemoteRoles { .. } => String::from("demote"),
         Action::Finished => String::from("finished"),
         Action::Confirm { .. } => String::from("confirm"),
         Action::Note { .. } => String::from("note"),

@@ -322,6 +322,8 @@ impl Daemon {
                     .record(event);
             }
             Message::Confirm { check, round } => self.checks.ask(check, *round),
+            // No group has roles: there is nobody to take them up.
+            Message::PromoteRoles { .. } | Message::DemoteRoles { .. } => {}
             Message::Log { level, text } => match level {
                 Level::Info => info!("{text}"),
                 Level::Warn => warn!("{text}"),

@@ -42,7 +42,7 @@ use std::{
 };
 
 use ha_common::{MonoNs, Nanos};
-use ha_core::check::Health;
+use ha_core::{Mode, Prospect, check::Health};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
@@ -124,6 +124,40 @@ pub enum Command {
         /// Why.
         why: String,
     },
+    /// What came of [`Message::PromoteRoles`].
+    RolesPromoted {
+        /// The group's name.
+        group: String,
+        /// As it was asked for.
+        round: MonoNs,
+        /// The error in words; none of them is promoted then.
+        result: Result<(), String>,
+    },
+    /// What came of [`Message::DemoteRoles`].
+    RolesDemoted {
+        /// The group's name.
+        group: String,
+        /// As it was asked for.
+        round: MonoNs,
+        /// The error in words: see [`ha_core::Input::RolesDemoted`].
+        result: Result<(), String>,
+    },
+    /// What a promotion of a group's roles would meet with now.
+    Prospect {
+        /// The group's name.
+        group: String,
+        /// What.
+        prospect: Prospect,
+    },
+    /// What is being done with a group's roles, for people.
+    RolesProgress {
+        /// The group's name.
+        group: String,
+        /// In words.
+        text: String,
+    },
+    /// The node's mode.
+    Mode(Mode),
     /// Answered after a full turn: the thread lives.
     Ping(oneshot::Sender<()>),
     /// Hand everything over, and end.

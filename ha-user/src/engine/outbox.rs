@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use ha_common::{MonoNs, Nanos};
+use ha_core::Manner;
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 use crate::{
@@ -38,6 +39,25 @@ pub enum Message {
         /// To be handed back.
         round: MonoNs,
     },
+    /// A group's roles are to be promoted; answered by [`super::Command::RolesPromoted`].
+    PromoteRoles {
+        /// The group's name.
+        group: String,
+        /// To be handed back.
+        round: MonoNs,
+        /// Whether the node that had it before did not let go, but fell silent.
+        unplanned: bool,
+    },
+    /// A group's roles are to be demoted; answered by [`super::Command::RolesDemoted`]. What is under way for an
+    /// earlier round is not asked for any more.
+    DemoteRoles {
+        /// The group's name.
+        group: String,
+        /// To be handed back.
+        round: MonoNs,
+        /// In which manner.
+        manner: Manner,
+    },
     /// For the log only.
     Log {
         /// How loud.
@@ -47,11 +67,23 @@ pub enum Message {
     },
 }
 
-/// The way out: bounded; what does not fit is counted and dropped, but for questions, which are asked again.
+impl Message {
+    /// The group whose roles it concerns.
+    fn group(&self) -> Option<&str> {
+        match self {
+            Self::PromoteRoles { group, .. } | Self::DemoteRoles { group, .. } => Some(group),
+            _ => None,
+        }
+    }
+}
+
+/// The way out: bounded; what does not fit is counted and dropped, but for questions and orders, which are told again.
 pub(super) struct Outbox {
     sender: Sender<Message>,
     lost: u64,
     questions: VecDeque<Message>,
+    /// For each group the latest alone.
+    orders: VecDeque<Message>,
     ask_at: Option<MonoNs>,
 }
 
@@ -61,6 +93,7 @@ impl Outbox {
             sender,
             lost: 0,
             questions: VecDeque::new(),
+            orders: VecDeque::new(),
             ask_at: None,
         }
     }
@@ -130,24 +163,34 @@ impl Outbox {
         self.ask();
     }
 
+    /// A group's roles are to be promoted or demoted: what was ordered for it before and is not taken up counts no
+    /// more.
+    pub(super) fn order(&mut self, order: Message) {
+        self.orders.retain(|one| one.group() != order.group());
+        self.orders.push_back(order);
+        self.ask();
+    }
+
     /// When to call [`Self::ask`] again.
     pub(super) fn next_due(&self) -> Option<MonoNs> {
         self.ask_at
     }
 
-    /// Asks what has not been asked yet.
+    /// Tells what has not been taken up yet: orders first.
     pub(super) fn ask(&mut self) {
         self.ask_at = None;
-        while let Some(question) = self.questions.pop_front() {
-            match self.sender.try_send(question) {
-                Ok(()) => {}
-                Err(TrySendError::Full(question)) => {
-                    self.questions.push_front(question);
-                    self.ask_at = Some(clock::now().after(ASK_AGAIN));
-                    return;
+        for waiting in [&mut self.orders, &mut self.questions] {
+            while let Some(message) = waiting.pop_front() {
+                match self.sender.try_send(message) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(message)) => {
+                        waiting.push_front(message);
+                        self.ask_at = Some(clock::now().after(ASK_AGAIN));
+                        return;
+                    }
+                    // The daemon ends.
+                    Err(TrySendError::Closed(_)) => {}
                 }
-                // The daemon ends.
-                Err(TrySendError::Closed(_)) => {}
             }
         }
     }
@@ -194,6 +237,36 @@ mod tests {
         assert_eq!(out.next_due(), None);
         drop(receiver);
         out.confirm("gateway".to_owned(), MonoNs(9));
+        assert_eq!(out.next_due(), None);
+    }
+
+    #[test]
+    fn the_latest_order_for_a_group_is_told_however_full_the_way_is() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut out = Outbox::new(sender);
+        let promote = |group: &str, round| Message::PromoteRoles {
+            group: group.to_owned(),
+            round: MonoNs(round),
+            unplanned: true,
+        };
+        let demote = |group: &str, round| Message::DemoteRoles {
+            group: group.to_owned(),
+            round: MonoNs(round),
+            manner: Manner::Forced,
+        };
+        out.log(Level::Info, "first");
+        out.confirm("gateway".to_owned(), MonoNs(1));
+        out.order(promote("db", 2));
+        out.order(promote("files", 3));
+        out.order(demote("db", 4));
+        assert!(out.next_due().is_some());
+        assert!(matches!(receiver.try_recv(), Ok(Message::Log { .. })));
+        for order in [promote("files", 3), demote("db", 4)] {
+            out.ask();
+            assert_eq!(receiver.try_recv(), Ok(order));
+        }
+        out.ask();
+        assert!(matches!(receiver.try_recv(), Ok(Message::Confirm { .. })));
         assert_eq!(out.next_due(), None);
     }
 

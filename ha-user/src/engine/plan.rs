@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ha_common::{Nanos, gate::Epoch};
 use ha_core::{
-    ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId,
+    ChannelConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId, Mode, RolesConfig,
     tracking::{Source, TrackedConfig},
 };
 
@@ -20,6 +20,10 @@ pub struct Plan {
     pub start_delay: Nanos,
     /// The groups.
     pub groups: Vec<Group>,
+    /// By the group's name: how long its roles may take. Groups without roles are not in it.
+    pub roles: BTreeMap<String, RolesConfig>,
+    /// In which mode the node starts; a reload does not change it.
+    pub mode: Mode,
     /// The checks.
     pub checks: Vec<Check>,
     /// The interfaces about which there is something to know.
@@ -80,9 +84,11 @@ impl Plan {
                 .map(|group| GroupConfig {
                     name: group.name.clone(),
                     track: group.track.clone(),
+                    roles: self.roles.get(&group.name).copied(),
                 })
                 .collect(),
             tracked: self.tracked(),
+            mode: self.mode,
             kernel_watch,
         }
     }

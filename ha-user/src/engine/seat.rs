@@ -18,6 +18,8 @@ pub(super) struct Seat {
     pub(super) config: Instance,
     /// The priority with which the dataplane compares.
     pub(super) rank: Priority,
+    /// How far its data is, beside other candidates for leases.
+    pub(super) position: u32,
     pub(super) state: State,
     /// What the engine was told of its interface last.
     pub(super) condition: Option<InterfaceCondition>,
@@ -58,6 +60,7 @@ impl Seat {
             name: plan.instance.name.as_str().into(),
             config: plan.instance.clone(),
             rank: plan.instance.priority,
+            position: 0,
             state: State::Initialize,
             condition: None,
             source: None,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ha_common::{Priority, abi::CLOSED_SLOT};
-use ha_core::{InstanceId, Version};
+use ha_core::{InstanceId, Mode, Version};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +158,8 @@ impl Memory {
             node: config.node.name.clone(),
             start_delay: config.node.start_delay,
             groups: config.groups.clone(),
+            roles: BTreeMap::new(),
+            mode: Mode::default(),
             checks: config.checks.clone(),
             interfaces: config.interfaces.clone(),
             channels: config.channels.clone(),

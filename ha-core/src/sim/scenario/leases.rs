@@ -504,8 +504,10 @@ fn config(
         groups: Vec::from([crate::GroupConfig {
             name: String::from("group"),
             track: Vec::new(),
+            roles: None,
         }]),
         tracked: Vec::new(),
+        mode: crate::Mode::default(),
         kernel_watch: true,
     }
 }

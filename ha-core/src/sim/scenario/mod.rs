@@ -527,8 +527,10 @@ fn draw_config(
         groups: Vec::from([GroupConfig {
             name: String::from("group"),
             track: Vec::new(),
+            roles: None,
         }]),
         tracked: Vec::new(),
+        mode: crate::Mode::default(),
         kernel_watch: false,
     }
 }

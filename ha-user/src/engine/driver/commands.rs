@@ -66,6 +66,31 @@ impl Driver {
                     round,
                     result,
                 }),
+                Command::RolesPromoted {
+                    group,
+                    round,
+                    result,
+                } => self.handle(Input::RolesPromoted {
+                    group,
+                    round,
+                    result,
+                }),
+                Command::RolesDemoted {
+                    group,
+                    round,
+                    result,
+                } => self.handle(Input::RolesDemoted {
+                    group,
+                    round,
+                    result,
+                }),
+                Command::Prospect { group, prospect } => {
+                    self.handle(Input::Prospect { group, prospect });
+                }
+                Command::RolesProgress { group, text } => {
+                    self.handle(Input::RolesProgress { group, text });
+                }
+                Command::Mode(mode) => self.handle(Input::Mode(mode)),
                 Command::Tracked(reply) => {
                     self.follow_links();
                     let report = tracking::report(&self.engine, &self.shell.seats);

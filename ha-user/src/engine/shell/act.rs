@@ -4,7 +4,11 @@ use ha_common::{MonoNs, lease::Rank};
 use ha_core::{Action, Input, tracking::Source};
 
 use super::Shell;
-use crate::{engine::outbox::Level, events::Kind, sys::clock};
+use crate::{
+    engine::outbox::{Level, Message},
+    events::Kind,
+    sys::clock,
+};
 
 impl Shell {
     /// Carries out one action; the outcome, where the engine asks for one.
@@ -16,12 +20,16 @@ impl Shell {
                 slot,
                 lease,
             } => self.set_lease(instance, slot, lease),
-            Action::SetRank { instance, priority } => {
+            Action::SetRank {
+                instance,
+                priority,
+                position,
+            } => {
                 if let Some(seat) = self.seat_mut(instance) {
                     seat.rank = priority;
+                    seat.position = position;
                 }
                 if let Some(dataplane) = &mut self.dataplane {
-                    let position = 0;
                     let priority = priority.0;
                     dataplane.set_lease_rank(instance, Rank { position, priority });
                 }
@@ -104,6 +112,24 @@ impl Shell {
                     });
                 }
             },
+            Action::PromoteRoles {
+                group,
+                round,
+                unplanned,
+            } => self.out.order(Message::PromoteRoles {
+                group,
+                round,
+                unplanned,
+            }),
+            Action::DemoteRoles {
+                group,
+                round,
+                manner,
+            } => self.out.order(Message::DemoteRoles {
+                group,
+                round,
+                manner,
+            }),
             Action::PathReport { path, up, heard_at } => {
                 self.paths.report_change(path, up, heard_at, &mut self.out);
             }

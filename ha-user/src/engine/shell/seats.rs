@@ -52,7 +52,7 @@ impl Shell {
             .set_instance(id, &config, &vips, &seat.config.peers)
             .and_then(|()| dataplane.set_grantors(id, grantors.as_ref(), clock::now()));
         let rank = Rank {
-            position: 0,
+            position: seat.position,
             priority: seat.rank.0,
         };
         dataplane.set_lease_rank(id, rank);

@@ -1,0 +1,64 @@
+//! Roles of a group, as far as the engine knows them: they are promoted before the group's addresses are there, and
+//! demoted before it is let go of. What they are, and how that is done, is decided and carried out elsewhere.
+
+use alloc::string::String;
+
+use ha_common::Nanos;
+
+/// A group's roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RolesConfig {
+    /// How long a promotion may take. Who promotes them gives up by itself then; should it hang, the engine does, a
+    /// second later.
+    pub promote_limit: Nanos,
+    /// How long a demotion may take; likewise.
+    pub demote_limit: Nanos,
+}
+
+/// How roles are demoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manner {
+    /// If another node can take over at once, and nothing is lost; else all is taken back.
+    Graceful,
+    /// In any case.
+    Forced,
+}
+
+/// What a promotion of a group's roles would meet with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Whether they could be promoted now; if not, why.
+    pub eligible: Result<(), String>,
+    /// How far this node's data is: of several candidates the one with the greatest goes first.
+    pub position: u32,
+}
+
+/// What a node does at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It takes part.
+    #[default]
+    ActiveStandby,
+    /// It holds nothing, and takes nothing over.
+    Maintenance,
+    /// It takes part, and no other node does.
+    Standalone,
+}
+
+impl Mode {
+    /// As in `hactl mode`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ActiveStandby => "active-standby",
+            Self::Maintenance => "maintenance",
+            Self::Standalone => "standalone",
+        }
+    }
+}
+
+impl core::fmt::Display for Mode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
