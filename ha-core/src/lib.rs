@@ -43,6 +43,7 @@ mod explain;
 mod instance;
 mod outbox;
 mod path;
+pub mod plan;
 pub mod roles;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,0 +1,136 @@
+//! Whether this node may be elected: what is known of its data, and of the others'.
+
+use alloc::{format, string::String, vec::Vec};
+
+use ha_common::MonoNs;
+
+use super::Conductor;
+use crate::{
+    plan::{
+        config::{Durability, RoleKind},
+        event::Stance,
+        observation::{Observation, Position},
+    },
+    roles::Mode,
+};
+
+impl Conductor {
+    /// Whether this node may be elected, or why not.
+    pub(super) fn eligible(&self, now: MonoNs) -> Result<(), String> {
+        match self.stance {
+            Stance::Primary | Stance::Promoting => return Ok(()),
+            Stance::Unsettled | Stance::Demoting => {
+                return Err("its roles are being demoted".into());
+            }
+            Stance::Standby => {}
+        }
+        if self.mode == Mode::Maintenance {
+            return Err("this node is in maintenance".into());
+        }
+        for (role, observation) in self.config.roles.iter().zip(&self.observations) {
+            if let Err(why) = &observation.able {
+                return Err(format!("{}: {why}", role.name));
+            }
+        }
+        let trusted = self.mode == Mode::Standalone || self.accepts_loss || self.sole;
+        if trusted || self.data().is_none() {
+            return Ok(());
+        }
+        self.knows(now)
+    }
+
+    /// What the executor of the role found whose data has to be known; `None`: there is no such role.
+    pub(super) fn data(&self) -> Option<&Observation> {
+        let (index, _) = self.data_role()?;
+        self.observations.get(index)
+    }
+
+    pub(super) fn data_role(&self) -> Option<(usize, RoleKind)> {
+        let mut roles = self.config.roles.iter().map(|role| role.kind).enumerate();
+        roles.find(|(_, kind)| kind.needs_knowledge())
+    }
+
+    pub(super) fn durability(&self) -> Option<Durability> {
+        match self.data_role()? {
+            (_, RoleKind::Mysql { durability, .. }) => Some(durability),
+            _ => None,
+        }
+    }
+
+    pub(super) fn position(&self) -> Option<&Position> {
+        self.data()?.position.as_ref()
+    }
+
+    /// Whether this node's data has all that was acknowledged.
+    fn knows(&self, now: MonoNs) -> Result<(), String> {
+        let held = match self.durability() {
+            Some(Durability::SemiSync) => self.is_member(now),
+            _ => now < self.fresh_until,
+        };
+        if held && self.config.peers <= 1 {
+            return Ok(());
+        }
+        // Of three nodes, one acknowledgement is enough: another standby may have what this one has not.
+        self.is_ahead(held, now)
+    }
+
+    fn is_member(&self, now: MonoNs) -> bool {
+        #[cfg(feature = "sim")]
+        if self.mutations.eternal_membership {
+            return self.member.until() > MonoNs::ZERO;
+        }
+        now < self.member.until()
+    }
+
+    /// Compares with all other nodes. The primary of which this node is a member may be missing.
+    fn is_ahead(&self, member: bool, now: MonoNs) -> Result<(), String> {
+        let heard: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.is_fresh(Self::freshness(), now))
+            .collect();
+        let missing = self.config.peers.saturating_sub(heard.len());
+        if missing > usize::from(member) {
+            return Err(self.unknown(missing));
+        }
+        let Some(own) = self.position() else {
+            return Err("how far its data is is not known".into());
+        };
+        for peer in heard {
+            let word = &peer.word;
+            if matches!(word.stance, Stance::Primary | Stance::Promoting) {
+                return Err(match &self.refused {
+                    Some(why) => format!("it cannot follow {}: {why}", word.node),
+                    None => format!(
+                        "it is not in sync with {}, which is {}",
+                        word.node,
+                        word.stance.name()
+                    ),
+                });
+            }
+            let Some(theirs) = &word.position else {
+                return Err(format!("how far {}'s data is is not known", word.node));
+            };
+            if theirs.rank > own.rank {
+                return Err(format!(
+                    "{} has newer data ({} against {})",
+                    word.node, theirs.text, own.text
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, missing: usize) -> String {
+        format!(
+            "it is not known whether {} newer data: {missing} of {} not heard, and this node is not in sync with a primary. If that is gone for good: `hactl switchover {} --accept-loss`, or `hactl mode standalone`",
+            if self.config.peers == 1 {
+                "the other node has"
+            } else {
+                "other nodes have"
+            },
+            self.config.peers,
+            self.config.group,
+        )
+    }
+}

@@ -1,0 +1,290 @@
+//! The decisions for one group.
+
+mod knowledge;
+mod plans;
+mod sync;
+mod upkeep;
+mod words;
+
+use alloc::{collections::VecDeque, string::String, vec::Vec};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::{
+    config::ConductorConfig,
+    event::{Handover, PlanAction, PlanInput, Purpose, Stance},
+    journal::Recovered,
+    membership::{Keeper, Member},
+    observation::Observation,
+    run::{Means, Run},
+    sequence,
+    status::{GroupStatus, PlannedStep, StepReport},
+};
+use crate::roles::{Mode, Prospect};
+
+use self::{plans::Aim, words::Peer};
+
+/// Decides for one group; see [`crate::plan`].
+#[derive(Debug)]
+pub struct Conductor {
+    config: ConductorConfig,
+    stance: Stance,
+    /// The greatest that is known.
+    epoch: u64,
+    mode: Mode,
+    run: Option<(Run, Aim)>,
+    /// A promotion that waits for where the node before ended.
+    pending: Option<plans::Pending>,
+    /// The plan before, for people.
+    last: Option<(Purpose, Vec<StepReport>)>,
+    observations: Vec<Observation>,
+    peers: Vec<Peer>,
+    /// As a standby: until when it counts as in sync.
+    member: Member,
+    /// A standby of an asynchronous database: until when it counts as close enough.
+    fresh_until: MonoNs,
+    /// As the primary: who counts as in sync.
+    keeper: Keeper,
+    /// When what failed in upkeep is tried again, and how often it failed in a row.
+    retry_at: MonoNs,
+    failures: u32,
+    /// Why the last attempt to follow the primary failed.
+    refused: Option<String>,
+    accepts_loss: bool,
+    renounces: bool,
+    handover: Option<Handover>,
+    alone_since: Option<u64>,
+    /// The last epoch in which a survivor's word sent this node into maintenance.
+    heeded: u64,
+    told: Option<Prospect>,
+    /// By role: whether it was looked at since the last plan.
+    seen: Vec<bool>,
+    /// Since when this node does not receive from the primary, or does not acknowledge.
+    astray_since: Option<MonoNs>,
+    /// Whether no other node may have all that was acknowledged: this one was primary last, and nobody counts as in
+    /// sync.
+    sole: bool,
+    serial: u64,
+    out: VecDeque<PlanAction>,
+    #[cfg(feature = "sim")]
+    mutations: Mutations,
+}
+
+/// Rules that are broken on purpose, to prove that the simulator's checkers notice.
+#[cfg(feature = "sim")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutations {
+    /// What was received is not applied before a promotion.
+    pub no_drain: bool,
+    /// A promotion completes whatever epochs are heard of.
+    pub ignore_epochs: bool,
+    /// A standby counts itself as in sync for ever.
+    pub eternal_membership: bool,
+}
+
+impl Conductor {
+    /// Starts, with what the journal comes to and the node's mode. Whatever is not a standby is demoted first.
+    #[must_use]
+    pub fn new(config: ConductorConfig, found: Recovered, mode: Mode, now: MonoNs) -> Self {
+        let observations = config
+            .roles
+            .iter()
+            .map(|_| Observation::unknown("it was not looked at yet"))
+            .collect();
+        let seen = config.roles.iter().map(|_| false).collect();
+        let stance = match found.stance {
+            Stance::Standby => Stance::Standby,
+            _ => Stance::Unsettled,
+        };
+        let mut conductor = Self {
+            config,
+            stance,
+            epoch: found.epoch,
+            mode,
+            run: None,
+            pending: None,
+            last: None,
+            observations,
+            peers: Vec::new(),
+            member: Member::default(),
+            fresh_until: MonoNs::ZERO,
+            keeper: Keeper::default(),
+            retry_at: MonoNs::ZERO,
+            failures: 0,
+            refused: None,
+            accepts_loss: false,
+            renounces: false,
+            handover: None,
+            alone_since: None,
+            heeded: 0,
+            told: None,
+            seen,
+            astray_since: None,
+            sole: found.sole,
+            serial: 0,
+            out: VecDeque::new(),
+            #[cfg(feature = "sim")]
+            mutations: Mutations::default(),
+        };
+        conductor.settle(now);
+        conductor.review(now);
+        conductor
+    }
+
+    /// Takes in something that happened. Poll the actions and the timeout afterwards.
+    pub fn handle(&mut self, input: PlanInput, now: MonoNs) {
+        match input {
+            PlanInput::Promote { round, unplanned } => self.promote(round, unplanned, now),
+            PlanInput::Demote { round, manner } => self.demote(round, manner, now),
+            PlanInput::Written { serial } => {
+                self.with_run(now, |run, means| {
+                    run.written(serial, now, means);
+                    None
+                });
+            }
+            PlanInput::Unwritten { serial, why } => {
+                self.with_run(now, |run, means| run.unwritten(serial, &why, now, means));
+            }
+            PlanInput::StepDone { serial, done } => {
+                self.with_run(now, |run, means| run.done(serial, done, now, means));
+            }
+            PlanInput::StepFailed { serial, why } => {
+                self.with_run(now, |run, means| run.step_failed(serial, why, now, means));
+            }
+            PlanInput::Observed { role, observation } => {
+                if let (Some(known), Some(seen)) =
+                    (self.observations.get_mut(role), self.seen.get_mut(role))
+                {
+                    *known = observation;
+                    *seen = true;
+                }
+                self.weigh(now);
+            }
+            PlanInput::Heard(word) => self.hear(word, now),
+            PlanInput::Mode(mode) => self.set_mode(mode),
+            PlanInput::AcceptLoss => self.accepts_loss = true,
+        }
+        self.look_after(now);
+        self.review(now);
+    }
+
+    /// Serves what is due by the clock. Poll the actions and the timeout afterwards.
+    pub fn handle_timeout(&mut self, now: MonoNs) {
+        self.with_run(now, |run, means| run.expire(now, means));
+        self.pending_due(now);
+        self.look_after(now);
+        self.review(now);
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<PlanAction> {
+        self.out.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self, now: MonoNs) -> Option<MonoNs> {
+        let lease = self.config.sync_lease;
+        let later = [
+            self.retry_at,
+            self.astray_since
+                .map_or(MonoNs::ZERO, |since| since.after(upkeep::ASTRAY)),
+            self.member.until(),
+            self.fresh_until,
+            self.keeper.asked_at.after(super::membership::PATIENCE),
+            self.keeper.free_at(lease),
+        ];
+        let due = [
+            self.run.as_ref().and_then(|(run, _)| run.deadline()),
+            self.pending.as_ref().map(|pending| pending.until),
+        ];
+        later
+            .into_iter()
+            .filter(|due| *due > now)
+            .chain(due.into_iter().flatten())
+            .min()
+    }
+
+    /// Breaks the rules named.
+    #[cfg(feature = "sim")]
+    pub const fn set_mutations(&mut self, mutations: Mutations) {
+        self.mutations = mutations;
+    }
+
+    /// How the roles stand.
+    #[must_use]
+    pub fn status(&self, now: MonoNs) -> GroupStatus {
+        let (plan, steps) = match (&self.run, &self.last) {
+            (Some((run, _)), _) => (Some(run.purpose), run.reports.clone()),
+            (None, Some((purpose, reports))) => (Some(*purpose), reports.clone()),
+            (None, None) => (None, Vec::new()),
+        };
+        GroupStatus {
+            group: self.config.group.clone(),
+            stance: self.stance,
+            epoch: self.epoch,
+            eligible: self.eligible(now),
+            in_sync: self.in_sync(),
+            plan,
+            under_way: self.run.is_some() || self.pending.is_some(),
+            steps,
+        }
+    }
+
+    /// The steps that a hand-over would carry out, here and then on the other node.
+    #[must_use]
+    pub fn preview(&self, purpose: Purpose) -> Vec<PlannedStep> {
+        sequence::plan(&self.config.roles, purpose)
+            .into_iter()
+            .filter_map(|(role, step)| {
+                Some(PlannedStep {
+                    role: self.config.roles.get(role)?.name.clone(),
+                    step: step.name,
+                    limit: step.limit,
+                })
+            })
+            .collect()
+    }
+
+    /// Tells the engine what has changed for it.
+    fn review(&mut self, now: MonoNs) {
+        let position = self.position().map_or(0, |position| position.rank);
+        let prospect = Prospect {
+            eligible: self.eligible(now),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+        };
+        if self.told.as_ref() != Some(&prospect) {
+            self.out.push_back(PlanAction::Prospect(prospect.clone()));
+            self.told = Some(prospect);
+        }
+    }
+
+    /// Has the plan under way do something, and sees to its end.
+    fn with_run(
+        &mut self,
+        now: MonoNs,
+        act: impl FnOnce(&mut Run, &mut Means<'_>) -> Option<Result<(), String>>,
+    ) {
+        let Some((run, _)) = &mut self.run else {
+            return;
+        };
+        let mut means = Means {
+            roles: &self.config.roles,
+            serial: &mut self.serial,
+            out: &mut self.out,
+        };
+        if let Some(outcome) = act(run, &mut means) {
+            self.finish(outcome, now);
+        }
+    }
+
+    fn note(&mut self, sentence: String) {
+        self.out.push_back(PlanAction::Note(sentence));
+    }
+
+    /// Until when something counts that was heard of another node.
+    const fn freshness() -> Nanos {
+        Nanos::from_secs(2)
+    }
+}

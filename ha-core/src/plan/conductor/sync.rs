@@ -1,0 +1,133 @@
+//! The sync set: joining and leaving it as a standby, keeping it as the primary.
+
+use ha_common::MonoNs;
+
+use super::Conductor;
+use crate::plan::{
+    config::Durability,
+    event::{GroupWord, PlanAction, Purpose, Stance},
+    membership::PATIENCE,
+    observation::{Follows, Replicas},
+};
+
+/// What the primary is to do about its replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SyncNeed {
+    Nothing,
+    GoSolo,
+    Rejoin,
+}
+
+impl Conductor {
+    /// Whether writes wait for a replica; `None`: there is nothing to wait with.
+    pub(super) fn in_sync(&self) -> Option<bool> {
+        let replicas = self.replicas()?;
+        Some(!replicas.solo && self.keeper.grants)
+    }
+
+    fn replicas(&self) -> Option<Replicas> {
+        if self.stance != Stance::Primary || self.durability() != Some(Durability::SemiSync) {
+            return None;
+        }
+        self.data()?.replicas
+    }
+
+    /// From now on this node may lack what is acknowledged.
+    pub(super) fn leave_sync(&mut self) {
+        if self.member.until() > MonoNs::ZERO {
+            self.renounces = true;
+            self.out.push_back(PlanAction::Tell);
+        }
+        self.member.leave();
+        self.fresh_until = MonoNs::ZERO;
+    }
+
+    /// What was found or heard may change how much this node's data counts.
+    pub(super) fn weigh(&mut self, now: MonoNs) {
+        let Some(data) = self.data() else {
+            return;
+        };
+        if self.stance == Stance::Standby && data.able.is_err() {
+            // Its server may come back with less than it had acknowledged.
+            self.leave_sync();
+            return;
+        }
+        let Some((index, _)) = self.data_role() else {
+            return;
+        };
+        let most = self.config.roles[index].max_lag;
+        let endpoint = self
+            .primary(now)
+            .and_then(|primary| primary.word.endpoint.as_ref());
+        let close = match &data.follows {
+            Follows::Source {
+                source,
+                receives: true,
+                lag: Some(lag),
+                ..
+            } => Some(source) == endpoint && *lag <= most,
+            _ => false,
+        };
+        if close && self.stance == Stance::Standby {
+            self.fresh_until = now.after(self.config.sync_lease);
+        }
+    }
+
+    /// A standby's word, as the primary takes it.
+    pub(super) fn hear_replica(&mut self, word: &GroupWord, now: MonoNs) {
+        if self.stance != Stance::Primary {
+            return;
+        }
+        if word.renounces {
+            self.keeper.grants = false;
+            self.keeper.granted_at = None;
+            self.keeper.asked_at = MonoNs::ZERO;
+            return;
+        }
+        if word.ask.is_none_or(|ask| ask.epoch != self.epoch) {
+            return;
+        }
+        self.keeper.asked_at = now;
+        let waits = self.replicas().is_some_and(|replicas| !replicas.solo);
+        let has_all = self.keeper.joined_at.is_some_and(|joined| {
+            let position = word.position.as_ref();
+            position.is_some_and(|position| position.rank >= joined)
+        });
+        if waits && has_all && !self.keeper.grants {
+            self.keeper.grants = true;
+            self.out.push_back(PlanAction::Tell);
+        }
+    }
+
+    /// What the primary has to do about its replica.
+    pub(super) fn sync_need(&mut self, now: MonoNs) -> SyncNeed {
+        let Some(replicas) = self.replicas() else {
+            return SyncNeed::Nothing;
+        };
+        let asked = self.keeper.asked_at;
+        let is_asked = asked > MonoNs::ZERO && asked.after(PATIENCE) > now;
+        if self.keeper.grants && (replicas.solo || !is_asked) {
+            self.keeper.grants = false;
+            self.out.push_back(PlanAction::Tell);
+        }
+        if is_asked && (replicas.solo || self.keeper.joined_at.is_none()) {
+            return SyncNeed::Rejoin;
+        }
+        let free = self.keeper.free_at(self.config.sync_lease) <= now;
+        if !is_asked && !replicas.solo && free {
+            return SyncNeed::GoSolo;
+        }
+        SyncNeed::Nothing
+    }
+
+    /// The primary's plan about its replica has ended well.
+    pub(super) fn replica_seen_to(&mut self, purpose: Purpose, joined_at: Option<u64>) {
+        self.keeper.grants = false;
+        self.keeper.joined_at = match purpose {
+            Purpose::Rejoin => joined_at,
+            _ => None,
+        };
+        // No grant stands when it goes solo, and none is given before it has rejoined.
+        self.sole = purpose == Purpose::GoSolo;
+    }
+}

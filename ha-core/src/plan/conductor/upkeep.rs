@@ -1,0 +1,195 @@
+//! What is done while nobody asks for anything: a standby follows the primary, the primary sees to its replica, and
+//! what somebody else changed is put right. Not in maintenance.
+
+use alloc::{format, string::String, vec::Vec};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::{Conductor, plans::Aim, sync::SyncNeed};
+use crate::{
+    plan::{
+        StepSpec,
+        config::{Durability, RoleConfig, RoleKind},
+        event::{Context, GroupWord, Purpose, Stance},
+        observation::{Follows, Observation, Position},
+        run::Outcome,
+        sequence,
+    },
+    roles::Mode,
+};
+
+/// The first wait after a failure; it doubles.
+const FIRST_RETRY: Nanos = Nanos::from_millis(500);
+/// How long a standby that follows the right server may go without receiving, before that is tried anew: it connects
+/// again by itself, and to try anew is to throw away what it has received and not applied.
+pub(super) const ASTRAY: Nanos = Nanos::from_secs(5);
+/// The longest.
+const LONGEST_RETRY: Nanos = Nanos::from_secs(30);
+
+impl Conductor {
+    pub(super) fn look_after(&mut self, now: MonoNs) {
+        if self.run.is_some() || self.pending.is_some() || self.retry_at > now {
+            return;
+        }
+        if self.stance == Stance::Unsettled {
+            self.settle(now);
+            return;
+        }
+        if self.mode == Mode::Maintenance {
+            return;
+        }
+        if !self.seen.iter().all(|seen| *seen) {
+            return;
+        }
+        let corrections = self.corrections();
+        if !corrections.is_empty() {
+            let context = Context::default();
+            self.begin_steps(Purpose::Correct, Aim::Upkeep, context, corrections, now);
+            return;
+        }
+        match self.stance {
+            Stance::Primary => match self.sync_need(now) {
+                SyncNeed::Nothing => {}
+                SyncNeed::GoSolo => self.keep_up(Purpose::GoSolo, Context::default(), now),
+                SyncNeed::Rejoin => self.keep_up(Purpose::Rejoin, Context::default(), now),
+            },
+            Stance::Standby => {
+                if let Some(context) = self.is_to_follow(now) {
+                    self.keep_up(Purpose::Follow, context, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn keep_up(&mut self, purpose: Purpose, context: Context, now: MonoNs) {
+        self.begin(purpose, Aim::Upkeep, context, now);
+    }
+
+    /// The steps for the roles that are not as they should be.
+    fn corrections(&self) -> Vec<(usize, StepSpec)> {
+        let is_primary = self.stance == Stance::Primary;
+        let is_wrong = |observation: &Observation| {
+            observation.promoted == Some(!is_primary) && (!is_primary || observation.able.is_ok())
+        };
+        let roles = self.config.roles.iter().zip(&self.observations).enumerate();
+        roles
+            .filter(|(_, (_, observation))| is_wrong(observation))
+            .flat_map(|(index, (role, _))| {
+                let steps = sequence::correction(role, self.stance);
+                steps.into_iter().map(move |step| (index, step))
+            })
+            .collect()
+    }
+
+    /// Whether a role does not follow the primary as it should; then with what it is to.
+    fn is_to_follow(&mut self, now: MonoNs) -> Option<Context> {
+        let primary = &self.primary(now)?.word;
+        let roles = self.config.roles.iter().zip(&self.observations);
+        let worst = roles
+            .filter(|(role, _)| sequence::follows(role.kind))
+            .map(|(role, observation)| stray(role, observation, primary))
+            .max();
+        let context = Context {
+            source: primary.endpoint.clone(),
+            history: primary.history.clone(),
+            ..Context::default()
+        };
+        match worst {
+            Some(Stray::Wrong) => Some(context),
+            Some(Stray::Interrupted) => {
+                let since = *self.astray_since.get_or_insert(now);
+                (since.after(ASTRAY) <= now).then(|| {
+                    self.astray_since = None;
+                    context
+                })
+            }
+            Some(Stray::No) | None => {
+                self.astray_since = None;
+                None
+            }
+        }
+    }
+
+    /// A plan of upkeep has ended.
+    pub(super) fn kept_up(
+        &mut self,
+        purpose: Purpose,
+        position: Option<Position>,
+        outcome: Outcome,
+        now: MonoNs,
+    ) {
+        match outcome {
+            Ok(()) => {
+                self.failures = 0;
+                self.retry_at = MonoNs::ZERO;
+                if purpose == Purpose::Follow {
+                    self.refused = None;
+                }
+                if matches!(purpose, Purpose::GoSolo | Purpose::Rejoin) {
+                    self.replica_seen_to(purpose, position.map(|position| position.rank));
+                }
+                let stance = self.stance;
+                self.end(stance, None);
+            }
+            Err(why) => self.upkeep_failed(purpose, why, now),
+        }
+    }
+
+    fn upkeep_failed(&mut self, purpose: Purpose, why: String, now: MonoNs) {
+        if self.failures == 0 {
+            self.note(format!("{}: {why}", purpose.name()));
+        }
+        if purpose == Purpose::Follow {
+            self.refused = Some(why.clone());
+        }
+        self.back_off(now);
+        let stance = self.stance;
+        self.end(stance, Some(why));
+    }
+
+    pub(super) fn back_off(&mut self, now: MonoNs) {
+        let wait = FIRST_RETRY
+            .times(1 << self.failures.min(16))
+            .min(LONGEST_RETRY);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.after(wait);
+    }
+}
+
+/// How far a role is from following the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stray {
+    /// It follows.
+    No,
+    /// It follows the right server, and does not receive, or does not acknowledge.
+    Interrupted,
+    /// It follows nobody, or somebody else.
+    Wrong,
+}
+
+fn stray(role: &RoleConfig, observation: &Observation, primary: &GroupWord) -> Stray {
+    let RoleKind::Mysql { durability, .. } = role.kind else {
+        let detached = observation.follows == Follows::Nobody && observation.able.is_ok();
+        return if detached { Stray::Wrong } else { Stray::No };
+    };
+    // Of a server that does not answer, nothing is known; and a primary may not have looked at its own yet.
+    if observation.position.is_none() || primary.endpoint.is_none() {
+        return Stray::No;
+    }
+    match &observation.follows {
+        Follows::Source {
+            source,
+            receives,
+            acknowledges,
+            ..
+        } if Some(source) == primary.endpoint.as_ref() => {
+            if *receives && (*acknowledges || durability == Durability::Async) {
+                Stray::No
+            } else {
+                Stray::Interrupted
+            }
+        }
+        _ => Stray::Wrong,
+    }
+}

@@ -1,0 +1,212 @@
+//! What the nodes of a group tell each other.
+
+use alloc::{format, string::String};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::Conductor;
+use crate::{
+    plan::{
+        AfterFailover,
+        event::{GroupWord, PlanAction, Stance},
+        journal::Record,
+        membership::{Ask, Grant},
+        observation::Follows,
+    },
+    roles::Mode,
+};
+
+/// A node that was heard.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) word: GroupWord,
+    pub(super) heard_at: MonoNs,
+}
+
+impl Peer {
+    pub(super) fn is_fresh(&self, within: Nanos, now: MonoNs) -> bool {
+        self.heard_at.after(within) > now
+    }
+}
+
+impl Conductor {
+    /// What this node tells another one now. Where it confirms an ask, that counts from now on: send it.
+    #[must_use]
+    pub fn word(&mut self, to: &str, endpoint: Option<&str>, now: MonoNs) -> GroupWord {
+        let grant = self.grant(to, now);
+        if grant.is_some() {
+            self.keeper.granted_at = Some(now);
+        }
+        GroupWord {
+            node: self.config.node.clone(),
+            epoch: self.epoch,
+            stance: self.stance,
+            mode: self.mode,
+            eligible: self.eligible(now),
+            position: self.position().cloned(),
+            endpoint: endpoint.map(String::from),
+            history: self.data().and_then(|data| data.history.clone()),
+            ask: self.ask(now),
+            renounces: self.renounces,
+            grant,
+            handover: self.handover.clone(),
+            alone_since: self.alone_since,
+        }
+    }
+
+    /// Asks to be counted as in sync, if this node's server acknowledges what the primary's sends.
+    fn ask(&self, now: MonoNs) -> Option<Ask> {
+        let primary = &self.primary(now)?.word;
+        let data = self.data()?;
+        let follows = match &data.follows {
+            Follows::Source {
+                source,
+                receives: true,
+                acknowledges: true,
+                ..
+            } => Some(source) == primary.endpoint.as_ref(),
+            _ => false,
+        };
+        let stands = self.stance == Stance::Standby && self.run.is_none();
+        (stands && follows && data.able.is_ok()).then_some(Ask {
+            sent_at: now,
+            epoch: primary.epoch,
+        })
+    }
+
+    fn grant(&self, to: &str, now: MonoNs) -> Option<Grant> {
+        if self.stance != Stance::Primary || !self.keeper.grants {
+            return None;
+        }
+        let peer = self.peers.iter().find(|peer| peer.word.node == to)?;
+        let ask = peer.word.ask?;
+        let counts = ask.epoch == self.epoch && peer.is_fresh(Self::freshness(), now);
+        counts.then_some(Grant {
+            asked_at: ask.sent_at,
+            epoch: self.epoch,
+        })
+    }
+
+    pub(super) fn hear(&mut self, word: GroupWord, now: MonoNs) {
+        if word.node == self.config.node {
+            return;
+        }
+        if let Some(grant) = word.grant
+            && self.stance == Stance::Standby
+        {
+            self.renounces = false;
+            self.member.granted(grant, self.config.sync_lease, now);
+        }
+        self.raise(word.epoch);
+        if matches!(word.stance, Stance::Primary | Stance::Promoting) {
+            self.member.heard(word.epoch);
+        }
+        self.heed(&word);
+        self.hear_replica(&word, now);
+        self.peers.retain(|peer| peer.word.node != word.node);
+        self.peers.push(Peer {
+            word,
+            heard_at: now,
+        });
+        self.pending_due(now);
+        self.weigh(now);
+    }
+
+    /// Somebody knows of a greater epoch.
+    fn raise(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.sole = false;
+            self.serial += 1;
+            self.out.push_back(PlanAction::Write {
+                serial: self.serial,
+                record: Record::Heard { epoch },
+            });
+        }
+    }
+
+    /// Another node took over from this one without its doing: a person is to look at this one first.
+    fn heed(&mut self, word: &GroupWord) {
+        let Some(since) = word.alone_since.filter(|since| *since > self.heeded) else {
+            return;
+        };
+        if self.config.after_failover != AfterFailover::Maintenance
+            || word.mode != Mode::Standalone
+            || self.mode != Mode::ActiveStandby
+        {
+            return;
+        }
+        self.heeded = since;
+        self.mode = Mode::Maintenance;
+        self.out.push_back(PlanAction::SetMode(Mode::Maintenance));
+        self.note(format!(
+            "{} took over without this node's doing (epoch {since}) and stands alone: this node goes into maintenance until `hactl mode active-standby` is run on both",
+            word.node
+        ));
+    }
+
+    pub(super) fn set_mode(&mut self, mode: Mode) {
+        if mode == self.mode {
+            return;
+        }
+        if mode == Mode::ActiveStandby {
+            self.alone_since = None;
+            self.heeded = self.heeded.max(self.epoch);
+        }
+        self.mode = mode;
+        self.out.push_back(PlanAction::Tell);
+    }
+
+    /// The node that is primary, as far as was heard lately.
+    pub(super) fn primary(&self, now: MonoNs) -> Option<&Peer> {
+        self.peers.iter().find(|peer| {
+            peer.word.stance == Stance::Primary
+                && peer.word.epoch == self.epoch
+                && peer.is_fresh(Self::freshness(), now)
+        })
+    }
+
+    pub(super) fn highest_epoch(&self) -> u64 {
+        self.peers
+            .iter()
+            .map(|peer| peer.word.epoch)
+            .fold(self.epoch, u64::max)
+    }
+
+    /// Whether somebody else holds, or is about to hold, what this node has been promoted to in `epoch`.
+    pub(super) fn rival(&self, epoch: u64) -> Option<String> {
+        #[cfg(feature = "sim")]
+        if self.mutations.ignore_epochs {
+            return None;
+        }
+        let rival = self.peers.iter().find(|peer| {
+            let holds = matches!(peer.word.stance, Stance::Primary | Stance::Promoting);
+            peer.word.epoch > epoch || peer.word.epoch == epoch && holds
+        })?;
+        Some(format!(
+            "{} has epoch {} by now, and this node {epoch}",
+            rival.word.node, rival.word.epoch
+        ))
+    }
+
+    /// Whether the node before is about to tell where it ended.
+    pub(super) fn awaits_handover(&self, now: MonoNs) -> bool {
+        self.data().is_some()
+            && self.peers.iter().any(|peer| {
+                let lets_go = matches!(peer.word.stance, Stance::Primary | Stance::Demoting);
+                lets_go && peer.word.epoch == self.epoch && peer.is_fresh(Self::freshness(), now)
+            })
+    }
+
+    /// Where the node before ended, if it has told.
+    pub(super) fn target(&self, now: MonoNs) -> Option<String> {
+        let told = self.peers.iter().find_map(|peer| {
+            let handover = peer.word.handover.as_ref()?;
+            let counts = handover.epoch == self.epoch
+                && peer.word.stance == Stance::Standby
+                && peer.is_fresh(Self::freshness(), now);
+            counts.then_some(handover)
+        })?;
+        told.position.as_ref().map(|position| position.text.clone())
+    }
+}

@@ -1,0 +1,92 @@
+//! Who has every write that was acknowledged: membership of the sync set, as a lease.
+//!
+//! A standby counts as in sync for `sync_lease` after the *sending* of an ask that the primary has granted. The
+//! primary grants only while its server acknowledges nothing that no replica has received, and lets it do so only when
+//! every grant has run out: it counts from when it granted last, which is later. So no standby that counts itself as in
+//! sync lacks an acknowledged write, also if the two hear nothing of each other; and neither compares clocks.
+
+use ha_common::{MonoNs, Nanos};
+
+/// For clocks that differ in rate: a 64th of the lease.
+const RATE: u64 = 64;
+
+/// How long the primary waits for an ask before it no longer grants: a replica that is away for a moment is not
+/// given up.
+pub(super) const PATIENCE: Nanos = Nanos::from_millis(500);
+
+/// A standby asks to be counted as in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// When it asked, by its own clock.
+    pub sent_at: MonoNs,
+    /// The epoch of the primary that it follows.
+    pub epoch: u64,
+}
+
+/// The primary confirms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The ask.
+    pub asked_at: MonoNs,
+    /// The primary's epoch.
+    pub epoch: u64,
+}
+
+/// The standby's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Member {
+    until: MonoNs,
+    epoch: u64,
+}
+
+impl Member {
+    pub(super) fn granted(&mut self, grant: Grant, lease: Nanos, now: MonoNs) {
+        // A time that this node has not seen yet it has not sent.
+        if grant.asked_at > now || grant.epoch < self.epoch {
+            return;
+        }
+        self.heard(grant.epoch);
+        self.until = self.until.max(grant.asked_at.after(lease));
+    }
+
+    /// From now on it does not count itself as in sync.
+    pub(super) fn leave(&mut self) {
+        self.until = MonoNs::ZERO;
+    }
+
+    /// A primary of this epoch was heard of: what an earlier one granted counts no more.
+    pub(super) fn heard(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            *self = Self {
+                until: MonoNs::ZERO,
+                epoch,
+            };
+        }
+    }
+
+    pub(super) const fn until(&self) -> MonoNs {
+        self.until
+    }
+}
+
+/// The primary's side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keeper {
+    /// Whether it grants: its server waits for a replica, which has everything from before.
+    pub(super) grants: bool,
+    /// When it granted last.
+    pub(super) granted_at: Option<MonoNs>,
+    /// When it was asked last.
+    pub(super) asked_at: MonoNs,
+    /// The position at which its server began to wait for a replica: who has that has everything from before.
+    pub(super) joined_at: Option<u64>,
+}
+
+impl Keeper {
+    /// When every grant has run out.
+    pub(super) fn free_at(&self, lease: Nanos) -> MonoNs {
+        self.granted_at.map_or(MonoNs::ZERO, |at| {
+            at.after(lease).after(Nanos(lease.0 / RATE))
+        })
+    }
+}

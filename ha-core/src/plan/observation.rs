@@ -1,0 +1,76 @@
+//! What a role's executor finds on its own node.
+
+use alloc::string::String;
+
+use ha_common::Nanos;
+
+/// How far a node's data is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// More is better, among nodes whose data is of one history.
+    pub rank: u64,
+    /// As the system itself writes it.
+    pub text: String,
+}
+
+/// Whom a database follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// Nobody, or it is not known.
+    #[default]
+    Nobody,
+    /// Another server.
+    Source {
+        /// `address:port`, as it is configured.
+        source: String,
+        /// Whether it receives: its receiving thread is connected.
+        receives: bool,
+        /// Whether it acknowledges what it receives (semi-synchronous replication).
+        acknowledges: bool,
+        /// How far it is behind in applying, if that is known.
+        lag: Option<Nanos>,
+    },
+}
+
+/// How a primary's replicas stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// Replicas that acknowledge, as the server counts them: one that died may be among them.
+    pub acknowledging: u32,
+    /// Sessions that wait for an acknowledgement.
+    pub waiting: u32,
+    /// Whether writes are acknowledged although no replica has them.
+    pub solo: bool,
+}
+
+/// A role, as it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// Whether it is promoted here: writable, Primary, mounted, running. `None`: that cannot be told.
+    pub promoted: Option<bool>,
+    /// Whether it could be promoted, as far as this node alone shows; or why not.
+    pub able: Result<(), String>,
+    /// How far its data is.
+    pub position: Option<Position>,
+    /// What a primary compares to find out whether this node's data is of the same history.
+    pub history: Option<String>,
+    /// As a standby: whom it follows.
+    pub follows: Follows,
+    /// As a primary: its replicas.
+    pub replicas: Option<Replicas>,
+}
+
+impl Observation {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        Self {
+            promoted: None,
+            able: Err(why.into()),
+            position: None,
+            history: None,
+            follows: Follows::Nobody,
+            replicas: None,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Galera: every node has the data; one at a time is written to.
+
+use alloc::{vec, vec::Vec};
+
+use crate::plan::{config::Limits, step::StepSpec};
+
+pub(super) fn promote(limits: &Limits) -> Vec<StepSpec> {
+    vec![
+        StepSpec::look("inspect", limits.promote),
+        StepSpec::change("bootstrap", limits.drain),
+        StepSpec::look("drain", limits.drain),
+        StepSpec::change("allow-writes", limits.promote),
+    ]
+}
+
+pub(super) fn hand_over(limits: &Limits) -> Vec<StepSpec> {
+    vec![
+        StepSpec::change("forbid-writes", limits.demote),
+        StepSpec::change("end-sessions", limits.demote),
+    ]
+}
+
+pub(super) fn demote(limits: &Limits) -> Vec<StepSpec> {
+    let mut steps = forbid_writes(limits);
+    steps.push(StepSpec::change("end-sessions", limits.demote).or_go_on());
+    steps
+}
+
+pub(super) fn forbid_writes(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("forbid-writes", limits.demote).or(vec![
+        StepSpec::change("kill-server", limits.demote),
+        StepSpec::change("start-server", limits.promote).or_go_on(),
+    ])]
+}
+
+pub(super) fn allow_writes(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("allow-writes", limits.promote)]
+}
