@@ -12,11 +12,12 @@ use super::{
     live::Live,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
+    roles::{self, Role},
     track,
 };
 
 /// The priority of the addresses' owner (RFC 9568 section 5.2.4).
-const OWNER: u32 = 255;
+pub(super) const OWNER: u32 = 255;
 /// `sun_path` without its closing zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -79,6 +80,15 @@ pub(super) fn finish(
             .filter_map(|check| Some((&check.place, check.name.as_ref()?)))
             .collect(),
     );
+    unique(
+        reader,
+        "name",
+        draft
+            .roles
+            .iter()
+            .filter_map(|role| Some((&role.place, role.name.as_ref()?)))
+            .collect(),
+    );
     let checks: Vec<Check> = draft.checks.iter().filter_map(DraftCheck::finish).collect();
     let (channels, lease_channels) = channel::check(reader, &draft.channels);
     vrids(reader, &draft.instances);
@@ -100,7 +110,8 @@ pub(super) fn finish(
         .iter()
         .map(|interface| interface.interface.clone())
         .collect();
-    let groups = tracking_groups(reader, &draft);
+    let roles = roles::check(reader, &draft);
+    let groups = resolved_groups(reader, &draft, roles.as_deref().unwrap_or_default());
     let mut instances = Vec::new();
     for instance in &draft.instances {
         let interval = interval(reader, instance);
@@ -118,7 +129,10 @@ pub(super) fn finish(
     let complete = instances.len() == draft.instances.len()
         && channels.len() + lease_channels.len() == draft.channels.len()
         && checks.len() == draft.checks.len();
-    complete.then_some(Config {
+    if !complete {
+        return None;
+    }
+    Some(Config {
         node: draft.node,
         dataplane: draft.dataplane,
         control: draft.control,
@@ -128,11 +142,13 @@ pub(super) fn finish(
         checks,
         interfaces,
         groups,
+        roles: roles?,
+        modes: draft.modes,
     })
 }
 
-/// The groups, with what their members track in common.
-fn tracking_groups(reader: &Reader<'_>, draft: &Draft) -> Vec<Group> {
+/// The groups, with what their members track in common, and their roles.
+fn resolved_groups(reader: &Reader<'_>, draft: &Draft, roles: &[Role]) -> Vec<Group> {
     let mut groups = Vec::new();
     for group in &draft.groups {
         let owner = draft.instances.iter().any(|instance| {
@@ -149,6 +165,7 @@ fn tracking_groups(reader: &Reader<'_>, draft: &Draft) -> Vec<Group> {
         groups.push(Group {
             name: group.name.value.clone(),
             track: track::check(reader, group.track.iter(), owner, None, &draft.checks),
+            roles: roles::of_group(group, roles),
         });
     }
     groups

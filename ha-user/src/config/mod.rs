@@ -15,6 +15,7 @@ mod heartbeat;
 mod live;
 mod parse;
 mod reader;
+mod roles;
 mod track;
 
 use std::{
@@ -41,6 +42,7 @@ pub use self::{
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
+    roles::{AfterFailover, CronRole, Modes, Role, RoleCommand, RoleKind, ScriptRole},
     track::Interface,
 };
 
@@ -65,6 +67,10 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Each `[[group]]`.
     pub groups: Vec<Group>,
+    /// Each `[[role]]`.
+    pub roles: Vec<Role>,
+    /// `[mode]`.
+    pub modes: Modes,
 }
 
 impl Config {
@@ -89,6 +95,8 @@ pub struct Group {
     pub name: String,
     /// What all its members track.
     pub track: Vec<Track>,
+    /// Indices into [`Config::roles`], in the order of promotion.
+    pub roles: Vec<usize>,
 }
 
 /// `[node]`.

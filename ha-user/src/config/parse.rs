@@ -13,6 +13,7 @@ use super::{
     checks::{self, DraftCheck},
     heartbeat::{self, Heartbeat},
     reader::{At, Later, Reader, Section, is_host},
+    roles::{self, DraftRole, Modes},
     track::{self, DraftInterface, DraftTrack},
 };
 use crate::sys::realtime::MAX_CPU;
@@ -27,6 +28,10 @@ pub(super) struct Draft {
     pub(super) channels: Vec<DraftChannel>,
     pub(super) checks: Vec<DraftCheck>,
     pub(super) interfaces: Vec<DraftInterface>,
+    pub(super) roles: Vec<DraftRole>,
+    pub(super) modes: Modes,
+    /// Whether there is a `[link]`, be it right or wrong.
+    pub(super) has_link: bool,
 }
 
 /// `[[group]]`.
@@ -34,6 +39,7 @@ pub(super) struct DraftGroup {
     pub(super) place: String,
     pub(super) name: At<String>,
     pub(super) track: Vec<DraftTrack>,
+    pub(super) roles: Vec<At<String>>,
 }
 
 /// `[[instance]]`; what was missing or wrong is `None` and has been reported.
@@ -71,8 +77,7 @@ impl DraftInstance {
 
 const HOUR: Nanos = Nanos::from_secs(3_600);
 
-const LATER_SECTIONS: &[Later] = &[("role", "roles come later")];
-const LATER_GROUP: &[Later] = &[("roles", "roles come later")];
+const LATER_SECTIONS: &[Later] = &[("link", "the link between nodes comes later")];
 
 /// Reads the whole file; `None` when its syntax is broken.
 pub(super) fn document<'a>(reader: &'a Reader<'a>, text: &'a str) -> Option<Draft> {
@@ -122,6 +127,8 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
             "group",
             "interface",
             "check",
+            "role",
+            "mode",
         ],
         LATER_SECTIONS,
     );
@@ -159,16 +166,26 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         })
         .unwrap_or_else(|| node.runtime_dir.join("control.sock"));
     let groups = root
-        .sections("group", &["name", "track"], LATER_GROUP)
+        .sections("group", &["name", "track", "roles"], &[])
         .iter()
         .filter_map(|group| {
             Some(DraftGroup {
                 place: group.place.clone(),
                 name: name(group)?,
                 track: track::parse(group),
+                roles: group
+                    .strings("roles")
+                    .map(|list| list.value)
+                    .unwrap_or_default(),
             })
         })
         .collect();
+    let roles = root
+        .sections_of_kinds("role", roles::keys)
+        .iter()
+        .map(roles::parse)
+        .collect();
+    let modes = root.section("mode", "[mode]".to_owned(), roles::MODE_KEYS, &[]);
     let channels = root
         .sections("channel", channel::KEYS, &[])
         .iter()
@@ -222,6 +239,9 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         channels,
         checks,
         interfaces,
+        roles,
+        modes: roles::parse_mode(modes),
+        has_link: root.has_any("link"),
     })
 }
 

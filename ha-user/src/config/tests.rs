@@ -13,6 +13,7 @@ mod checks;
 mod databases;
 mod examples;
 mod live;
+mod roles;
 mod systems;
 mod track;
 

@@ -82,7 +82,7 @@ pub(super) fn start(
         .env("USER", &user.name)
         .env("LOGNAME", &user.name)
         .env("LANG", "C")
-        .env("HAD_CHECK", &script.check)
+        .envs(script.check.iter().map(|name| ("HAD_CHECK", name)))
         .envs(script.env.iter().map(|(name, value)| (name, value)))
         .current_dir(&script.directory)
         .process_group(0)

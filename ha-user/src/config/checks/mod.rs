@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use ha_common::Nanos;
 use ha_core::check::CheckConfig;
 
+pub(super) use self::script::{surroundings, words};
 pub use self::{
     drbd::Drbd,
     file::{FILE_NUMBERS, FileExpect, WatchedFile},

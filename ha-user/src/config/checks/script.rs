@@ -11,8 +11,8 @@ use crate::config::{
 /// Keys of `kind = "script"`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Script {
-    /// The check's name, which the script finds in its environment.
-    pub check: String,
+    /// The check's name, which the script finds in its environment; `None`: no check runs it.
+    pub check: Option<String>,
     /// The program's path and its arguments.
     pub command: Vec<String>,
     /// Who runs it; `None`: a user without privileges.
@@ -52,32 +52,47 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
         section.strings("command"),
         "[\"/usr/local/lib/had/check-web\"]",
     );
+    let surroundings = surroundings(section);
+    let check = section.string("name")?.value;
+    Some(CheckKind::Script(Script {
+        check: Some(check),
+        command: words(section, "command", command?.value)?,
+        ..surroundings?
+    }))
+}
+
+/// Everything but the command: who runs it, and in what surroundings.
+pub(in crate::config) fn surroundings(section: &Section<'_>) -> Option<Script> {
     let user = section.string("user");
     let env = env(section);
     let directory = match section.offset_of("directory") {
         Some(_) => path(section, "directory"),
         None => Some(PathBuf::from("/")),
     };
-    let check = section.string("name")?.value;
-    Some(CheckKind::Script(Script {
-        check,
-        command: words(section, command?.value)?,
+    Some(Script {
+        check: None,
+        command: Vec::new(),
         user: user.map(|user| user.value),
         env: env?,
         directory: directory?,
-    }))
+    })
 }
 
-fn words(section: &Section<'_>, command: Vec<At<String>>) -> Option<Vec<String>> {
+/// A program's path and its arguments, as `key` has them.
+pub(in crate::config) fn words(
+    section: &Section<'_>,
+    key: &str,
+    command: Vec<At<String>>,
+) -> Option<Vec<String>> {
     let fail = |offset: usize, message: String, fix: &str| {
-        section.fail(offset, "command", message, fix);
+        section.fail(offset, key, message, fix);
         None
     };
     let example =
         "begin with the program's path, as [\"/usr/local/lib/had/check-web\", \"argument\"]";
     match command.first() {
         None => {
-            let offset = section.offset_of("command").unwrap_or(section.offset);
+            let offset = section.offset_of(key).unwrap_or(section.offset);
             return fail(offset, "is empty".to_owned(), example);
         }
         Some(program) if !program.value.starts_with('/') => {
