@@ -6,10 +6,6 @@ use ha_common::Nanos;
 
 use crate::plan::{config::Limits, step::StepSpec};
 
-pub(super) fn start_unit(limits: &Limits) -> Vec<StepSpec> {
-    one("start", limits.promote)
-}
-
 pub(super) fn stop_unit(limits: &Limits) -> Vec<StepSpec> {
     vec![StepSpec::change("stop", limits.demote).or(vec![StepSpec::change("kill", limits.demote)])]
 }

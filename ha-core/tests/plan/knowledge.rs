@@ -1,0 +1,138 @@
+//! Who may be elected: what is known of the data.
+
+use ha_common::Nanos;
+use ha_core::plan::{Durability, Stance};
+
+use crate::node::{
+    LEASE, Node, config, database, exchange, mysql, pair, replica, role, standby, together,
+};
+
+fn node(name: &'static str, rank: u64) -> Node {
+    let mut node = Node::new(
+        name,
+        config(name, vec![role("db", mysql(Durability::SemiSync))]),
+    );
+    node.observe(0, database(rank));
+    node
+}
+
+#[test]
+fn a_node_that_starts_alone_waits_for_the_other_one() {
+    let mut one = node("n1", 5);
+    let why = one.eligible().expect_err("alone");
+    assert!(
+        why.contains("not heard") && why.contains("--accept-loss"),
+        "{why}"
+    );
+    let mut two = node("n2", 5);
+    exchange(&mut one, &mut two);
+    assert_eq!(one.eligible(), Ok(()));
+    assert_eq!(two.eligible(), Ok(()));
+}
+
+#[test]
+fn of_two_that_start_the_one_with_less_is_not_elected() {
+    let (mut one, mut two) = (node("n1", 5), node("n2", 6));
+    exchange(&mut one, &mut two);
+    let why = one.eligible().expect_err("less");
+    assert!(
+        why.contains("n2 has newer data (0-1-6 against 0-1-5)"),
+        "{why}"
+    );
+    assert_eq!(two.eligible(), Ok(()));
+    assert_eq!(
+        two.prospect.as_ref().map(|prospect| prospect.position),
+        Some(6)
+    );
+}
+
+#[test]
+fn an_operator_accepts_the_loss() {
+    let mut one = node("n1", 5);
+    one.handle(ha_core::plan::PlanInput::AcceptLoss);
+    assert_eq!(one.eligible(), Ok(()));
+}
+
+#[test]
+fn a_standby_in_sync_is_eligible_for_a_lease_after_it_asked_last() {
+    let (_, mut two) = pair();
+    // The primary is gone: nothing comes in, and its server's end is seen.
+    two.observe(0, replica(100, false));
+    two.pass(Nanos(LEASE.0 - 1));
+    assert_eq!(two.eligible(), Ok(()));
+    two.pass(Nanos(1));
+    assert!(two.eligible().is_err());
+}
+
+#[test]
+fn a_standby_whose_server_fails_is_not_in_sync_any_more() {
+    let (mut one, mut two) = pair();
+    let mut dead = replica(100, false);
+    dead.able = Err("it does not answer".to_owned());
+    dead.position = None;
+    two.observe(0, dead);
+    assert!(two.eligible().is_err());
+    two.tell(&mut one);
+    // And the primary may go on without it at once.
+    assert!(
+        one.steps.iter().any(|step| step.ends_with("degrade")),
+        "{:?}",
+        one.steps
+    );
+}
+
+#[test]
+fn a_daemon_that_starts_again_is_not_in_sync_before_the_primary_says_so() {
+    let (mut one, two) = pair();
+    let mut again = two.restarted();
+    assert_eq!(again.stance(), Stance::Standby);
+    again.observe(0, replica(100, true));
+    assert!(again.eligible().is_err());
+    exchange(&mut one, &mut again);
+    exchange(&mut one, &mut again);
+    assert_eq!(again.eligible(), Ok(()));
+}
+
+#[test]
+fn the_primary_that_comes_back_does_not_take_over_from_its_heir() {
+    let (one, mut two) = pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    assert_eq!(two.promoted, [Ok(())]);
+    let mut back = one.restarted();
+    back.observe(0, database(103));
+    assert!(back.eligible().is_err());
+    two.tell(&mut back);
+    let why = back.eligible().expect_err("an heir is there");
+    assert!(why.contains("n2"), "{why}");
+    // The heir dies as well, before this one has followed it: it lacks what the heir acknowledged.
+    back.bad = vec![("compare", crate::node::Manners::Fails)];
+    back.pass(Nanos::from_secs(60));
+    assert!(back.eligible().is_err());
+}
+
+#[test]
+fn among_three_nodes_the_others_have_to_be_heard() {
+    let (mut one, mut two) = pair();
+    let mut three = Node::found(
+        "n3",
+        config("n3", two.config.roles.clone()),
+        standby(),
+        Default::default(),
+    );
+    two.config.peers = 2;
+    let mut two_of_three = two.restarted();
+    two_of_three.observe(0, replica(100, true));
+    exchange(&mut one, &mut two_of_three);
+    exchange(&mut one, &mut two_of_three);
+    assert!(two_of_three.eligible().is_err(), "n3 may have more");
+    three.observe(0, replica(100, true));
+    three.tell(&mut two_of_three);
+    together(&mut one, &mut two_of_three, Nanos::from_millis(100));
+    let mut ahead = replica(101, true);
+    ahead.position = crate::node::at(101);
+    three.observe(0, ahead);
+    three.tell(&mut two_of_three);
+    let why = two_of_three.eligible().expect_err("n3 has more");
+    assert!(why.contains("n3") || why.contains("n1"), "{why}");
+}

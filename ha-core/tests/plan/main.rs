@@ -1,0 +1,10 @@
+//! The conductor, driven by the contract of `ha_core::plan`: what users and the other node see of each plan.
+
+mod failures;
+mod following;
+mod knowledge;
+mod modes;
+mod node;
+mod order;
+mod recovery;
+mod solitude;

@@ -1,0 +1,91 @@
+//! Modes, and what a take-over does to them.
+
+use ha_common::Nanos;
+use ha_core::{
+    Mode,
+    plan::{AfterFailover, PlanInput},
+};
+
+use crate::node::{Node, database, exchange, pair, primary, replica};
+
+fn strict_pair() -> (Node, Node) {
+    let (mut one, mut two) = pair();
+    one.config.after_failover = AfterFailover::Maintenance;
+    two.config.after_failover = AfterFailover::Maintenance;
+    // Their daemons start again with that, one after the other; the first stays primary for the test's purposes.
+    let mut two = two.restarted();
+    two.observe(0, replica(100, true));
+    exchange(&mut one, &mut two);
+    exchange(&mut one, &mut two);
+    assert_eq!(two.eligible(), Ok(()));
+    (one, two)
+}
+
+#[test]
+fn a_take_over_without_being_asked_leaves_one_alone_and_the_other_in_maintenance() {
+    let (one, mut two) = strict_pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    assert_eq!(two.mode, Mode::Standalone);
+    two.observe(0, primary(100, true));
+    let mut one = one.restarted();
+    one.observe(0, database(100));
+    assert_eq!(one.mode, Mode::ActiveStandby);
+    two.tell(&mut one);
+    assert_eq!(one.mode, Mode::Maintenance);
+    assert!(
+        one.eligible()
+            .expect_err("a person decides")
+            .contains("maintenance")
+    );
+    // Neither follows the other by itself.
+    let before = one.steps.len();
+    one.pass(Nanos::from_secs(60));
+    exchange(&mut one, &mut two);
+    assert_eq!(one.steps.len(), before);
+    // A person returns both.
+    two.handle(PlanInput::Mode(Mode::ActiveStandby));
+    two.mode = Mode::ActiveStandby;
+    one.handle(PlanInput::Mode(Mode::ActiveStandby));
+    exchange(&mut one, &mut two);
+    assert!(
+        one.steps.iter().any(|step| step.ends_with("follow")),
+        "{:?}",
+        one.steps
+    );
+}
+
+#[test]
+fn a_take_over_that_was_asked_for_changes_no_mode() {
+    let (mut one, mut two) = strict_pair();
+    one.demote(ha_core::Manner::Graceful);
+    one.tell(&mut two);
+    two.promote(false);
+    assert_eq!(two.mode, Mode::ActiveStandby);
+    two.tell(&mut one);
+    assert_eq!(one.mode, Mode::ActiveStandby);
+}
+
+#[test]
+fn a_node_alone_needs_nobody_s_word() {
+    let (_, two) = strict_pair();
+    let mut two = two.restarted();
+    two.observe(0, database(100));
+    assert!(two.eligible().is_err());
+    two.handle(PlanInput::Mode(Mode::Standalone));
+    assert_eq!(two.eligible(), Ok(()));
+}
+
+#[test]
+fn in_maintenance_nothing_is_done_by_itself() {
+    let (mut one, mut two) = pair();
+    two.handle(PlanInput::Mode(Mode::Maintenance));
+    two.steps.clear();
+    let mut writable = database(100);
+    writable.promoted = Some(true);
+    two.observe(0, writable);
+    exchange(&mut one, &mut two);
+    two.pass(Nanos::from_secs(60));
+    assert!(two.steps.is_empty(), "{:?}", two.steps);
+    assert!(two.eligible().is_err());
+}

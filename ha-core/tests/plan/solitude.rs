@@ -1,0 +1,64 @@
+//! A primary on its own.
+
+use ha_common::Nanos;
+use ha_core::{Manner, plan::Stance};
+
+use crate::node::{Node, database, pair, primary, replica};
+
+/// The second node takes over, and the first one is gone.
+fn heir() -> Node {
+    let (_, mut two) = pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    assert_eq!(two.promoted, [Ok(())]);
+    two.observe(0, primary(100, true));
+    two
+}
+
+#[test]
+fn who_was_alone_with_the_data_needs_nobody_to_serve_again() {
+    let mut two = heir();
+    // Its server fails and comes back.
+    two.demote(Manner::Forced);
+    two.pass(Nanos::from_secs(60));
+    two.observe(0, database(140));
+    assert_eq!(two.eligible(), Ok(()));
+    two.promote(true);
+    assert_eq!(two.stance(), Stance::Primary);
+}
+
+#[test]
+fn that_survives_a_reboot() {
+    let two = heir();
+    let mut again = two.restarted();
+    assert_eq!(again.stance(), Stance::Standby);
+    again.observe(0, database(140));
+    assert_eq!(again.eligible(), Ok(()));
+}
+
+#[test]
+fn with_a_replica_in_sync_it_does_not() {
+    let (one, _two) = pair();
+    let mut again = one.restarted();
+    again.observe(0, database(140));
+    assert!(
+        again.eligible().is_err(),
+        "the other one may have taken over"
+    );
+}
+
+#[test]
+fn nor_once_another_one_has_taken_over() {
+    let mut two = heir();
+    two.demote(Manner::Forced);
+    two.observe(0, database(140));
+    assert_eq!(two.eligible(), Ok(()));
+    // An operator has made the other one serve what it has.
+    let mut one = Node::new("n1", two.config.clone());
+    let mut word = one.conductor.word("n2", None, one.now);
+    word.node = "n1".to_owned();
+    word.epoch = 3;
+    two.hear(word);
+    two.pass(Nanos::from_secs(60));
+    assert!(two.eligible().is_err());
+}
