@@ -37,6 +37,7 @@ mod announcer;
 pub mod bfd;
 pub mod check;
 pub mod config;
+pub mod data;
 mod engine;
 pub mod event;
 mod explain;

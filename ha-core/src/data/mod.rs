@@ -1,0 +1,3 @@
+//! How far a node's data is, and whether one node's data contains another's.
+
+pub mod gtid;
