@@ -6,7 +6,7 @@
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::fmt::{self, Write as _};
 
-use super::{GtidError, TEXT_LIMIT, rank_position};
+use super::{GtidError, TEXT_LIMIT};
 
 /// One transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,11 +122,11 @@ impl Position {
         later
     }
 
-    /// For ranking; see [`rank_position`].
+    /// How many transactions that is, if each domain's are numbered from 1 on.
     #[must_use]
-    pub fn rank(&self) -> u32 {
+    pub fn transactions(&self) -> u64 {
         let sum = |sum: u64, gtid: &Gtid| sum.saturating_add(gtid.sequence);
-        rank_position(self.0.values().fold(0, sum))
+        self.0.values().fold(0, sum)
     }
 
     /// In order of the domains.
@@ -248,7 +248,7 @@ mod tests {
             position("0-1-9,1-1-3").or_later(&position("0-2-8,1-2-4,2-1-1")),
             position("0-1-9,1-2-4,2-1-1")
         );
-        assert_eq!(position("0-1-5,7-1-2").rank(), 7);
+        assert_eq!(position("0-1-5,7-1-2").transactions(), 7);
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
             let whole = log_of(&[gtids, more].concat());
             prop_assert!(prefix.beyond(&whole).is_empty());
             prop_assert!(whole.position().covers(&prefix.position()));
-            prop_assert!(whole.position().rank() >= prefix.position().rank());
+            prop_assert!(whole.position().transactions() >= prefix.position().transactions());
             prop_assert_eq!(whole.beyond(&prefix).is_empty(), whole == prefix);
         }
 

@@ -7,7 +7,7 @@ use alloc::{
 };
 use core::fmt;
 
-use super::{GtidError, TEXT_LIMIT, rank_position};
+use super::{GtidError, TEXT_LIMIT};
 
 /// Bytes of the longest tag.
 const TAG_LIMIT: usize = 32;
@@ -68,12 +68,6 @@ impl GtidSet {
         let each = |interval: &Interval| (interval.last - interval.first).saturating_add(1);
         let intervals = self.0.values().flatten();
         intervals.map(each).fold(0, u64::saturating_add)
-    }
-
-    /// For ranking; see [`rank_position`].
-    #[must_use]
-    pub fn rank(&self) -> u32 {
-        rank_position(self.count())
     }
 
     /// Whether every transaction of `other` is in it.

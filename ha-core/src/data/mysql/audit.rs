@@ -1,0 +1,365 @@
+//! Whether a server is set up so that nothing is lost.
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+use core::fmt;
+
+use super::Dialect;
+
+/// What of it depends on the role's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// `durability = "semi-sync"`.
+    pub semi_sync: bool,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// With it acknowledged writes can be lost, or nodes diverge without anybody noticing: the server is not promoted.
+    Unsafe,
+    /// It is told.
+    Advice,
+}
+
+/// Something that should be set otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is so.
+    pub what: String,
+    /// Why that is bad.
+    pub why: &'static str,
+    /// What to do.
+    pub how: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.what, self.why, self.how)
+    }
+}
+
+/// The server's variables that are looked at, in either family's names.
+pub const SETTINGS: &[&str] = &[
+    "binlog_format",
+    "enforce_gtid_consistency",
+    "gtid_domain_id",
+    "gtid_mode",
+    "gtid_strict_mode",
+    "innodb_flush_log_at_trx_commit",
+    "log_bin",
+    "log_replica_updates",
+    "log_slave_updates",
+    "relay_log_recovery",
+    "replica_net_timeout",
+    "rpl_semi_sync_master_timeout",
+    "rpl_semi_sync_master_wait_point",
+    "rpl_semi_sync_slave_enabled",
+    "rpl_semi_sync_source_timeout",
+    "rpl_semi_sync_source_wait_point",
+    "rpl_semi_sync_replica_enabled",
+    "server_id",
+    "slave_net_timeout",
+    "sync_binlog",
+];
+
+struct Rule {
+    dialect: Option<Dialect>,
+    name: &'static str,
+    right: fn(&str) -> bool,
+    /// What it is to be, as in the file.
+    want: &'static str,
+    severity: Severity,
+    only: fn(&Demands) -> bool,
+    why: &'static str,
+}
+
+const MARIADB: Option<Dialect> = Some(Dialect::MariaDb);
+const MYSQL: Option<Dialect> = Some(Dialect::MySql);
+
+fn on(value: &str) -> bool {
+    value.eq_ignore_ascii_case("ON") || value == "1"
+}
+
+fn always(_: &Demands) -> bool {
+    true
+}
+
+fn semi_sync(demands: &Demands) -> bool {
+    demands.semi_sync
+}
+
+/// Milliseconds in which a primary would go on alone: longer than any failure is left as it is.
+const LONG: u64 = 86_400_000;
+
+const RULES: &[Rule] = &[
+    Rule {
+        dialect: None,
+        name: "log_bin",
+        right: on,
+        want: "log_bin",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "without a binary log nothing can be replicated from it once it is the primary",
+    },
+    Rule {
+        dialect: MARIADB,
+        name: "gtid_strict_mode",
+        right: on,
+        want: "gtid_strict_mode = ON",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "without strict mode a node that has diverged replicates on in silence",
+    },
+    Rule {
+        dialect: MARIADB,
+        name: "log_slave_updates",
+        right: on,
+        want: "log_slave_updates = ON",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "a replica that does not log what it applies cannot become the source of the others",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "log_replica_updates",
+        right: on,
+        want: "log_replica_updates = ON",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "a replica that does not log what it applies cannot become the source of the others",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "gtid_mode",
+        right: on,
+        want: "gtid_mode = ON",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "only with GTIDs can be proved that a node has everything",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "enforce_gtid_consistency",
+        right: on,
+        want: "enforce_gtid_consistency = ON",
+        severity: Severity::Unsafe,
+        only: always,
+        why: "GTIDs need it",
+    },
+    Rule {
+        dialect: None,
+        name: "binlog_format",
+        right: |value| value == "ROW",
+        want: "binlog_format = ROW",
+        severity: Severity::Advice,
+        only: always,
+        why: "a replica that carries statements out again may come to another result",
+    },
+    Rule {
+        dialect: None,
+        name: "sync_binlog",
+        right: |value| value == "1",
+        want: "sync_binlog = 1",
+        severity: Severity::Advice,
+        only: always,
+        why: "after a power failure the binary log may lack writes that were acknowledged",
+    },
+    Rule {
+        dialect: None,
+        name: "innodb_flush_log_at_trx_commit",
+        right: |value| value == "1",
+        want: "innodb_flush_log_at_trx_commit = 1",
+        severity: Severity::Advice,
+        only: always,
+        why: "after a power failure writes that were acknowledged may be missing",
+    },
+    Rule {
+        dialect: MARIADB,
+        name: "rpl_semi_sync_master_wait_point",
+        right: |value| value == "AFTER_SYNC",
+        want: "rpl_semi_sync_master_wait_point = AFTER_SYNC",
+        severity: Severity::Unsafe,
+        only: semi_sync,
+        why: "with AFTER_COMMIT others read, and a killed primary keeps, what no replica has",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "rpl_semi_sync_source_wait_point",
+        right: |value| value == "AFTER_SYNC",
+        want: "rpl_semi_sync_source_wait_point = AFTER_SYNC",
+        severity: Severity::Unsafe,
+        only: semi_sync,
+        why: "with AFTER_COMMIT others read, and a killed primary keeps, what no replica has",
+    },
+    Rule {
+        dialect: MARIADB,
+        name: "rpl_semi_sync_master_timeout",
+        right: |value| value.parse::<u64>().is_ok_and(|timeout| timeout >= LONG),
+        want: "rpl_semi_sync_master_timeout = 4294967295",
+        severity: Severity::Unsafe,
+        only: semi_sync,
+        why: "after this time the primary acknowledges writes that no replica has, and tells nobody",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "rpl_semi_sync_source_timeout",
+        right: |value| value.parse::<u64>().is_ok_and(|timeout| timeout >= LONG),
+        want: "rpl_semi_sync_source_timeout = 4294967295",
+        severity: Severity::Unsafe,
+        only: semi_sync,
+        why: "after this time the primary acknowledges writes that no replica has, and tells nobody",
+    },
+    Rule {
+        dialect: MARIADB,
+        name: "slave_net_timeout",
+        right: |value| value.parse::<u64>().is_ok_and(|seconds| seconds <= 10),
+        want: "slave_net_timeout = 4",
+        severity: Severity::Advice,
+        only: always,
+        why: "a replica notices a dead connection only after this many seconds",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "replica_net_timeout",
+        right: |value| value.parse::<u64>().is_ok_and(|seconds| seconds <= 10),
+        want: "replica_net_timeout = 4",
+        severity: Severity::Advice,
+        only: always,
+        why: "a replica notices a dead connection only after this many seconds",
+    },
+    Rule {
+        dialect: MYSQL,
+        name: "relay_log_recovery",
+        right: on,
+        want: "relay_log_recovery = ON",
+        severity: Severity::Advice,
+        only: always,
+        why: "after a crash the relay log may be damaged",
+    },
+];
+
+/// What should be set otherwise, by the values of [`SETTINGS`] as the server shows them.
+#[must_use]
+pub fn audit(dialect: Dialect, settings: &[(String, String)], demands: &Demands) -> Vec<Finding> {
+    let value = |name: &str| {
+        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
+        settings.iter().find(named).map(|(_, value)| value.as_str())
+    };
+    let mut findings = Vec::new();
+    for rule in RULES {
+        let applies = rule.dialect.is_none_or(|known| known == dialect) && (rule.only)(demands);
+        if !applies {
+            continue;
+        }
+        let what = match value(rule.name) {
+            Some(value) if (rule.right)(value) => continue,
+            Some(value) => format!("{} is {value}", rule.name),
+            // MySQL 9 has done away with some that can no longer be wrong; semi-synchronous replication is a plugin.
+            None if !rule.name.starts_with("rpl_semi_sync") => continue,
+            None => format!("there is no {}", rule.name),
+        };
+        let plugin = what.starts_with("there is no");
+        findings.push(Finding {
+            severity: rule.severity,
+            what,
+            why: rule.why,
+            how: if plugin {
+                "install the server's plugins for semi-synchronous replication, of source and replica".to_string()
+            } else {
+                format!("write `{}` into the server's configuration", rule.want)
+            },
+        });
+    }
+    if value("server_id").is_none_or(|id| id == "0") {
+        findings.push(Finding {
+            severity: Severity::Unsafe,
+            what: "server_id is not set".to_string(),
+            why: "without one of its own a server cannot replicate",
+            how:
+                "write `server_id = …` into the server's configuration, another number on each node"
+                    .to_string(),
+        });
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+        let good = [
+            ("log_bin", "ON"),
+            ("gtid_strict_mode", "ON"),
+            ("log_slave_updates", "ON"),
+            ("log_replica_updates", "ON"),
+            ("gtid_mode", "ON"),
+            ("enforce_gtid_consistency", "ON"),
+            ("binlog_format", "ROW"),
+            ("sync_binlog", "1"),
+            ("innodb_flush_log_at_trx_commit", "1"),
+            ("rpl_semi_sync_master_wait_point", "AFTER_SYNC"),
+            ("rpl_semi_sync_master_timeout", "4294967295"),
+            ("slave_net_timeout", "4"),
+            ("server_id", "1"),
+        ];
+        let kept = good
+            .iter()
+            .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+        kept.chain(changes)
+            .map(|&(name, value)| (name.to_string(), value.to_string()))
+            .collect()
+    }
+
+    const SEMI_SYNC: Demands = Demands { semi_sync: true };
+
+    #[test]
+    fn a_good_server_has_no_findings() {
+        assert_eq!(audit(Dialect::MariaDb, &settings(&[]), &SEMI_SYNC), []);
+    }
+
+    #[test]
+    fn each_wrong_value_is_found_with_what_to_do() {
+        for (name, wrong, severity) in [
+            ("log_bin", "OFF", Severity::Unsafe),
+            ("gtid_strict_mode", "OFF", Severity::Unsafe),
+            ("log_slave_updates", "OFF", Severity::Unsafe),
+            ("binlog_format", "MIXED", Severity::Advice),
+            ("sync_binlog", "0", Severity::Advice),
+            ("innodb_flush_log_at_trx_commit", "2", Severity::Advice),
+            (
+                "rpl_semi_sync_master_wait_point",
+                "AFTER_COMMIT",
+                Severity::Unsafe,
+            ),
+            ("rpl_semi_sync_master_timeout", "10000", Severity::Unsafe),
+            ("slave_net_timeout", "60", Severity::Advice),
+            ("server_id", "0", Severity::Unsafe),
+        ] {
+            let found = audit(Dialect::MariaDb, &settings(&[(name, wrong)]), &SEMI_SYNC);
+            assert_eq!(found.len(), 1, "{name}: {found:?}");
+            assert_eq!(found[0].severity, severity, "{name}");
+            let text = found[0].to_string();
+            assert!(text.contains(name) && text.contains("write `"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_semi_synchronous_replication_needs_is_asked_of_it_alone() {
+        let slow = settings(&[("rpl_semi_sync_master_timeout", "10000")]);
+        assert_eq!(audit(Dialect::MariaDb, &slow, &Demands::default()), []);
+        // MySQL without the plugin.
+        let found = audit(Dialect::MySql, &settings(&[]), &SEMI_SYNC);
+        assert!(
+            found.iter().all(|finding| finding.how.contains("plugin")),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 2);
+    }
+}
