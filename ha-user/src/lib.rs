@@ -11,5 +11,6 @@ pub mod events;
 pub mod hactl;
 pub mod net;
 pub mod others;
+pub mod roles;
 pub mod runtime;
 pub mod sys;

@@ -15,18 +15,18 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// A place for one call at a time. A call whose caller gave up goes on by itself, since nobody can end it; until it
 /// has come back the place takes no other one.
-pub(super) struct Blocking<T> {
+pub(crate) struct Blocking<T> {
     under_way: Option<(JoinHandle<T>, MonoNs)>,
 }
 
 impl<T: Send + 'static> Blocking<T> {
     /// With nothing under way.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { under_way: None }
     }
 
     /// What an abandoned call came back with, if there was one. `Err`: it is still out.
-    pub(super) async fn settle(&mut self, what: &str) -> Result<Option<T>, String> {
+    pub(crate) async fn settle(&mut self, what: &str) -> Result<Option<T>, String> {
         let Some((handle, since)) = &mut self.under_way else {
             return Ok(None);
         };
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Blocking<T> {
 
     /// Calls on a thread of its own. An earlier call that stays out is a failure, and what it comes back with is old
     /// and dropped; `what` says what it was to do, as in "the look at /run/web.pid".
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &mut self,
         what: &str,
         work: impl FnOnce() -> T + Send + 'static,

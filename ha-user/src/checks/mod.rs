@@ -22,6 +22,7 @@ mod tool;
 mod unit;
 mod words;
 
+pub(crate) use self::{blocking::Blocking, script::Runs as ScriptRuns};
 pub use self::{
     probe::{Role, RoleWatch},
     runner::Checks,

@@ -50,6 +50,11 @@ pub fn judge_beforehand(script: &Script) -> Result<(), String> {
 /// See [`Script`].
 pub(super) struct ScriptProbe {
     config: Arc<Script>,
+    runs: Runs,
+}
+
+/// Runs of scripts, one at a time. One whose future is dropped is killed, with everything that it started.
+pub(crate) struct Runs {
     starting: Blocking<Result<(Run, OwnedFd), String>>,
     /// One run at a time, until its process is gone for good.
     permits: Arc<Semaphore>,
@@ -62,6 +67,15 @@ impl ScriptProbe {
     pub(super) fn new(config: &Script) -> Self {
         Self {
             config: Arc::new(config.clone()),
+            runs: Runs::new(),
+        }
+    }
+}
+
+impl Runs {
+    /// None so far.
+    pub(crate) fn new() -> Self {
+        Self {
             starting: Blocking::new(),
             permits: Arc::new(Semaphore::new(1)),
             pid: None,
@@ -69,8 +83,9 @@ impl ScriptProbe {
         }
     }
 
-    async fn run(&mut self) -> Result<String, String> {
-        let (run, output) = self.start().await?;
+    /// Runs a script to its end: its last line, or how it failed.
+    pub(crate) async fn run(&mut self, script: &Arc<Script>) -> Result<String, String> {
+        let (run, output) = self.start(script).await?;
         self.pid = Some(run.pid);
         self.output = Tail::default();
         let failed = |error: std::io::Error| format!("cannot be watched: {}", words::of_io(&error));
@@ -108,7 +123,7 @@ impl ScriptProbe {
         run::judge(status, lines.last().map(String::as_str))
     }
 
-    async fn start(&mut self) -> Result<(Run, OwnedFd), String> {
+    async fn start(&mut self, script: &Arc<Script>) -> Result<(Run, OwnedFd), String> {
         // What was started too late for its probe is ended before the next one begins.
         self.starting.settle(STARTING).await?;
         let permit = timeout(GRACE, Arc::clone(&self.permits).acquire_owned()).await;
@@ -120,7 +135,7 @@ impl ScriptProbe {
                 "an earlier run{pid} was killed and does not end, so no other one is started"
             ));
         };
-        let config = Arc::clone(&self.config);
+        let config = Arc::clone(script);
         let start = self
             .starting
             .call(STARTING, move || run::start(&config, permit));
@@ -130,10 +145,10 @@ impl ScriptProbe {
 
 impl Probe for ScriptProbe {
     fn probe(&mut self) -> Pending<'_, Result<String, String>> {
-        Box::pin(self.run())
+        Box::pin(self.runs.run(&self.config))
     }
 
     fn output(&self) -> Vec<String> {
-        self.output.lines()
+        self.runs.output.lines()
     }
 }

@@ -352,17 +352,21 @@ async fn a_flood_of_output_ends_with_the_script() {
         result(&mut much).await,
         Err("exit code 1: the end".to_owned())
     );
-    assert_eq!(much.output.total, 8_000_000 + 8_000_000 / 70 + 1 + 8);
+    assert_eq!(much.runs.output.total, 8_000_000 + 8_000_000 / 70 + 1 + 8);
     assert_eq!(much.output().len(), 20);
     let mut endless = scripts.probe("endless", "exec yes");
     give_up(&mut endless, None).await;
     assert!(
-        endless.output.total > super::FREE,
+        endless.runs.output.total > super::FREE,
         "{}",
-        endless.output.total
+        endless.runs.output.total
     );
-    assert!(endless.output.total < 64 << 20, "{}", endless.output.total);
-    let pid = endless.pid.unwrap().to_string();
+    assert!(
+        endless.runs.output.total < 64 << 20,
+        "{}",
+        endless.runs.output.total
+    );
+    let pid = endless.runs.pid.unwrap().to_string();
     until(|| !exists(&pid)).await;
     let mut closed = scripts.probe("closed", "exec >&- 2>&-; sleep 0.2; exit 4");
     assert_eq!(result(&mut closed).await, Err("exit code 4".to_owned()));
@@ -398,8 +402,11 @@ async fn beside_a_run_that_cannot_be_ended_no_other_one_begins() {
     let scripts = Scripts::new();
     let begun = scripts.path("begun");
     let mut probe = scripts.probe("check", &format!("touch {}", begun.display()));
-    probe.pid = Some(4711);
-    let held = Arc::clone(&probe.permits).acquire_owned().await.unwrap();
+    probe.runs.pid = Some(4711);
+    let held = Arc::clone(&probe.runs.permits)
+        .acquire_owned()
+        .await
+        .unwrap();
     assert_eq!(
         result(&mut probe).await,
         Err(
@@ -418,7 +425,7 @@ async fn a_check_that_is_removed_takes_its_run_with_it() {
     let scripts = Scripts::new();
     let mut probe = scripts.probe("hang", "sleep 1000");
     give_up(&mut probe, None).await;
-    let pid = probe.pid.unwrap().to_string();
+    let pid = probe.runs.pid.unwrap().to_string();
     drop(probe);
     until(|| !exists(&pid)).await;
 }

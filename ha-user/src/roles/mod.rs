@@ -1,0 +1,11 @@
+//! Roles of groups: what is promoted before a group's VIPs are there, and demoted before they are let go of.
+//!
+//! For each group with roles a task drives a [`ha_core::plan::Conductor`], which decides; each role has an executor,
+//! which carries out single steps and looks how its system is. Nothing here is near the engine thread: it asks for a
+//! promotion or a demotion by a message, and is told what came of it by a command.
+
+mod cron;
+mod role;
+mod script;
+
+pub use self::role::{Pending, Role, Setting, Situation, of};

@@ -1,0 +1,79 @@
+//! What every kind of role can do.
+
+use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
+
+use ha_common::Priority;
+use ha_core::{
+    Mode,
+    plan::{Done, Observation, Order},
+};
+
+use super::{cron::Cron, script::ScriptRole};
+use crate::config::{self, RoleKind};
+
+/// A future of a role.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One role, as its steps are carried out and as it is looked at.
+///
+/// Its futures may be dropped at any time, and then nothing of them may go on: children are killed, sessions closed.
+/// They are never alive at the same time, and none of them may block its thread.
+pub trait Role: Send {
+    /// Carries out one step: first looks whether it is done already, and verifies it at the end. In words why it
+    /// failed. It need not watch the time: it is dropped when that is over.
+    fn run<'a>(&'a mut self, order: &'a Order) -> Pending<'a, Result<Done, String>>;
+
+    /// What it finds now, while no step is under way.
+    fn observe(&mut self) -> Pending<'_, Observation>;
+
+    /// Waits until something happens that is worth a look. For ever where nothing tells.
+    fn watch(&mut self) -> Pending<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// From one look to the next.
+    fn every(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    /// Does what the node's mode or the group's state demands beside steps. Called at the start and after each
+    /// change, while no step is under way; called again where it fails.
+    fn adapt(&mut self, _situation: Situation) -> Pending<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// What concerns a role beside steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Situation {
+    /// The node's mode.
+    pub mode: Mode,
+    /// Whether the group is in Fault.
+    pub fault: bool,
+}
+
+/// Where a role is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// This node's name.
+    pub node: String,
+    /// The group's name.
+    pub group: String,
+    /// The role's name.
+    pub role: String,
+    /// The configured priority of the group's instances.
+    pub priority: Priority,
+    /// What must outlive a reboot.
+    pub state_dir: PathBuf,
+    /// Whether units are masked in maintenance.
+    pub mask_units: bool,
+}
+
+/// The executor of a role.
+#[must_use]
+pub fn of(role: &config::Role, setting: Setting) -> Box<dyn Role> {
+    match &role.kind {
+        RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
+        RoleKind::Script(script) => Box::new(ScriptRole::new(script, setting)),
+    }
+}
