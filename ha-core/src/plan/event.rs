@@ -133,12 +133,14 @@ pub struct Done {
     pub position: Option<Position>,
 }
 
-/// Where a node ended that handed over.
+/// How a node's time as primary ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
     /// The epoch that ended.
     pub epoch: u64,
-    /// Where.
+    /// An operator asked for it; else something failed.
+    pub asked: bool,
+    /// Where its data ended; `None`: its server could not be asked any more.
     pub position: Option<Position>,
 }
 
@@ -167,7 +169,7 @@ pub struct GroupWord {
     pub renounces: bool,
     /// As the primary: confirms the last ask of the node to which this word goes.
     pub grant: Option<Grant>,
-    /// Where its last epoch as primary ended.
+    /// How its last epoch as primary ended.
     pub handover: Option<Handover>,
     /// It became primary since another node failed, and that one is to go into maintenance.
     pub alone_since: Option<u64>,

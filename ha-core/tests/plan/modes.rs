@@ -6,19 +6,10 @@ use ha_core::{
     plan::{AfterFailover, PlanInput},
 };
 
-use crate::node::{Node, database, exchange, pair, primary, replica};
+use crate::node::{Node, database, exchange, pair, pair_with, primary, replica};
 
 fn strict_pair() -> (Node, Node) {
-    let (mut one, mut two) = pair();
-    one.config.after_failover = AfterFailover::Maintenance;
-    two.config.after_failover = AfterFailover::Maintenance;
-    // Their daemons start again with that, one after the other; the first stays primary for the test's purposes.
-    let mut two = two.restarted();
-    two.observe(0, replica(100, true));
-    exchange(&mut one, &mut two);
-    exchange(&mut one, &mut two);
-    assert_eq!(two.eligible(), Ok(()));
-    (one, two)
+    pair_with(AfterFailover::Maintenance)
 }
 
 #[test]
@@ -88,4 +79,30 @@ fn in_maintenance_nothing_is_done_by_itself() {
     two.pass(Nanos::from_secs(60));
     assert!(two.steps.is_empty(), "{:?}", two.steps);
     assert!(two.eligible().is_err());
+}
+
+#[test]
+fn a_database_that_fails_is_a_take_over_without_being_asked() {
+    let (mut one, mut two) = strict_pair();
+    // Its check has a veto: the daemon lets go by itself.
+    one.demote(ha_core::Manner::Forced);
+    one.tell(&mut two);
+    two.promote(false);
+    assert_eq!(two.mode, Mode::Standalone);
+    two.tell(&mut one);
+    assert_eq!(one.mode, Mode::Maintenance);
+}
+
+#[test]
+fn the_first_promotion_of_all_is_no_take_over() {
+    let (mut one, two) = strict_pair();
+    one.demote(ha_core::Manner::Graceful);
+    one.observe(0, database(100));
+    let (mut one, mut two) = (one.restarted(), two.restarted());
+    one.observe(0, database(100));
+    two.observe(0, database(100));
+    exchange(&mut one, &mut two);
+    one.promote(true);
+    assert_eq!(one.promoted, [Ok(())]);
+    assert_eq!(one.mode, Mode::ActiveStandby);
 }

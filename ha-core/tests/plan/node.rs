@@ -299,8 +299,22 @@ impl Node {
 
 /// Two nodes with a semi-synchronous database: the first primary, the second in sync.
 pub(crate) fn pair() -> (Node, Node) {
+    pair_with(AfterFailover::Rejoin)
+}
+
+/// The same, with what becomes of one that is taken over from.
+pub(crate) fn pair_with(after_failover: AfterFailover) -> (Node, Node) {
     let roles = || vec![role("mariadb", mysql(Durability::SemiSync))];
-    let mut nodes = ["n1", "n2"].map(|name| Node::new(name, config(name, roles())));
+    let mut nodes = ["n1", "n2"].map(|name| {
+        let config = config(name, roles());
+        Node::new(
+            name,
+            ConductorConfig {
+                after_failover,
+                ..config
+            },
+        )
+    });
     let [one, two] = &mut nodes;
     for node in [&mut *one, &mut *two] {
         node.observe(0, database(100));

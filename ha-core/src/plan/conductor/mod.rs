@@ -53,6 +53,8 @@ pub struct Conductor {
     accepts_loss: bool,
     renounces: bool,
     handover: Option<Handover>,
+    /// The epoch in which it is primary, or was until a demotion that is under way.
+    held: Option<u64>,
     alone_since: Option<u64>,
     /// The last epoch in which a survivor's word sent this node into maintenance.
     heeded: u64,
@@ -115,6 +117,7 @@ impl Conductor {
             accepts_loss: false,
             renounces: false,
             handover: None,
+            held: None,
             alone_since: None,
             heeded: 0,
             told: None,

@@ -11,6 +11,7 @@ use crate::{
         event::{Context, Handover, PlanAction, Purpose, Stance},
         journal::Record,
         membership::Keeper,
+        observation::Position,
         run::{Means, Outcome, Run},
         sequence,
     },
@@ -24,7 +25,7 @@ const HANDOVER: Nanos = Nanos::from_millis(300);
 #[derive(Debug)]
 pub(super) enum Aim {
     /// The engine waits for the promotion.
-    Promote { round: MonoNs, unplanned: bool },
+    Promote { round: MonoNs, failed_over: bool },
     /// A promotion failed: all is taken back before the engine is told.
     Unwind { round: MonoNs, why: String },
     /// The engine waits for the demotion, or nobody (at the start).
@@ -89,19 +90,16 @@ impl Conductor {
 
     fn begin_promotion(&mut self, round: MonoNs, unplanned: bool, now: MonoNs) {
         let target = self.target(now);
+        let failed_over = self.is_failed_over();
         self.epoch = self.highest_epoch().saturating_add(1);
         let context = Context {
+            source_gone: unplanned || target.is_none(),
             target,
-            source_gone: unplanned,
             solo: true,
             ..Context::default()
         };
-        self.begin(
-            Purpose::Promote,
-            Aim::Promote { round, unplanned },
-            context,
-            now,
-        );
+        let aim = Aim::Promote { round, failed_over };
+        self.begin(Purpose::Promote, aim, context, now);
     }
 
     pub(super) fn demote(&mut self, round: MonoNs, manner: Manner, now: MonoNs) {
@@ -200,8 +198,8 @@ impl Conductor {
         // What was found before says nothing of what the plan did.
         self.seen.fill(false);
         match (aim, outcome) {
-            (Aim::Promote { round, unplanned }, Ok(())) => match self.rival(epoch) {
-                None => self.promoted(round, unplanned, now),
+            (Aim::Promote { round, failed_over }, Ok(())) => match self.rival(epoch) {
+                None => self.promoted(round, failed_over),
                 Some(why) => self.unwind(round, why, now),
             },
             (Aim::Promote { round, .. }, Err(why)) => self.unwind(round, why, now),
@@ -210,14 +208,15 @@ impl Conductor {
                 self.answer_promoted(round, Err(why));
             }
             (Aim::Demote { round }, outcome) => {
+                self.ended_as_primary(false, position);
                 self.end_demotion(&outcome, None, now);
                 if let Some(round) = round {
                     self.answer_demoted(round, outcome);
                 }
             }
             (Aim::HandOver { round }, Ok(())) => {
+                self.ended_as_primary(true, position);
                 self.end(Stance::Standby, None);
-                self.handover = Some(Handover { epoch, position });
                 self.answer_demoted(round, Ok(()));
             }
             (Aim::HandOver { round }, Err(why)) => {
@@ -243,14 +242,25 @@ impl Conductor {
         self.begin(Purpose::Demote, aim, Context::default(), now);
     }
 
-    fn promoted(&mut self, round: MonoNs, unplanned: bool, _now: MonoNs) {
+    fn ended_as_primary(&mut self, asked: bool, position: Option<Position>) {
+        if let Some(epoch) = self.held.take() {
+            self.handover = Some(Handover {
+                epoch,
+                asked,
+                position,
+            });
+        }
+    }
+
+    fn promoted(&mut self, round: MonoNs, failed_over: bool) {
+        self.held = Some(self.epoch);
         self.keeper = Keeper::default();
         self.sole = self.data().is_some();
         self.handover = None;
         self.accepts_loss = false;
         self.failures = 0;
         self.refused = None;
-        if unplanned && self.config.after_failover == AfterFailover::Maintenance {
+        if failed_over && self.config.after_failover == AfterFailover::Maintenance {
             self.alone_since = Some(self.epoch);
             if self.mode == Mode::ActiveStandby {
                 self.mode = Mode::Standalone;

@@ -198,6 +198,19 @@ impl Conductor {
             })
     }
 
+    /// Whether another node was primary before, and nobody asked it to let go.
+    pub(super) fn is_failed_over(&self) -> bool {
+        let mut words = self.peers.iter().map(|peer| &peer.word);
+        words.any(|word| {
+            let ended = word.handover.as_ref();
+            word.epoch == self.epoch
+                && match word.stance {
+                    Stance::Primary | Stance::Demoting => true,
+                    _ => ended.is_some_and(|ended| ended.epoch == self.epoch && !ended.asked),
+                }
+        })
+    }
+
     /// Where the node before ended, if it has told.
     pub(super) fn target(&self, now: MonoNs) -> Option<String> {
         let told = self.peers.iter().find_map(|peer| {
