@@ -43,7 +43,10 @@ impl Conductor {
         }
         let corrections = self.corrections();
         if !corrections.is_empty() {
-            let context = Context::default();
+            let context = Context {
+                source_gone: self.others_gone(now),
+                ..Context::default()
+            };
             self.begin_steps(Purpose::Correct, Aim::Upkeep, context, corrections, now);
             return;
         }

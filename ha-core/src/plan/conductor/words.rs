@@ -166,6 +166,13 @@ impl Conductor {
         })
     }
 
+    /// Whether no other node is heard whose server answers.
+    pub(super) fn others_gone(&self, now: MonoNs) -> bool {
+        let answers =
+            |peer: &Peer| peer.is_fresh(Self::freshness(), now) && peer.word.position.is_some();
+        !self.peers.iter().any(answers)
+    }
+
     pub(super) fn highest_epoch(&self) -> u64 {
         self.peers
             .iter()

@@ -5,8 +5,15 @@ use alloc::{vec, vec::Vec};
 use crate::plan::{config::Limits, step::StepSpec};
 
 pub(super) fn promote(limits: &Limits) -> Vec<StepSpec> {
+    let mut steps = vec![StepSpec::look("inspect", limits.promote)];
+    steps.extend(serve(limits));
+    steps
+}
+
+/// What is left of a cluster whose other nodes are gone becomes a whole one, if that is allowed; what the others
+/// committed is applied; then this node is written to.
+pub(super) fn serve(limits: &Limits) -> Vec<StepSpec> {
     vec![
-        StepSpec::look("inspect", limits.promote),
         StepSpec::change("bootstrap", limits.drain),
         StepSpec::look("drain", limits.drain),
         StepSpec::change("allow-writes", limits.promote),
@@ -31,8 +38,4 @@ pub(super) fn forbid_writes(limits: &Limits) -> Vec<StepSpec> {
         StepSpec::change("kill-server", limits.demote),
         StepSpec::change("start-server", limits.promote).or_go_on(),
     ])]
-}
-
-pub(super) fn allow_writes(limits: &Limits) -> Vec<StepSpec> {
-    vec![StepSpec::change("allow-writes", limits.promote)]
 }

@@ -57,7 +57,7 @@ pub fn steps(role: &RoleConfig, purpose: Purpose) -> Vec<StepSpec> {
 pub fn correction(role: &RoleConfig, stance: Stance) -> Vec<StepSpec> {
     match (role.kind, stance) {
         (RoleKind::Mysql { .. }, Stance::Primary) => mysql::allow_writes(&role.limits),
-        (RoleKind::Galera, Stance::Primary) => galera::allow_writes(&role.limits),
+        (RoleKind::Galera, Stance::Primary) => galera::serve(&role.limits),
         (RoleKind::Mysql { .. }, _) => mysql::forbid_writes(&role.limits),
         (RoleKind::Galera, _) => galera::forbid_writes(&role.limits),
         _ => Vec::new(),
