@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod lab;
 pub mod loop_device;
 pub mod loss;
+pub mod mariadb;
 pub mod netem;
 pub mod netns;
 pub mod node;

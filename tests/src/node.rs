@@ -20,7 +20,7 @@ use crate::{
     eventually,
     lab::{self, Cable, Port, Switch},
     loss::LossyPort,
-    netns,
+    mariadb, netns,
     virtual_router::{KeepalivedSetup, had_config, keepalived_config},
     vlan,
 };
@@ -467,6 +467,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.daemon = None;
         // Nothing can be done about a failure here; the next run removes what is left.
+        let _ = mariadb::end_all(&self.dir);
         let _ = unmount(&self.bpffs, UnmountFlags::DETACH);
     }
 }
