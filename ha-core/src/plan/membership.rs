@@ -37,12 +37,14 @@ pub struct Grant {
 pub(super) struct Member {
     until: MonoNs,
     epoch: u64,
+    /// What was asked until then counts no more.
+    left_at: MonoNs,
 }
 
 impl Member {
     pub(super) fn granted(&mut self, grant: Grant, lease: Nanos, now: MonoNs) {
         // A time that this node has not seen yet it has not sent.
-        if grant.asked_at > now || grant.epoch < self.epoch {
+        if grant.asked_at > now || grant.epoch < self.epoch || grant.asked_at <= self.left_at {
             return;
         }
         self.heard(grant.epoch);
@@ -50,17 +52,16 @@ impl Member {
     }
 
     /// From now on it does not count itself as in sync.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn leave(&mut self, now: MonoNs) {
         self.until = MonoNs::ZERO;
+        self.left_at = now;
     }
 
     /// A primary of this epoch was heard of: what an earlier one granted counts no more.
     pub(super) fn heard(&mut self, epoch: u64) {
         if epoch > self.epoch {
-            *self = Self {
-                until: MonoNs::ZERO,
-                epoch,
-            };
+            self.until = MonoNs::ZERO;
+            self.epoch = epoch;
         }
     }
 

@@ -136,3 +136,18 @@ fn among_three_nodes_the_others_have_to_be_heard() {
     let why = two_of_three.eligible().expect_err("n3 has more");
     assert!(why.contains("n3") || why.contains("n1"), "{why}");
 }
+
+#[test]
+fn a_grant_that_was_asked_for_before_it_left_does_not_bring_it_back() {
+    let (mut one, mut two) = pair();
+    // Its ask is on the way, and the answer comes after its server has failed.
+    two.tell(&mut one);
+    let late = one.conductor.word("n2", Some("n1:3306"), one.now);
+    assert!(late.grant.is_some());
+    let mut dead = replica(100, false);
+    dead.able = Err("it does not answer".to_owned());
+    two.observe(0, dead);
+    two.observe(0, replica(100, false));
+    two.hear(late);
+    assert!(two.eligible().is_err());
+}

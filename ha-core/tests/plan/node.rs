@@ -201,6 +201,8 @@ impl Node {
     }
 
     pub(crate) fn tell(&mut self, other: &mut Self) {
+        // No two things happen at the same time.
+        self.now = self.now.after(Nanos(1));
         let endpoint = format!("{}:3306", self.name);
         let word = self.conductor.word(other.name, Some(&endpoint), self.now);
         self.act();

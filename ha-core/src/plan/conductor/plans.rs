@@ -161,7 +161,7 @@ impl Conductor {
             self.keeper.grants = false;
         }
         if matches!(purpose, Purpose::Follow | Purpose::Demote) {
-            self.leave_sync();
+            self.leave_sync(now);
         }
         self.serial += 1;
         self.out.push_back(PlanAction::Write {

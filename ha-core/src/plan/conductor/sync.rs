@@ -33,12 +33,12 @@ impl Conductor {
     }
 
     /// From now on this node may lack what is acknowledged.
-    pub(super) fn leave_sync(&mut self) {
+    pub(super) fn leave_sync(&mut self, now: MonoNs) {
         if self.member.until() > MonoNs::ZERO {
             self.renounces = true;
             self.out.push_back(PlanAction::Tell);
         }
-        self.member.leave();
+        self.member.leave(now);
         self.fresh_until = MonoNs::ZERO;
     }
 
@@ -49,7 +49,7 @@ impl Conductor {
         };
         if self.stance == Stance::Standby && data.able.is_err() {
             // Its server may come back with less than it had acknowledged.
-            self.leave_sync();
+            self.leave_sync(now);
             return;
         }
         let Some((index, _)) = self.data_role() else {
