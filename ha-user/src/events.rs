@@ -34,6 +34,8 @@ pub enum Kind {
     Channel,
     /// What is believed of a watched service changed; the event names the check instead of an instance.
     Check,
+    /// What passes between this node's daemon and another one's; the event names the path instead of an instance.
+    Link,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Candidate => "candidate",
             Self::Channel => "channel",
             Self::Check => "check",
+            Self::Link => "link",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod dataplane;
 pub mod engine;
 pub mod events;
 pub mod hactl;
+pub mod link;
 pub mod net;
 pub mod others;
 pub mod roles;

@@ -8,7 +8,7 @@ use ha_core::{Version, tracking::Track};
 use super::{
     Addresses, Check, Config, Group, Instance, Mode, Taken, channel,
     checks::DraftCheck,
-    family, heartbeat,
+    family, heartbeat, link,
     live::Live,
     parse::{Draft, DraftInstance},
     reader::{At, Reader},
@@ -132,10 +132,14 @@ pub(super) fn finish(
     if !complete {
         return None;
     }
+    if let Some(section) = &draft.link {
+        link::check(reader, section.offset, &instances, &lease_channels);
+    }
     Some(Config {
         node: draft.node,
         dataplane: draft.dataplane,
         control: draft.control,
+        link: draft.link.and_then(|link| link.value),
         instances,
         channels,
         lease_channels,

@@ -12,6 +12,7 @@ mod diagnostic;
 mod family;
 mod foreign;
 mod heartbeat;
+mod link;
 mod live;
 mod parse;
 mod reader;
@@ -42,6 +43,7 @@ pub use self::{
     },
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
+    link::{Link, LinkKey, LinkPath},
     roles::{AfterFailover, CronRole, Modes, Role, RoleCommand, RoleKind, ScriptRole},
     track::Interface,
 };
@@ -55,6 +57,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// `api.control`: the socket of `hactl`.
     pub control: PathBuf,
+    /// `[link]`; `None`: the nodes say nothing to each other beside adverts and leases.
+    pub link: Option<Link>,
     /// Each `[[instance]]`.
     pub instances: Vec<Instance>,
     /// Each `[[channel]]` of kind `bfd`.
@@ -192,7 +196,7 @@ impl fmt::Display for Family {
 }
 
 /// Whether an address holds on one link only (RFC 4291 section 2.5.6).
-fn is_link_local(address: IpAddr) -> bool {
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 

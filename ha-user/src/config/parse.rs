@@ -8,10 +8,11 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Checksum, Dataplane, Mode, Node,
+    Checksum, Dataplane, Link, Mode, Node,
     channel::{self, DraftChannel},
     checks::{self, DraftCheck},
     heartbeat::{self, Heartbeat},
+    link,
     reader::{At, Later, Reader, Section, is_host},
     roles::{self, DraftRole, Modes},
     track::{self, DraftInterface, DraftTrack},
@@ -23,6 +24,8 @@ pub(super) struct Draft {
     pub(super) node: Node,
     pub(super) dataplane: Dataplane,
     pub(super) control: PathBuf,
+    /// `[link]`; the inner one is `None` where it is wrong, and has been reported.
+    pub(super) link: Option<At<Option<Link>>>,
     pub(super) instances: Vec<DraftInstance>,
     pub(super) groups: Vec<DraftGroup>,
     pub(super) channels: Vec<DraftChannel>,
@@ -122,6 +125,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
             "node",
             "dataplane",
             "api",
+            "link",
             "channel",
             "instance",
             "group",
@@ -165,6 +169,11 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
             path(&api, "control")
         })
         .unwrap_or_else(|| node.runtime_dir.join("control.sock"));
+    let link = root.section("link", "[link]".to_owned(), link::KEYS, &[]);
+    let link = link.map(|section| At {
+        value: link::parse(&section),
+        offset: section.offset,
+    });
     let groups = root
         .sections("group", &["name", "track", "roles"], &[])
         .iter()
@@ -234,6 +243,7 @@ fn walk(reader: &Reader<'_>, document: &toml::Spanned<DeTable<'_>>) -> Option<Dr
         node,
         dataplane,
         control,
+        link,
         instances,
         groups,
         channels,

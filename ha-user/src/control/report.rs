@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::links::{Bond, Slave};
+use crate::{
+    link::message::InstanceState,
+    net::links::{Bond, Slave},
+};
 
 /// The verdicts of the dataplane by reason ([`ha_common::abi::Reason::name`]).
 pub type Counters = BTreeMap<String, u64>;
@@ -38,6 +41,9 @@ pub struct StatusReport {
     pub paths: Vec<PathReport>,
     /// Every instance.
     pub instances: Vec<InstanceReport>,
+    /// The other nodes, as the link between the nodes has it; none without `[link]`.
+    #[serde(default)]
+    pub peers: Vec<PeerReport>,
 }
 
 /// How packets are handled.
@@ -307,6 +313,44 @@ pub struct PathReport {
     pub rtt_p99_us: Option<u64>,
     /// Why the last echo could not be sent.
     pub error: Option<String>,
+}
+
+/// Another node, as the link between the nodes has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its name; `None`: those paths whose other end never said it.
+    pub node: Option<String>,
+    /// Its daemon's release.
+    pub version: Option<String>,
+    /// Its mode, as it said last.
+    pub mode: Option<String>,
+    /// How long ago it was heard, on any path.
+    pub last_heard_ms: Option<u64>,
+    /// Its instances, as it said last.
+    pub instances: Vec<InstanceState>,
+    /// The paths to it.
+    pub paths: Vec<LinkPathReport>,
+}
+
+/// A path of the link between the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPathReport {
+    /// The channel's name; the interface's, of an instance's own LAN.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// This node's address on it, where the configuration names one.
+    pub local: Option<IpAddr>,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// Whether there is a connection.
+    pub up: bool,
+    /// How long ago anything came on it.
+    pub last_heard_ms: Option<u64>,
+    /// How often what is at the other node's address was refused, or refused this node.
+    pub refused: u64,
+    /// Why there is no connection.
+    pub trouble: Option<String>,
 }
 
 /// An event.

@@ -34,6 +34,7 @@ use crate::{
     checks::Checks,
     engine::{Command, Handle, Unreachable},
     events::History,
+    link::Link,
     others,
 };
 
@@ -56,6 +57,8 @@ pub struct Context {
     pub history: Arc<Mutex<History>>,
     /// The checks.
     pub checks: Checks,
+    /// The link to the other nodes.
+    pub link: Link,
     /// What was done about interfaces that no instance names.
     pub others: Arc<Mutex<others::State>>,
     /// To the daemon's main task.
@@ -171,6 +174,8 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
             let others = others::snapshot(&context.others);
             report.dataplane.guarded = others.guarded;
             report.warnings.extend(others.warnings);
+            report.warnings.extend(context.link.warnings());
+            report.peers = context.link.peers();
             value(report)
         }
         Request::Events { limit } => {

@@ -35,6 +35,7 @@ use crate::{
     dataplane::DataplaneError,
     engine::{self, Command, Handle, Level, Message},
     events::{Event, History, Kind},
+    link::Link,
     net::links::Table,
     others::Others,
     runtime::{lock::LockError, memory::Memory},
@@ -159,6 +160,7 @@ struct Daemon {
     engine: Handle,
     history: Arc<Mutex<History>>,
     checks: Checks,
+    link: Link,
     roles: Roles,
     others: Others,
     /// What a reload gave the engine thread, as long as that is at it.
@@ -215,7 +217,9 @@ impl Daemon {
         let (engine, thread) =
             engine::spawn(parts, plan).map_err(system("the engine thread cannot be started"))?;
         let history = Arc::new(Mutex::new(History::default()));
-        let checks = Checks::new(engine.clone(), sender);
+        let checks = Checks::new(engine.clone(), sender.clone());
+        // No group has roles yet whose conductor could listen to what other nodes say.
+        let (link, _) = Link::start(&config.node.name, sender);
         let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS);
         tokio::spawn(server::serve(
             listener,
@@ -223,6 +227,7 @@ impl Daemon {
                 engine: engine.clone(),
                 history: Arc::clone(&history),
                 checks: checks.clone(),
+                link: link.clone(),
                 others: others_state,
                 reload,
             }),
@@ -234,11 +239,13 @@ impl Daemon {
             engine,
             history,
             checks,
+            link,
             roles: Roles::default(),
             others,
             applying: None,
         };
         daemon.checks.configure(&daemon.config);
+        daemon.link.configure(&daemon.config);
         // An error means that the thread ended first; its result comes below.
         if is_ready.await.is_ok() {
             info!(
@@ -313,6 +320,7 @@ impl Daemon {
             Message::Event(event) => {
                 log_event(event);
                 if let (Kind::Transition, Some((_, to))) = (event.kind, event.states) {
+                    self.link.note_instance(&event.instance, to);
                     self.roles.note(&event.instance, to);
                     self.roles.tell(&self.config, &self.checks);
                 }
@@ -356,6 +364,13 @@ fn log_event(event: &Event) {
         (Kind::Check, Some((from, to))) => {
             info!(check = instance, from, to, at_ns, "{sentence}");
         }
+        (Kind::Link, Some((from @ "up", to))) => {
+            warn!(path = instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Link, Some((from, to))) => {
+            info!(path = instance, from, to, at_ns, "{sentence}");
+        }
+        (Kind::Link, None) => warn!(path = instance, at_ns, "{sentence}"),
         (Kind::Check, None) => info!(check = instance, at_ns, "{sentence}"),
         (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
         (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),

@@ -96,6 +96,7 @@ impl Daemon {
         self.config = config;
         self.applying = Some(Applying { plan, done });
         self.checks.configure(&self.config);
+        self.link.configure(&self.config);
         self.roles.tell(&self.config, &self.checks);
         match timeout(limit, applied(&mut self.applying)).await {
             Ok(result) => {
@@ -227,7 +228,9 @@ mod tests {
     use tokio::{sync::mpsc, time::sleep};
 
     use super::*;
-    use crate::{checks::Checks, config, daemon::roles::Roles, engine::Handle, others::Others};
+    use crate::{
+        checks::Checks, config, daemon::roles::Roles, engine::Handle, link::Link, others::Others,
+    };
 
     fn config(version: u32, vrid: u32, interval: &str) -> Config {
         let dir = tempfile::tempdir().unwrap();
@@ -292,7 +295,8 @@ mod tests {
                 others: Others::spawn(&config, false, None).unwrap(),
                 config,
                 memory,
-                checks: Checks::new(engine.clone(), messages),
+                checks: Checks::new(engine.clone(), messages.clone()),
+                link: Link::start("a", messages).0,
                 engine,
                 history: Arc::default(),
                 roles: Roles::default(),

@@ -90,6 +90,7 @@ pub(super) fn report(engine: &Engine, shell: &Shell, vitals: &Vitals, now: MonoN
                 Some(instance(shell, seat, status, &vitals.groups, now))
             })
             .collect(),
+        peers: Vec::new(),
     }
 }
 

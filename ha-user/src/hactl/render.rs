@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::table::Table;
 use crate::control::report::{
     BondReport, ChannelReport, Counters, EventReport, ExplainReport, InstanceReport, LeaseReport,
-    PathReport, ReloadReport, StatusReport, SwitchoverReport,
+    PathReport, PeerReport, ReloadReport, StatusReport, SwitchoverReport,
 };
 
 /// How to print.
@@ -113,7 +113,39 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         let _ = writeln!(text);
         text.push_str(&leases(report, style));
     }
+    if !report.peers.is_empty() {
+        let _ = writeln!(text);
+        text.push_str(&peers(&report.peers, style));
+    }
     text
+}
+
+fn peers(peers: &[PeerReport], style: Style) -> String {
+    let mut table = Table::new(&["NODE", "MODE", "HEARD", "LINK", "INSTANCES"]);
+    for peer in peers {
+        let paths = peer.paths.iter().map(|path| match &path.trouble {
+            _ if path.up => format!("{} up", path.name),
+            Some(trouble) => format!("{} down ({}: {trouble})", path.name, path.peer),
+            None => format!("{} down", path.name),
+        });
+        let instances = peer
+            .instances
+            .iter()
+            .map(|instance| format!("{} {}", instance.name, instance.state));
+        let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
+        table.row(vec![
+            word(&peer.node),
+            word(&peer.mode),
+            heard(peer.last_heard_ms.map(|ms| ms.saturating_mul(1_000))),
+            paths.collect::<Vec<String>>().join(", "),
+            instances.collect::<Vec<String>>().join(", "),
+        ]);
+    }
+    table.render(|row, _, cell| match row {
+        0 => style.paint("2", cell),
+        // Another node's words are not to move the cursor.
+        _ => cell.replace(char::is_control, "?"),
+    })
 }
 
 fn bond_in_words(bond: &BondReport) -> String {
@@ -569,6 +601,7 @@ mod tests {
             warnings: vec!["somebody should look at this".to_owned()],
             paths: Vec::new(),
             channels: vec![channel()],
+            peers: Vec::new(),
             instances: vec![
                 instance.clone(),
                 InstanceReport {

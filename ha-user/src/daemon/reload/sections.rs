@@ -1,7 +1,7 @@
-//! What a reload changed of the sections that the engine thread says nothing of: checks, interfaces, and what groups
-//! track. Of a check no more than that it is another one: among its keys are secrets.
+//! What a reload changed of the sections that the engine thread says nothing of: the link, checks, interfaces, and what
+//! groups track. Of a check no more than that it is another one: among its keys are secrets.
 
-use crate::config::{Check, Config, Group, Interface};
+use crate::config::{Check, Config, Group, Interface, Link};
 
 /// A line for each that came, went or changed.
 pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
@@ -23,7 +23,24 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
         |group| &group.name,
         of_group,
     );
-    [checks, interfaces, groups].concat()
+    let link = of_link(old.link.as_ref(), new.link.as_ref());
+    [link, checks, interfaces, groups].concat()
+}
+
+/// Of the key no more than that it is another one.
+fn of_link(old: Option<&Link>, new: Option<&Link>) -> Vec<String> {
+    let what = match (old, new) {
+        (Some(old), Some(new)) if old != new => {
+            let keys = [("key", old.key != new.key), ("port", old.port != new.port)];
+            let differing = keys.iter().filter(|(_, differs)| *differs);
+            let differing: Vec<&str> = differing.map(|(key, _)| *key).collect();
+            format!("another {}, it begins anew", differing.join(" and "))
+        }
+        (Some(_), None) => "removed".to_owned(),
+        (None, Some(_)) => "added".to_owned(),
+        (Some(_), Some(_)) | (None, None) => return Vec::new(),
+    };
+    vec![format!("link: {what}")]
 }
 
 /// In the order of the file, behind those that it no longer has.
@@ -72,8 +89,8 @@ fn of_group(_: &Group, _: &Group) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::changed;
-    use crate::config::for_tests;
+    use super::{changed, of_link};
+    use crate::config::{Link, LinkKey, for_tests};
 
     const INSTANCE: &str = "[[instance]]\nname = \"web\"\ninterface = \"eth0\"\nvrid = 51\nvips = [\"192.168.33.100/24\"]\ngroup = \"all\"\n";
 
@@ -114,6 +131,22 @@ mod tests {
         );
         let moved = [group(""), check("c", ""), check("a", ""), check("b", "")].concat();
         assert!(said(&old, &moved).is_empty());
+    }
+
+    #[test]
+    fn a_link_comes_goes_and_changes_without_showing_its_key() {
+        let link = |byte: u8, port: u16| Link {
+            key: LinkKey::new([byte; 32]),
+            port,
+        };
+        let said = |old: Option<Link>, new: Option<Link>| of_link(old.as_ref(), new.as_ref());
+        assert_eq!(said(None, Some(link(1, 1))), ["link: added"]);
+        assert_eq!(said(Some(link(1, 1)), None), ["link: removed"]);
+        assert!(said(Some(link(1, 1)), Some(link(1, 1))).is_empty());
+        assert_eq!(
+            said(Some(link(1, 1)), Some(link(2, 2))),
+            ["link: another key and port, it begins anew"]
+        );
     }
 
     #[test]

@@ -1,0 +1,278 @@
+//! What is known of the paths and of the other nodes, behind one lock that nobody holds for long.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use ha_common::{MonoNs, Nanos};
+
+use super::{
+    To, frame,
+    message::{Hello, Message, NodeReport, Topic},
+    queue::Queue,
+    window::Window,
+};
+use crate::{
+    config::LinkPath,
+    control::report::{LinkPathReport, PeerReport},
+};
+
+/// Topics of one node that are told apart: one for each group, and its report.
+const TOPICS: usize = 512;
+/// Until refusals on a path are told again.
+const TELL_AGAIN: Nanos = Nanos::from_secs(60);
+
+/// Everything.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// The number of the last message.
+    number: u64,
+    paths: BTreeMap<LinkPath, Path>,
+    nodes: BTreeMap<String, Node>,
+}
+
+/// One path.
+#[derive(Debug, Default)]
+struct Path {
+    /// Its connection, while there is one.
+    queue: Option<Arc<Queue>>,
+    /// Who was last heard on it, and when.
+    node: Option<String>,
+    last_heard: Option<MonoNs>,
+    /// Why there is no connection.
+    trouble: Option<Trouble>,
+    /// How often what is at the peer's address was refused, or refused this node; and when that was told last.
+    refused: u64,
+    told: Option<MonoNs>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    why: String,
+    /// Whether somebody should see to it.
+    is_refusal: bool,
+}
+
+impl Trouble {
+    /// It will pass by itself.
+    pub(super) fn plain(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            is_refusal: false,
+        }
+    }
+
+    /// One end refused the other.
+    pub(super) fn refusal(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            is_refusal: true,
+        }
+    }
+}
+
+/// Another node.
+#[derive(Debug)]
+struct Node {
+    hello: Hello,
+    window: Window,
+    latest: HashMap<Topic, u64>,
+    report: Option<NodeReport>,
+}
+
+impl Board {
+    /// Keeps these paths, and no others.
+    pub(super) fn keep(&mut self, paths: &[LinkPath]) {
+        self.paths.retain(|path, _| paths.contains(path));
+        for path in paths {
+            self.paths.entry(path.clone()).or_default();
+        }
+        self.forget_nodes();
+    }
+
+    /// Forgets nodes to which no path leads any more.
+    fn forget_nodes(&mut self) {
+        let paths = &self.paths;
+        let leads = |name: &String| paths.values().any(|path| path.node.as_ref() == Some(name));
+        self.nodes.retain(|name, _| leads(name));
+    }
+
+    /// A connection is there. Those of an earlier boot of the same node, and one on the same path, are no more.
+    pub(super) fn connect(&mut self, path: &LinkPath, hello: &Hello, now: MonoNs) -> Arc<Queue> {
+        let queue = Arc::new(Queue::default());
+        let known = self.nodes.get(&hello.node);
+        if known.is_none_or(|node| node.hello.boot != hello.boot) {
+            let ended = format!("{} was started again", hello.node);
+            let earlier = self
+                .paths
+                .values_mut()
+                .filter(|path| path.node.as_ref() == Some(&hello.node));
+            for queue in earlier.filter_map(|path| path.queue.take()) {
+                queue.close(&ended);
+            }
+            let node = Node {
+                hello: hello.clone(),
+                window: Window::default(),
+                latest: HashMap::new(),
+                report: None,
+            };
+            self.nodes.insert(hello.node.clone(), node);
+        }
+        if let Some(path) = self.paths.get_mut(path) {
+            path.node = Some(hello.node.clone());
+            path.last_heard = Some(now);
+            path.trouble = None;
+            if let Some(earlier) = path.queue.replace(Arc::clone(&queue)) {
+                earlier.close("the other node connected anew");
+            }
+        } else {
+            queue.close("the path is no longer configured");
+        }
+        self.forget_nodes();
+        queue
+    }
+
+    /// A connection is no more. `false`: there is another one already, or nobody wants one any more.
+    pub(super) fn disconnect(&mut self, path: &LinkPath, queue: &Arc<Queue>, why: &str) -> bool {
+        let Some(path) = self.paths.get_mut(path) else {
+            return false;
+        };
+        let is_it = |current: &Arc<Queue>| Arc::ptr_eq(current, queue);
+        // Taken away, where the other node was started again; but not replaced yet.
+        let was_current = path.queue.as_ref().is_none_or(is_it);
+        if was_current {
+            path.queue = None;
+            path.trouble = Some(Trouble::plain(why));
+        }
+        was_current
+    }
+
+    /// Why there is no connection, where there is none.
+    pub(super) fn note_trouble(&mut self, path: &LinkPath, trouble: Trouble) {
+        if let Some(path) = self.paths.get_mut(path).filter(|path| path.queue.is_none()) {
+            path.trouble = Some(trouble);
+        }
+    }
+
+    /// What is at the peer's address was refused, or refused this node; whether it is time to tell so.
+    pub(super) fn count_refused(&mut self, path: &LinkPath, now: MonoNs) -> bool {
+        let Some(path) = self.paths.get_mut(path) else {
+            return false;
+        };
+        path.refused = path.refused.saturating_add(1);
+        let is_time = path.told.is_none_or(|told| now.since(told) >= TELL_AGAIN);
+        if is_time {
+            path.told = Some(now);
+        }
+        is_time
+    }
+
+    /// What somebody should see to.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let refusals = self.paths.iter().filter_map(|(ends, path)| {
+            let trouble = path.trouble.as_ref().filter(|trouble| trouble.is_refusal)?;
+            Some(format!(
+                "link: no connection over {} to what is at {}: {}",
+                ends.interface, ends.peer, trouble.why
+            ))
+        });
+        refusals.collect()
+    }
+
+    /// Puts a message into the queues of every path that leads there; whether there is one. `None`: it is too long.
+    pub(super) fn send(&mut self, to: &To, topic: Option<&Topic>, message: &[u8]) -> Option<bool> {
+        self.number += 1;
+        let letter = frame::letter(self.number, message)?;
+        let mut sent = false;
+        for path in self.paths.values() {
+            let leads = match to {
+                To::All => true,
+                To::Node(name) => path.node.as_ref() == Some(name),
+            };
+            if let (true, Some(queue)) = (leads, &path.queue) {
+                queue.push(topic.cloned(), Arc::clone(&letter));
+                sent = true;
+            }
+        }
+        Some(sent)
+    }
+
+    /// A message came on a path. Whether it is to be handed on: it comes for the first time, and nothing newer that says
+    /// the same came before it.
+    pub(super) fn receive(
+        &mut self,
+        path: &LinkPath,
+        boot: u64,
+        number: u64,
+        message: &Message,
+        now: MonoNs,
+    ) -> bool {
+        let Some(path) = self.paths.get_mut(path) else {
+            return false;
+        };
+        path.last_heard = Some(now);
+        let name = path.node.as_ref();
+        let Some(node) = name.and_then(|name| self.nodes.get_mut(name)) else {
+            return false;
+        };
+        if node.hello.boot != boot || !node.window.is_new(number) {
+            return false;
+        }
+        if let Some(topic) = message.topic() {
+            let latest = node.latest.get(&topic).copied();
+            if latest.is_some_and(|latest| latest > number)
+                || (latest.is_none() && node.latest.len() >= TOPICS)
+            {
+                return false;
+            }
+            node.latest.insert(topic, number);
+        }
+        if let Message::Report(report) = message {
+            node.report = Some(report.clone());
+        }
+        true
+    }
+
+    /// The other nodes, and the paths whose other end never said who it is.
+    pub(super) fn peers(&self, now: MonoNs) -> Vec<PeerReport> {
+        let strangers = self.paths.values().any(|path| path.node.is_none());
+        let names = self.nodes.keys().map(Some);
+        let names = names.chain(strangers.then_some(None));
+        names.map(|name| self.peer(name, now)).collect()
+    }
+
+    fn peer(&self, name: Option<&String>, now: MonoNs) -> PeerReport {
+        let node = name.and_then(|name| self.nodes.get(name));
+        let report = node.and_then(|node| node.report.as_ref());
+        let of_it = self
+            .paths
+            .iter()
+            .filter(|(_, path)| path.node.as_ref() == name);
+        let last_heard = of_it.clone().filter_map(|(_, path)| path.last_heard).max();
+        PeerReport {
+            node: name.cloned(),
+            version: node.map(|node| node.hello.version.clone()),
+            mode: report.map(|report| report.mode.clone()),
+            last_heard_ms: last_heard.map(|at| millis(now.since(at))),
+            instances: report.map_or_else(Vec::new, |report| report.instances.clone()),
+            paths: of_it
+                .map(|(ends, path)| LinkPathReport {
+                    name: ends.name.clone(),
+                    interface: ends.interface.clone(),
+                    local: ends.local,
+                    peer: ends.peer,
+                    up: path.queue.is_some(),
+                    last_heard_ms: path.last_heard.map(|at| millis(now.since(at))),
+                    refused: path.refused,
+                    trouble: path.trouble.as_ref().map(|trouble| trouble.why.clone()),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn millis(span: Nanos) -> u64 {
+    span.0 / 1_000_000
+}
