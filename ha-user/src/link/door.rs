@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     hub::Hub,
     pace::Pace,
-    session::{Part, Session},
+    session::{Part, Session, ended},
     socket::{Place, is_still_there},
 };
 use crate::{
@@ -173,7 +173,10 @@ fn why_not_open(place: &Place, port: u16, error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => format!(
             "another program listens on TCP port {port} of {address}: write another `[link] port` on all nodes"
         ),
-        _ => format!("nobody can connect to TCP port {port} of {address}: {error}"),
+        _ => format!(
+            "nobody can connect to TCP port {port} of {address}: {}",
+            ended(error)
+        ),
     }
 }
 

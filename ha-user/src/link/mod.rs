@@ -19,6 +19,8 @@ mod path;
 mod queue;
 mod session;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod window;
 mod words;
 
@@ -133,22 +135,24 @@ impl Link {
     /// connection.
     pub fn configure(&self, config: &Config) {
         self.hub.configure(config);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = config.link_paths();
         // They matter only where this node's own address has to be told from them.
         let instances = config.instances.iter();
         let vips = instances
             .filter(|_| paths.iter().any(|path| path.local.is_none()))
             .flat_map(|instance| instance.vips.iter().map(ipnet::IpNet::addr));
-        let vips: BTreeSet<IpAddr> = vips.collect();
-        if running.config != config.link || *running.vips != vips {
-            *running = Running {
-                config: config.link.clone(),
-                vips: Arc::new(vips),
-                ..Running::default()
-            };
+        self.follow(config.link.as_ref(), vips.collect(), &paths);
+    }
+
+    fn follow(&self, config: Option<&LinkConfig>, vips: BTreeSet<IpAddr>, paths: &[LinkPath]) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.config.as_ref() != config || *running.vips != vips {
+            // Tasks that are gone first leave their ports to those that come.
+            *running = Running::default();
+            running.config = config.cloned();
+            running.vips = Arc::new(vips);
         }
-        running.follow(&self.hub, &paths);
+        running.follow(&self.hub, paths);
     }
 
     /// Tells the other nodes this one's mode.

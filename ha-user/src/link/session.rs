@@ -263,6 +263,9 @@ pub(super) fn ended(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => {
             "nobody listens there: had does not run, or has no [link], or another port".to_owned()
         }
+        io::ErrorKind::AddrNotAvailable => {
+            "its interface does not have this node's address at present".to_owned()
+        }
         io::ErrorKind::TimedOut => "it does not answer any more".to_owned(),
         _ => error.to_string(),
     }

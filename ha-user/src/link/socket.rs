@@ -50,20 +50,17 @@ impl Place {
         } = path;
         let link = table.by_name(interface);
         let link = link.ok_or_else(|| format!("there is no interface {interface} at present"))?;
-        // An instance without `source` advertises from the same one.
-        let suits = |address: &IpAddr| match path.local {
-            Some(local) => *address == local,
-            None => {
-                Family::of(*address) == Family::of(*peer)
-                    && is_link_local(*address) == is_link_local(*peer)
-                    && !vips.contains(address)
-            }
+        // An instance without `source` advertises from the same one. Whether an address that is configured is there, bind(2)
+        // tells.
+        let suits = |address: &IpAddr| {
+            Family::of(*address) == Family::of(*peer)
+                && is_link_local(*address) == is_link_local(*peer)
+                && !vips.contains(address)
         };
         let mut addresses = link.addresses.iter().map(ipnet::IpNet::addr);
-        let local = addresses.find(suits).ok_or_else(|| match path.local {
-            Some(local) => format!("{interface} does not have the address {local} at present"),
-            None => format!("{interface} has no address at present that suits {peer}"),
-        })?;
+        let local = path.local.or_else(|| addresses.find(suits));
+        let local = local
+            .ok_or_else(|| format!("{interface} has no address at present that suits {peer}"))?;
         Ok(Self {
             interface: interface.clone(),
             ifindex: link.ifindex,
