@@ -155,6 +155,8 @@ pub struct Handover {
     pub epoch: u64,
     /// Where.
     pub position: Option<Position>,
+    /// Whether it was asked to.
+    pub asked: bool,
 }
 
 /// A question.
@@ -250,6 +252,7 @@ mod tests {
             handover: Some(Handover {
                 epoch: 6,
                 position: Some(position),
+                asked: true,
             }),
             ..GroupWord::default()
         }

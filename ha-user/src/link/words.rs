@@ -49,10 +49,7 @@ impl GroupWord {
                 asked_at: grant.asked_at.0,
                 epoch: grant.epoch,
             }),
-            handover: handover.as_ref().map(|handover| Handover {
-                epoch: handover.epoch,
-                position: handover.position.as_ref().map(Into::into),
-            }),
+            handover: handover.as_ref().map(Into::into),
             alone_since: *alone_since,
         }
     }
@@ -80,10 +77,7 @@ impl GroupWord {
                 asked_at: MonoNs(grant.asked_at),
                 epoch: grant.epoch,
             }),
-            handover: self.handover.map(|handover| plan::Handover {
-                epoch: handover.epoch,
-                position: handover.position.map(Into::into),
-            }),
+            handover: self.handover.map(Into::into),
             alone_since: self.alone_since,
         })
     }
@@ -111,6 +105,31 @@ impl Stance {
             Self::Demoting => plan::Stance::Demoting,
             Self::Unknown => return None,
         })
+    }
+}
+
+impl From<&plan::Handover> for Handover {
+    fn from(handover: &plan::Handover) -> Self {
+        let plan::Handover {
+            epoch,
+            position,
+            asked,
+        } = handover;
+        Self {
+            epoch: *epoch,
+            position: position.as_ref().map(Into::into),
+            asked: *asked,
+        }
+    }
+}
+
+impl From<Handover> for plan::Handover {
+    fn from(handover: Handover) -> Self {
+        Self {
+            epoch: handover.epoch,
+            position: handover.position.map(Into::into),
+            asked: handover.asked,
+        }
     }
 }
 
@@ -162,6 +181,7 @@ mod tests {
             handover: Some(plan::Handover {
                 epoch: 6,
                 position: Some(position),
+                asked: true,
             }),
             alone_since: Some(5),
         }
