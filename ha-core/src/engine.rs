@@ -1,5 +1,6 @@
 //! The engine: routes inputs to instances, and moves the members of a group together.
 
+mod roles;
 mod track;
 
 use alloc::{format, vec::Vec};
@@ -13,10 +14,13 @@ use crate::{
     instance::{Departure, Instance, Verdict},
     outbox::Outbox,
     path::{Pace, Paths},
+    roles::{Manner, Mode},
     status::{Cause, InstanceStatus, State},
     timer::Timer,
     tracking::Tracked,
 };
+
+pub(crate) use self::roles::GroupRoles;
 
 /// Every decision of `had`, driven by the contract in the crate's documentation.
 ///
@@ -27,11 +31,16 @@ use crate::{
 pub struct Engine {
     instances: Vec<Instance>,
     groups: Vec<GroupConfig>,
+    /// Those of the groups that have some; and those that a reload took away, until they are demoted.
+    roles: Vec<GroupRoles>,
+    mode: Mode,
     tracked: Vec<Tracked>,
     paths: Paths,
     /// By instance: how fast its echoes were to follow each other when that was looked at last.
     paces: Vec<Pace>,
     start_at: MonoNs,
+    /// The daemon is to end, once all roles are demoted.
+    ending: bool,
     finished: bool,
     out: Outbox,
 }
@@ -54,16 +63,22 @@ impl Engine {
                 Instance::new(instance.clone(), priority, watch, start_at, now, &mut out)
             })
             .collect();
+        let roles = config.groups.iter().filter_map(GroupRoles::new).collect();
         let mut engine = Self {
             instances,
             groups: config.groups,
+            roles,
+            mode: Mode::default(),
             tracked,
             paths,
             paces: Vec::new(),
             start_at,
+            ending: false,
             finished: false,
             out,
         };
+        engine.show_roles(now);
+        engine.set_mode(config.mode, now);
         engine.bring_to_bear(now);
         engine
     }
@@ -174,13 +189,27 @@ impl Engine {
                 round,
                 result,
             } => self.confirmed(&source, round, &result, now),
+            Input::RolesPromoted {
+                group,
+                round,
+                result,
+            } => self.roles_promoted(&group, round, result, now),
+            Input::RolesDemoted {
+                group,
+                round,
+                result,
+            } => self.roles_demoted(&group, round, result, now),
+            Input::Prospect { group, prospect } => self.expect(&group, prospect, now),
+            Input::RolesProgress { group, text } => {
+                if let Some(roles) = self.roles_named(&group) {
+                    self.roles[roles].progress(text);
+                }
+            }
+            // What ends does nothing else any more.
+            Input::Mode(_) | Input::Switchover(_) | Input::Reconfigure(_) if self.ending => {}
+            Input::Mode(mode) => self.set_mode(mode, now),
             Input::Switchover(target) => self.switch_over(&target, now),
             Input::Reconfigure(config) => self.reconfigure(config, now),
-            Input::RolesPromoted { .. }
-            | Input::RolesDemoted { .. }
-            | Input::Prospect { .. }
-            | Input::RolesProgress { .. }
-            | Input::Mode(_) => {}
             _ => self.shut_down(now),
         }
     }
@@ -216,6 +245,9 @@ impl Engine {
         }
         if self.track_due().is_some_and(|due| due <= now) {
             self.serve_tracked(now);
+        }
+        if self.roles_due().is_some_and(|due| due <= now) {
+            self.serve_roles(now);
         }
         self.out.release_announcements(now);
         self.keep_pace(now);
@@ -299,6 +331,7 @@ impl Engine {
             )
             .chain(echo)
             .chain(self.track_due().map(|due| (due, Timer::Track)))
+            .chain(self.roles_due().map(|due| (due, Timer::Roles)))
             .min()
     }
 
@@ -318,7 +351,8 @@ impl Engine {
                     .filter(|mate| *mate != index)
                     .map(|mate| &self.instances[mate])
                     .collect();
-                explain::status(instance, group, &mates, now)
+                let roles = self.roles_of(index).map(|roles| &self.roles[roles]);
+                explain::status(instance, group, roles, &mates, now)
             })
             .collect()
     }
@@ -419,6 +453,9 @@ impl Engine {
     /// Opens the gates of a unit of which every member is ready.
     fn open(&mut self, index: usize, now: MonoNs) {
         let unit = self.unit(index);
+        if self.instances[index].roles.come_first() {
+            return self.promote_roles(index, &unit, now);
+        }
         let ready = |member: &usize| {
             let instance = &self.instances[*member];
             instance.state == State::Active || instance.can_open(now)
@@ -456,7 +493,7 @@ impl Engine {
         let mut departure = departure;
         for member in unit {
             let instance = &self.instances[member];
-            if !instance.speaks() {
+            if !instance.holds() {
                 continue;
             }
             let own = if member == culprit {
@@ -467,10 +504,11 @@ impl Engine {
             let with_it = || Departure::to_backup(Cause::GroupMember { name: name.clone() });
             leaving.push((member, own.unwrap_or_else(with_it)));
         }
-        self.leave(leaving, now);
+        self.leave(leaving, Manner::Forced, now);
     }
 
-    fn leave(&mut self, leaving: Vec<(usize, Departure)>, now: MonoNs) {
+    /// Lets members go at once.
+    fn part(&mut self, leaving: Vec<(usize, Departure)>, now: MonoNs) {
         for (member, _) in &leaving {
             self.instances[*member].close(now, &mut self.out);
         }
@@ -479,11 +517,17 @@ impl Engine {
                 self.instances[*member].send(Priority::RELEASE, now, &mut self.out);
             }
         }
-        for (member, departure) in leaving {
+        for (member, mut departure) in leaving {
             let instance = &mut self.instances[member];
-            self.out.push(Action::RemoveVips {
-                instance: instance.id(),
-            });
+            if instance.state != State::Demoting {
+                self.out.push(Action::RemoveVips {
+                    instance: instance.id(),
+                });
+            }
+            if let Some(cause) = &instance.rests {
+                departure.to = State::Initialize;
+                departure.cause = cause.clone();
+            }
             instance.depart(departure, now, &mut self.out);
         }
     }
@@ -517,6 +561,9 @@ impl Engine {
             Target::Instance(id) => self.index(*id).map_or_else(Vec::new, |at| self.unit(at)),
             Target::Group(group) => self.members(*group),
         };
+        if self.stays(&unit) {
+            return;
+        }
         let mut leaving = Vec::new();
         for member in unit {
             let instance = &mut self.instances[member];
@@ -527,11 +574,18 @@ impl Engine {
                 instance.note(explain::nothing_to_hand_over(instance, now), &mut self.out);
             }
         }
-        self.leave(leaving, now);
+        self.leave(leaving, Manner::Graceful, now);
     }
 
+    /// Hands everything over: at once, but for what waits for its roles.
     fn shut_down(&mut self, now: MonoNs) {
-        for instance in &mut self.instances {
+        if self.ending {
+            return;
+        }
+        self.ending = true;
+        self.demote_for_good(&Cause::Shutdown, now);
+        let waits = |instance: &Instance| instance.state == State::Demoting;
+        for instance in self.instances.iter_mut().filter(|one| !waits(one)) {
             instance.close(now, &mut self.out);
         }
         for instance in &self.instances {
@@ -540,13 +594,24 @@ impl Engine {
             }
         }
         for instance in &mut self.instances {
+            instance.rests = Some(Cause::Shutdown);
+            if waits(instance) {
+                continue;
+            }
             self.out.push(Action::RemoveVips {
                 instance: instance.id(),
             });
             instance.rest(State::Initialize, Cause::Shutdown, now, &mut self.out);
         }
-        self.finished = true;
-        self.out.finish();
+        self.finish();
+    }
+
+    /// Ends, if nothing is waited for any more.
+    fn finish(&mut self) {
+        if self.ending && !self.finished && !self.roles.iter().any(GroupRoles::is_under_way) {
+            self.finished = true;
+            self.out.finish();
+        }
     }
 
     fn reconfigure(&mut self, config: EngineConfig, now: MonoNs) {
@@ -556,6 +621,7 @@ impl Engine {
         let mut before = core::mem::take(&mut self.instances);
         let mut verdicts = Vec::new();
         self.groups = config.groups;
+        self.match_roles();
         self.tracked = track::match_tracked(&mut self.tracked, &config.tracked);
         let all = config.instances.clone();
         for mut new in config.instances {
@@ -581,9 +647,16 @@ impl Engine {
             verdicts.push((self.instances.len(), verdict));
             self.instances.push(instance);
         }
+        self.show_roles(now);
+        if self.mode == Mode::Maintenance {
+            for instance in &mut self.instances {
+                let _ = instance.set_rest(Some(Cause::Maintenance), now, &mut self.out);
+            }
+        }
         for (index, verdict) in verdicts {
             self.apply(index, verdict, now);
         }
+        self.reconcile_roles(now);
         self.bring_to_bear(now);
     }
 
@@ -604,7 +677,7 @@ impl Engine {
             .collect();
         let departures = leaving
             .iter()
-            .filter(|index| self.instances[**index].speaks())
+            .filter(|index| self.instances[**index].holds())
             .map(|index| {
                 let departure = Departure {
                     to: State::Initialize,
@@ -614,7 +687,8 @@ impl Engine {
                 (*index, departure)
             })
             .collect();
-        self.leave(departures, now);
+        // Nothing of them is left that could wait for their roles.
+        self.part(departures, now);
         let mut epochs = Vec::with_capacity(leaving.len());
         for index in leaving.into_iter().rev() {
             let mut instance = self.instances.remove(index);

@@ -464,6 +464,13 @@ pub enum Action {
         /// The sentence.
         sentence: String,
     },
+    /// Something of which a person should know at once: a sentence.
+    Alarm {
+        /// Which instance.
+        instance: InstanceId,
+        /// The sentence.
+        sentence: String,
+    },
     /// Everything is handed over: the daemon may end.
     Finished,
 }

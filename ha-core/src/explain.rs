@@ -7,6 +7,7 @@ use ha_common::{MonoNs, Nanos, Priority};
 
 use crate::{
     config::{ChannelConfig, GroupConfig},
+    engine::GroupRoles,
     event::InterfaceCondition,
     instance::{
         Claim, Instance,
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) fn status(
     instance: &Instance,
     group: Option<&GroupConfig>,
+    roles: Option<&GroupRoles>,
     mates: &[&Instance],
     now: MonoNs,
 ) -> InstanceStatus {
@@ -37,7 +39,7 @@ pub(crate) fn status(
         active_peer,
         active_is_foreign: active_peer.is_some_and(|active| instance.is_foreign(active)),
         awaits: awaited(instance),
-        explanation: explanation(instance, group, mates, now),
+        explanation: explanation(instance, group, roles, mates, now),
     }
 }
 
@@ -67,12 +69,13 @@ fn other_active(instance: &Instance, now: MonoNs) -> Option<IpAddr> {
         .active
         .filter(|_| watched || instance.heard_recently(now))
         .or_else(|| asking(instance, now))
-        .filter(|_| !instance.speaks())
+        .filter(|_| !instance.holds())
 }
 
 fn explanation(
     instance: &Instance,
     group: Option<&GroupConfig>,
+    roles: Option<&GroupRoles>,
     mates: &[&Instance],
     now: MonoNs,
 ) -> Vec<String> {
@@ -81,9 +84,13 @@ fn explanation(
         State::Backup => backup(instance, now),
         State::Promoting => promoting(instance, now),
         State::Active => active(instance, now),
-        State::Demoting => alloc::vec![format!("{}: {}.", since(instance, now), instance.cause)],
+        State::Demoting => demoting(instance, now),
         State::Fault => fault(instance, now),
     };
+    lines.extend(roles.and_then(|roles| match instance.state {
+        State::Promoting | State::Active | State::Demoting => roles.during(now),
+        State::Initialize | State::Backup | State::Fault => roles.beside(),
+    }));
     lines.extend(tracking(instance, now));
     if let Some(interval) = instance.deferred_interval {
         lines.push(format!(
@@ -170,6 +177,12 @@ fn left(due: MonoNs, now: MonoNs) -> Span {
 
 fn initialize(instance: &Instance, now: MonoNs) -> Vec<String> {
     let since = since(instance, now);
+    if instance.cause == Cause::Maintenance {
+        return alloc::vec![
+            format!("{since}: {}.", instance.cause),
+            String::from("It takes part again after `hactl mode active-standby`."),
+        ];
+    }
     if matches!(instance.cause, Cause::Shutdown | Cause::Reconfigured) {
         return alloc::vec![format!("{since}: {}.", instance.cause)];
     }
@@ -367,7 +380,7 @@ fn preemption(instance: &Instance, theirs: Priority, now: MonoNs) -> Option<Stri
 
 fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
     let mut lines = alloc::vec![format!("{}: {}.", since(instance, now), instance.cause)];
-    if !instance.vips {
+    if !instance.vips && !instance.roles.come_first() {
         lines.push(String::from("It waits until its addresses are in place."));
     }
     if instance.contested {
@@ -400,6 +413,14 @@ fn promoting(instance: &Instance, now: MonoNs) -> Vec<String> {
             lines.push(String::from("It waits until its first advert is sent."));
         }
         (None, _) => {}
+    }
+    lines
+}
+
+fn demoting(instance: &Instance, now: MonoNs) -> Vec<String> {
+    let mut lines = alloc::vec![format!("{}: {}.", since(instance, now), instance.cause)];
+    if let Some(departure) = &instance.departing {
+        lines.push(format!("It is in {} afterwards.", departure.to));
     }
     lines
 }

@@ -15,6 +15,17 @@ pub struct RolesConfig {
     pub demote_limit: Nanos,
 }
 
+/// Beyond what a promotion or demotion may take, until the engine gives it up: who carries it out does so by itself.
+pub(crate) const BACKSTOP: Nanos = Nanos::from_secs(1);
+
+impl RolesConfig {
+    /// How long the engine waits for a demotion that cannot be taken back, at most.
+    #[must_use]
+    pub const fn longest_demotion(&self) -> Nanos {
+        self.demote_limit.plus(BACKSTOP)
+    }
+}
+
 /// How roles are demoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manner {

@@ -136,6 +136,20 @@ pub enum Cause {
         /// The error in words.
         why: String,
     },
+    /// The roles cannot be promoted: it is let go of before that is tried.
+    NotEligible {
+        /// In words.
+        why: String,
+    },
+    /// The roles were not demoted after all: it goes on.
+    TakenBack {
+        /// In words.
+        why: String,
+    },
+    /// The node is in maintenance.
+    Maintenance,
+    /// The node is no longer in maintenance.
+    MaintenanceOver,
     /// Adverts could not be sent until the gate's deadline.
     SendFailed {
         /// The error in words.
@@ -219,6 +233,12 @@ impl fmt::Display for Cause {
             Self::Yielded { to } => write!(f, "it gave way to {to}, which goes first"),
             Self::Promised => f.write_str("another node has its promise, and may still hold it"),
             Self::PromotionFailed { why } => write!(f, "the promotion failed: {why}"),
+            Self::NotEligible { why } => write!(f, "its roles cannot be promoted: {why}"),
+            Self::TakenBack { why } => {
+                write!(f, "it could not be handed over, and goes on here: {why}")
+            }
+            Self::Maintenance => f.write_str("the node is in maintenance"),
+            Self::MaintenanceOver => f.write_str("the node is no longer in maintenance"),
             Self::SendFailed { why } => write!(
                 f,
                 "no advert could be sent until the gate's deadline: {why}"

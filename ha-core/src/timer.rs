@@ -33,6 +33,8 @@ pub enum Timer {
     Arbitrate,
     /// A promotion has to be complete.
     Promotion,
+    /// A promotion or a demotion of roles has to be complete.
+    Roles,
     /// Adver_Timer (RFC 9568 section 6.2).
     Advert,
     /// The next echo of a path.
@@ -49,7 +51,7 @@ pub enum Timer {
 
 impl Timer {
     /// Every timer, in the order in which they are served.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Gate,
         Self::Alone,
         Self::Link,
@@ -61,6 +63,7 @@ impl Timer {
         Self::Candidate,
         Self::Arbitrate,
         Self::Promotion,
+        Self::Roles,
         Self::Advert,
         Self::Echo,
         Self::Track,
@@ -84,6 +87,7 @@ impl Timer {
             Self::Candidate => "candidate",
             Self::Arbitrate => "arbitration",
             Self::Promotion => "promotion",
+            Self::Roles => "roles",
             Self::Advert => "advert",
             Self::Echo => "echo",
             Self::Track => "track",

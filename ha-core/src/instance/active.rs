@@ -22,7 +22,7 @@ impl Instance {
         if self.mutations.ignore_late {
             return None;
         }
-        let deadline = self.gate?;
+        let deadline = self.gate.or_else(|| self.heard_until())?;
         let now = self.known_until(now);
         if now < deadline {
             return None;
@@ -80,7 +80,7 @@ impl Instance {
     /// Adver_Timer fired: the next round. The timer is absolute, and ticks that were missed are
     /// skipped.
     pub(super) fn advert_due(&mut self, due: MonoNs, now: MonoNs, out: &mut Outbox) -> Verdict {
-        if !self.speaks() {
+        if !self.holds() {
             return Verdict::Stay;
         }
         let interval = self.config.advert_interval;

@@ -62,11 +62,12 @@ impl Instance {
     }
 
     /// Whether it may take over, if the peers that it needs are there.
-    pub(super) fn claims(&self, now: MonoNs) -> bool {
+    pub(crate) fn claims(&self, now: MonoNs) -> bool {
         self.state == State::Backup
             && self.claim.is_some()
             && self.hold_until.is_none()
             && self.awaits_first.is_none()
+            && !self.roles.bar()
             && self.arbitrators_agree(now)
     }
 

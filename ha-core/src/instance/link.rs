@@ -77,6 +77,7 @@ impl Instance {
         }
         let cause = Cause::Interface(condition);
         match self.state {
+            State::Initialize if self.rests.is_some() => {}
             State::Initialize if !self.was_ready => self.cause = cause,
             State::Fault => self.cause = cause,
             State::Initialize | State::Backup => {

@@ -12,6 +12,7 @@ pub(crate) mod lease;
 mod link;
 mod promoting;
 mod reload;
+mod roles;
 mod track;
 
 use alloc::{string::String, vec::Vec};
@@ -19,6 +20,7 @@ use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 
+pub(crate) use self::roles::Roles;
 use self::{arbitration::Arbitrators, lease::Leases};
 use crate::{
     config::InstanceConfig,
@@ -178,6 +180,13 @@ pub(crate) struct Instance {
     pub(crate) hold_until: Option<MonoNs>,
     pub(crate) failures: u32,
 
+    /// How the roles of its unit stand.
+    pub(crate) roles: Roles,
+    /// Demoting: where it goes once they are demoted.
+    pub(crate) departing: Option<Departure>,
+    /// Why it takes no part, although it could: the node is in maintenance, or ends.
+    pub(crate) rests: Option<Cause>,
+
     /// Promoting: whether the VIPs are in place.
     pub(crate) vips: bool,
     /// Who was heard advertising and did not let go; at most [`MAX_SPEAKERS`].
@@ -272,6 +281,9 @@ impl Instance {
             yielded: false,
             hold_until: None,
             failures: 0,
+            roles: Roles::None,
+            departing: None,
+            rests: None,
             vips: false,
             speakers: Vec::new(),
             contested: false,
@@ -372,8 +384,8 @@ impl Instance {
                 self.refresh(due, now, out);
                 Verdict::Stay
             }
-            // The paths' own, and that of what is tracked.
-            Timer::Echo | Timer::Track => Verdict::Stay,
+            // The paths' own, that of what is tracked, and that of roles.
+            Timer::Echo | Timer::Track | Timer::Roles => Verdict::Stay,
         }
     }
 
@@ -449,7 +461,7 @@ impl Instance {
             instance: self.config.id,
             epoch: self.epoch,
         });
-        if self.speaks() {
+        if self.holds() {
             self.let_go_of_leases(now, out);
         }
     }
@@ -480,6 +492,9 @@ impl Instance {
     /// Begins to take part, when the interface is ready and the start delay is over.
     fn start(&mut self, cause: Cause, now: MonoNs, out: &mut Outbox) -> Verdict {
         if !self.is_ready() || !matches!(self.state, State::Initialize | State::Fault) {
+            return Verdict::Stay;
+        }
+        if self.rests.is_some() {
             return Verdict::Stay;
         }
         if let Some(cause) = self.veto_cause() {
@@ -514,6 +529,7 @@ impl Instance {
         self.farewell_at = None;
         self.released = None;
         self.doubts = 0;
+        self.departing = None;
         self.vips = false;
         self.contested = false;
         self.quiet_until = None;
@@ -550,7 +566,8 @@ impl Instance {
             State::Backup => self.backup_hears(advert, received_at, now, out),
             State::Promoting => self.promoting_hears(advert, received_at, now, out),
             State::Active => self.active_hears(advert, received_at, now, out),
-            State::Demoting | State::Initialize | State::Fault => {
+            State::Demoting => self.demoting_hears(advert, received_at, now, out),
+            State::Initialize | State::Fault => {
                 self.remember(advert, received_at);
                 Verdict::Stay
             }
@@ -609,7 +626,7 @@ impl Instance {
         let before = self
             .heard
             .filter(|before| self.repeats_hidden && before.sender != advert.sender);
-        if let Some(before) = before.filter(|_| !self.speaks()) {
+        if let Some(before) = before.filter(|_| !self.holds()) {
             for speaker in &mut self.speakers {
                 if speaker.advert.sender == before.sender {
                     speaker.last = speaker.last.max(received_at);

@@ -50,9 +50,11 @@ impl Instance {
 
     /// The second half of [`Self::promote`], after every member of the unit has advertised.
     pub(crate) fn prepare(&self, out: &mut Outbox) {
-        out.push(Action::AddVips {
-            instance: self.config.id,
-        });
+        if !self.roles.come_first() {
+            out.push(Action::AddVips {
+                instance: self.config.id,
+            });
+        }
         self.watch(None, out);
     }
 
@@ -177,7 +179,7 @@ impl Instance {
 
     /// Somebody removed an address: it is put back in place, without a transition.
     pub(super) fn vip_lost(&mut self, out: &mut Outbox) -> Verdict {
-        if self.speaks() {
+        if self.speaks() && !self.roles.come_first() {
             self.vips = false;
             out.push(Action::AddVips {
                 instance: self.config.id,
@@ -201,8 +203,7 @@ impl Instance {
         if self.state == State::Backup && round >= self.since {
             self.farewell_sent(now);
         }
-        if !self.speaks() || round < self.elected_at || self.sent.is_some_and(|sent| sent >= round)
-        {
+        if !self.holds() || round < self.elected_at || self.sent.is_some_and(|sent| sent >= round) {
             return Verdict::Stay;
         }
         if let Some((_, told @ None)) = &mut self.floor {
@@ -218,6 +219,9 @@ impl Instance {
                     if self.leases.is_none() {
                         self.renew(round, now, out);
                     }
+                    return Verdict::Stay;
+                }
+                if self.state == State::Demoting {
                     return Verdict::Stay;
                 }
                 if heard_of_us.after(self.gate_time()) <= round {
@@ -244,12 +248,16 @@ impl Instance {
         Verdict::Stay
     }
 
-    /// Whether every condition for speaking is met: an advert that is not too old was sent, the VIPs
-    /// are in place, no loser may still speak, and if this node was held up for so long that another
-    /// one may have taken over meanwhile, it had an interval to object.
+    /// Whether every condition for speaking is met: no other node can act, and the VIPs are in place.
     pub(crate) fn can_open(&self, now: MonoNs) -> bool {
+        self.vips && self.may_act(now)
+    }
+
+    /// Whether no other node can act: an advert that is not too old was sent, no loser may still speak, and if
+    /// this node was held up for so long that another one may have taken over meanwhile, it had an interval to
+    /// object.
+    pub(crate) fn may_act(&self, now: MonoNs) -> bool {
         self.state == State::Promoting
-            && self.vips
             && !self.contested
             && self.quiet_until.is_none_or(|until| until <= now)
             && self.sent.is_some_and(|round| {
@@ -296,9 +304,9 @@ impl Instance {
         if self.state != State::Promoting {
             return Verdict::Stay;
         }
-        if self.vips {
-            // The addresses are in place: the wait is for a loser that still advertises, here or in
-            // its group. It ends with what that router does, and meanwhile that router serves.
+        if self.vips || self.roles.come_first() {
+            // The addresses are in place, or are not to be yet: the wait is for a loser that still advertises,
+            // here or in its group. It ends with what that router does, and meanwhile that router serves.
             self.timers.set(Timer::Promotion, now.after(PATIENCE));
             return Verdict::Open;
         }

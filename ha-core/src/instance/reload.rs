@@ -27,7 +27,7 @@ impl Instance {
         out: &mut Outbox,
     ) -> Verdict {
         self.deferred_interval = None;
-        if self.speaks() && config.advert_interval > self.config.advert_interval {
+        if self.holds() && config.advert_interval > self.config.advert_interval {
             self.note(
                 format!(
                     "the longer advert interval of {} is used when this node no longer speaks for \

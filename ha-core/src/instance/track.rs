@@ -58,6 +58,7 @@ impl Instance {
         match self.state {
             // What its interface lacks comes first: without it nothing else can be done.
             _ if !self.is_ready() => Verdict::Stay,
+            State::Initialize if self.rests.is_some() => Verdict::Stay,
             State::Fault => {
                 self.cause = cause;
                 Verdict::Stay
@@ -93,7 +94,9 @@ impl Instance {
         match self.state {
             State::Backup => self.reconsider(before, now, out),
             // Who may take over from it hears so at once.
-            State::Promoting | State::Active if self.timers.get(Timer::Advert).is_some() => {
+            State::Promoting | State::Active | State::Demoting
+                if self.timers.get(Timer::Advert).is_some() =>
+            {
                 self.answer(now, out);
                 Verdict::Stay
             }
@@ -101,9 +104,22 @@ impl Instance {
         }
     }
 
+    /// How far this node's data is by now.
+    pub(crate) fn set_position(&mut self, position: u32, out: &mut Outbox) {
+        if self.position == position {
+            return;
+        }
+        self.position = position;
+        out.push(Action::SetRank {
+            instance: self.config.id,
+            priority: self.priority,
+            position,
+        });
+    }
+
     /// Tells the dataplane of another priority. As long as it may not know of a higher one, the lower one counts.
     pub(super) fn set_priority(&mut self, priority: Priority, out: &mut Outbox) {
-        if self.speaks() {
+        if self.holds() {
             let lowest = self
                 .floor
                 .map_or(self.priority, |(lowest, _)| lowest.min(self.priority));

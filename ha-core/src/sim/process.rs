@@ -532,6 +532,7 @@ impl World {
             | Action::DemoteRoles { .. }
             | Action::Report(_)
             | Action::Note { .. }
+            | Action::Alarm { .. }
             | Action::Finished => None,
         };
         let process = self.nodes[node].process.as_mut()?;

@@ -3,7 +3,7 @@
 mod alone;
 mod candidate;
 mod leaving;
-mod node;
+pub(crate) mod node;
 mod resuming;
 mod silence;
 mod third;
@@ -14,17 +14,17 @@ use ha_core::{Alone, Cause, InstanceConfig, LeaseConfig, LeasePeer, PathConfig, 
 use self::node::Node;
 use crate::driver::*;
 
-const PATH: PathConfig = PathConfig {
+pub(crate) const PATH: PathConfig = PathConfig {
     id: PathId(0),
     interval: Nanos::from_millis(3),
     multiplier: 3,
 };
-const LEASE: Nanos = Nanos::from_millis(9);
-const PEER: u8 = 102;
+pub(crate) const LEASE: Nanos = Nanos::from_millis(9);
+pub(crate) const PEER: u8 = 102;
 /// Far beyond any lease.
 const ADVERTS: Nanos = Nanos::from_secs(1);
 
-fn with_leases(alone: Alone, paths: &[PathConfig]) -> InstanceConfig {
+pub(crate) fn with_leases(alone: Alone, paths: &[PathConfig]) -> InstanceConfig {
     InstanceConfig {
         lease: Some(LeaseConfig {
             peers: vec![LeasePeer {

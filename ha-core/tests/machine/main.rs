@@ -9,6 +9,7 @@ mod groups;
 mod leases;
 mod operations;
 mod random;
+mod roles;
 mod table;
 mod timing;
 mod tracking;

@@ -36,6 +36,7 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
             Action::PathReport { .. } => "path",
             Action::PromoteRoles { .. } => "promote",
             Action::DemoteRoles { .. } => "demote",
+            Action::Alarm { .. } => "alarm",
         })
         .collect()
 }

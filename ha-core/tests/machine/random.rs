@@ -158,7 +158,8 @@ impl Witness {
             | Action::Confirm { .. }
             | Action::PathReport { .. }
             | Action::PromoteRoles { .. }
-            | Action::DemoteRoles { .. } => panic!("no instance here relies on that: {action:?}"),
+            | Action::DemoteRoles { .. }
+            | Action::Alarm { .. } => panic!("no instance here relies on that: {action:?}"),
             Action::AddVips { instance } => {
                 let result = failure(self.fail_vips);
                 driver.input(Input::VipsAdded { instance, result });

@@ -113,6 +113,7 @@ fn brief(action: &Action) -> Option<String> {
         Action::DemoteRoles { .. } => String::from("demote"),
         Action::Finished => String::from("finished"),
         Action::Confirm { .. } => String::from("confirm"),
+        Action::Alarm { .. } => String::from("alarm"),
         Action::Note { .. } => String::from("note"),
         Action::Report(_) => return None,
         Action::Stand { .. }

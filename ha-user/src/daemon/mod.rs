@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use ha_core::RolesConfig;
 use ipnet::IpNet;
 use sd_notify::NotifyState;
 use tokio::{
@@ -48,6 +49,8 @@ const MESSAGES: usize = 4_096;
 const RELOADS: usize = 8;
 /// How long the engine thread may take to hand everything over.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+/// What follows takes no longer: the guards of other interfaces are waited for.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// How long a probe that blocks may go on when everything was handed over.
 const BLOCKED_LIMIT: Duration = Duration::from_millis(500);
@@ -91,8 +94,8 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The engine thread did not end.
-    #[error("the engine thread did not hand over within {} s", SHUTDOWN_LIMIT.as_secs())]
-    Hung,
+    #[error("the engine thread did not hand over within {} s", .0.as_secs())]
+    Hung(Duration),
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
@@ -297,12 +300,16 @@ impl Daemon {
         has_ended: &mut oneshot::Receiver<io::Result<()>>,
     ) -> Result<Result<io::Result<()>, oneshot::error::RecvError>, DaemonError> {
         info!("handing over and ending");
+        let limit = self.shutdown_limit();
         notify(&[NotifyState::Stopping]);
+        if let Ok(micros) = u32::try_from((limit + ENDING).as_micros()) {
+            notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+        }
         self.others.stop();
         if let Err(error) = self.engine.send(Command::Shutdown) {
             warn!(%error, "the engine thread cannot be told to end");
         }
-        timeout(SHUTDOWN_LIMIT, async {
+        timeout(limit, async {
             loop {
                 tokio::select! {
                     Some(message) = messages.recv() => self.take(&message),
@@ -311,7 +318,14 @@ impl Daemon {
             }
         })
         .await
-        .map_err(|_| DaemonError::Hung)
+        .map_err(|_| DaemonError::Hung(limit))
+    }
+
+    /// How long handing over may take: the slowest demotion of roles, all of which are demoted at once, comes first.
+    fn shutdown_limit(&self) -> Duration {
+        let roles = self.memory.plan(&self.config).roles;
+        let slowest = roles.values().map(RolesConfig::longest_demotion).max();
+        SHUTDOWN_LIMIT + Duration::from_nanos(slowest.unwrap_or_default().0)
     }
 
     /// Logs and remembers what the engine thread tells.

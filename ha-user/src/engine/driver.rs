@@ -1,7 +1,7 @@
 //! The thread's loop: wait, take in, look at the clock, let the engine decide, act.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io, iter,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
@@ -16,7 +16,7 @@ use std::{
 };
 
 use ha_common::{MonoNs, abi::Event, wire::vrrp::MAX_PACKET_LEN};
-use ha_core::{Action, Engine, Input};
+use ha_core::{Action, Engine, Input, RolesConfig};
 use ipnet::IpNet;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
@@ -182,6 +182,8 @@ struct Driver {
     wake: Arc<OwnedFd>,
     epoll: OwnedFd,
     timer: OwnedFd,
+    /// How long the roles of groups may take, by the group's name.
+    limits: BTreeMap<String, RolesConfig>,
     /// Something was Active when the daemon was told to end.
     handed_over: bool,
     /// When netlink is read again, while the kernel is left to fail a bond over.
@@ -285,6 +287,7 @@ impl Driver {
             wake: Arc::clone(wake),
             epoll,
             timer,
+            limits: plan.roles.clone(),
             handed_over: false,
             settled_at: None,
             armed: None,

@@ -28,7 +28,7 @@ impl Style {
         match text {
             "active" => self.paint("1;32", text),
             "fault" => self.paint("1;31", text),
-            "promoting" => self.paint("33", text),
+            "promoting" | "demoting" => self.paint("33", text),
             _ => text.to_owned(),
         }
     }

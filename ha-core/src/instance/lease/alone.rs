@@ -56,6 +56,8 @@ impl Instance {
     pub(crate) fn alone_due(&mut self, now: MonoNs, out: &mut Outbox) -> Verdict {
         if self.state == State::Active {
             self.go_on_alone(now, out);
+        } else if self.holds() && self.roles.are_under_way() {
+            return self.consider_candidacy(now, out);
         }
         if self.awaits_peer() {
             Verdict::Claim

@@ -142,7 +142,8 @@ impl Instance {
         if round < leases.stood_at {
             return Verdict::Stay;
         }
-        if self.state == State::Promoting && leases.is_forgotten(path, round) {
+        let competes = matches!(self.state, State::Promoting | State::Demoting);
+        if competes && leases.is_forgotten(path, round) {
             // This node was held up: whoever heard it has forgotten, and may have answered meanwhile.
             leases.phase = Phase::Announcing;
             leases.begin(round);
@@ -156,7 +157,7 @@ impl Instance {
                 way.sent = Some(round);
             }
         }
-        if self.state == State::Promoting
+        if competes
             && leases.phase == Phase::Announcing
             && leases.decide_at.is_none()
             && leases.is_announced()
@@ -166,7 +167,7 @@ impl Instance {
             self.timers.set(Timer::Candidate, decide_at);
         }
         match self.state {
-            State::Promoting => self.consider_candidacy(now, out),
+            State::Promoting | State::Demoting => self.consider_candidacy(now, out),
             State::Active => {
                 self.go_on_alone(now, out);
                 Verdict::Stay
@@ -193,7 +194,8 @@ impl Instance {
         if self.state == State::Promoting && leases.phase == Phase::Promised {
             return self.losers_gone(now, out);
         }
-        if self.state != State::Promoting || leases.phase != Phase::Announcing {
+        let competes = matches!(self.state, State::Promoting | State::Demoting);
+        if !competes || leases.phase != Phase::Announcing {
             return Verdict::Stay;
         }
         if now < leases.gives_up_at() {
@@ -225,6 +227,10 @@ impl Instance {
         };
         if leases.phase == Phase::Promised {
             return Verdict::Stay;
+        }
+        if leases.phase == Phase::Won && self.roles.are_under_way() {
+            self.keep_won(now, out);
+            return Verdict::Open;
         }
         let decided = leases.decide_at.is_some_and(|at| at <= now);
         #[cfg(feature = "sim")]
@@ -264,6 +270,22 @@ impl Instance {
             }
         }
         Verdict::Open
+    }
+
+    /// While roles are promoted or demoted: keeps what it has won as an Active node would. What was not granted
+    /// anew has to be won again, else it is given up.
+    fn keep_won(&mut self, now: MonoNs, out: &mut Outbox) {
+        self.go_on_alone(now, out);
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        let serves = leases.alone == Alone::Serve;
+        let mut peers = leases.peers.iter();
+        if peers.any(|peer| peer.view.deadline <= now && !(serves && peer.is_silent(now))) {
+            leases.phase = Phase::Announcing;
+            leases.begin(now);
+            self.timers.set(Timer::Candidate, leases.gives_up_at());
+        }
     }
 
     /// Whether the leases allow to open.

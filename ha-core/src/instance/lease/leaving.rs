@@ -9,6 +9,7 @@ use crate::{
     instance::{Departure, Instance, Verdict},
     outbox::Outbox,
     status::{Cause, State},
+    timer::Timer,
 };
 
 impl Leases {
@@ -31,7 +32,7 @@ impl Instance {
             .as_ref()
             .and_then(|leases| leases.peers.get(peer))
             .map(|peer| peer.address);
-        let (true, Some(to)) = (self.speaks(), address) else {
+        let (true, Some(to)) = (self.holds(), address) else {
             return Verdict::Stay;
         };
         Verdict::Leave(Departure {
@@ -39,6 +40,24 @@ impl Instance {
             cause: Cause::Yielded { to },
             farewell: self.sent.is_some(),
         })
+    }
+
+    /// Its gate closes, and its leases go on being asked for, as a candidate asks: no other node takes over.
+    pub(crate) fn ask_on(&mut self, now: MonoNs, out: &mut Outbox) {
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        leases.phase = Phase::Announcing;
+        leases.resumes = false;
+        leases.begin(now);
+        for peer in &mut leases.peers {
+            peer.view.deadline = MonoNs::ZERO;
+        }
+        self.timers.set(Timer::Candidate, leases.gives_up_at());
+        out.push(Action::Stand {
+            instance: self.config.id,
+            standing: Standing::Candidate,
+        });
     }
 
     /// Tells that nothing is asked for any more. The gate was closed before.

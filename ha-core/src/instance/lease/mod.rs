@@ -248,7 +248,7 @@ impl Instance {
     /// How fast the echoes on its paths are to follow each other because of this instance.
     pub(crate) fn pace(&self) -> Pace {
         match (&self.leases, self.state) {
-            (Some(leases), State::Promoting) => match leases.phase {
+            (Some(leases), State::Promoting | State::Demoting) => match leases.phase {
                 Phase::Promised => Pace::Hello,
                 Phase::Announcing => Pace::Announce,
                 Phase::Won => Pace::Hold,
@@ -311,7 +311,7 @@ impl Instance {
             return self.yielded_to(peer);
         }
         match self.state {
-            State::Promoting => self.consider_candidacy(now, out),
+            State::Promoting | State::Demoting => self.consider_candidacy(now, out),
             State::Active => {
                 self.go_on_alone(now, out);
                 Verdict::Stay

@@ -5,33 +5,38 @@ use ha_common::{
     lease::{Ask, Promise},
 };
 use ha_core::{
-    Action, Alone, Cause, Input, InstanceConfig, LeaseView, LeaseViews, PathConfig, State,
+    Action, Alone, Cause, EngineConfig, Input, InstanceConfig, LeaseView, LeaseViews, PathConfig,
+    State,
 };
 
 use super::{LEASE, PATH, PEER, with_leases};
 use crate::driver::*;
 
 /// An engine, and what its kernel holds about its only peer.
-pub(super) struct Node {
-    pub(super) driver: Driver,
-    pub(super) view: LeaseView,
+pub(crate) struct Node {
+    pub(crate) driver: Driver,
+    pub(crate) view: LeaseView,
     /// Whether the peer is there and grants what is asked.
-    pub(super) grants: bool,
-    pub(super) done: Vec<Action>,
+    pub(crate) grants: bool,
+    pub(crate) done: Vec<Action>,
 }
 
 impl Node {
-    pub(super) fn backup(alone: Alone) -> Self {
+    pub(crate) fn backup(alone: Alone) -> Self {
         Self::backup_with(alone, &[PATH])
     }
 
-    pub(super) fn backup_with(alone: Alone, paths: &[PathConfig]) -> Self {
+    pub(crate) fn backup_with(alone: Alone, paths: &[PathConfig]) -> Self {
         Self::with(with_leases(alone, paths))
     }
 
-    pub(super) fn with(config: InstanceConfig) -> Self {
+    pub(crate) fn with(instance: InstanceConfig) -> Self {
+        Self::of(config(vec![instance]))
+    }
+
+    pub(crate) fn of(config: EngineConfig) -> Self {
         let mut node = Self {
-            driver: Driver::backup(config),
+            driver: Driver::backup_of(config),
             view: LeaseView::default(),
             grants: false,
             done: Vec::new(),
@@ -45,14 +50,14 @@ impl Node {
     }
 
     /// A Backup whose peer has just asked for the last time.
-    pub(super) fn bereaved() -> Self {
+    pub(crate) fn bereaved() -> Self {
         let mut node = Self::backup(Alone::Serve);
         node.driver.hear(PEER, 200);
         node.asked();
         node
     }
 
-    pub(super) fn active() -> Self {
+    pub(crate) fn active() -> Self {
         let mut node = Self::bereaved();
         node.grants = true;
         node.silence();
@@ -62,12 +67,12 @@ impl Node {
         node
     }
 
-    pub(super) fn now(&self) -> MonoNs {
+    pub(crate) fn now(&self) -> MonoNs {
         self.driver.now
     }
 
     /// The peer's request to hold the instance is granted; the kernel does not say so.
-    pub(super) fn holds(&mut self) {
+    pub(crate) fn holds(&mut self) {
         let now = self.now();
         self.view.heard_at = now;
         self.view.asked_at = now;
@@ -75,7 +80,7 @@ impl Node {
     }
 
     /// The peer asks to hold the instance, and is granted it.
-    pub(super) fn asked(&mut self) {
+    pub(crate) fn asked(&mut self) {
         self.holds();
         self.input(Input::Asked {
             instance: ID,
@@ -85,25 +90,25 @@ impl Node {
     }
 
     /// The promise runs out, and the kernel says so.
-    pub(super) fn silence(&mut self) {
+    pub(crate) fn silence(&mut self) {
         self.driver.now = self.view.promised_until;
         self.input(Input::LeaseSilence { instance: ID });
     }
 
-    pub(super) fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.read();
         self.driver.input(input);
         self.carry_out();
     }
 
-    pub(super) fn read(&mut self) {
+    pub(crate) fn read(&mut self) {
         let mut views = LeaseViews::default();
         views[0] = self.view;
         let now = self.now();
         self.driver.engine.read_leases(ID, &views, now);
     }
 
-    pub(super) fn carry_out(&mut self) {
+    pub(crate) fn carry_out(&mut self) {
         while let Some(action) = self.driver.engine.poll_action() {
             self.done.push(action.clone());
             let now = self.now();
@@ -158,7 +163,7 @@ impl Node {
     }
 
     /// To the next timer, and serves it.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         let (due, _) = self.driver.engine.poll_timeout().expect("a timer runs");
         self.driver.now = self.driver.now.max(due);
         let now = self.now();
@@ -167,7 +172,7 @@ impl Node {
         self.carry_out();
     }
 
-    pub(super) fn run_for(&mut self, span: Nanos) {
+    pub(crate) fn run_for(&mut self, span: Nanos) {
         let end = self.now().after(span);
         while self
             .driver
@@ -180,23 +185,23 @@ impl Node {
         self.driver.now = end;
     }
 
-    pub(super) fn echoes(&self) -> usize {
+    pub(crate) fn echoes(&self) -> usize {
         let echo = |action: &&Action| matches!(action, Action::SendEcho { .. });
         self.done.iter().filter(echo).count()
     }
 
-    pub(super) fn adverts(&self) -> usize {
+    pub(crate) fn adverts(&self) -> usize {
         let advert = |action: &&Action| matches!(action, Action::SendAdvert { .. });
         self.done.iter().filter(advert).count()
     }
 
     /// What an operator reads of it.
-    pub(super) fn told(&self) -> Vec<&Action> {
+    pub(crate) fn told(&self) -> Vec<&Action> {
         let told = |action: &&Action| matches!(action, Action::Report(_) | Action::Note { .. });
         self.done.iter().filter(told).collect()
     }
 
-    pub(super) fn cause(&self) -> Cause {
+    pub(crate) fn cause(&self) -> Cause {
         self.driver.status_of(ID).cause
     }
 }

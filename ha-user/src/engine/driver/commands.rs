@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use ha_common::{MonoNs, Nanos};
 use ha_core::{
-    Input, InstanceId, State, Target,
+    Input, InstanceId, RolesConfig, State, Target,
     tracking::{Reading, Source},
 };
 
@@ -108,7 +108,11 @@ impl Driver {
                     let _ = reply.send(());
                 }
                 Command::Shutdown => {
-                    self.handed_over = self.shell.seats.iter().any(|seat| speaking(seat.state));
+                    self.handed_over = self
+                        .shell
+                        .seats
+                        .iter()
+                        .any(|seat| speaking(seat.state) || seat.state == State::Demoting);
                     self.handle(Input::Shutdown);
                     let (channels, _, mut world) = self.shell.channels();
                     channels.disable(&mut world);
@@ -239,6 +243,16 @@ impl Driver {
                 ));
             }
         }
+        let is = |state| members.iter().any(|seat| seat.state == state);
+        let limits = group.and_then(|group| self.limits.get(self.vitals.groups.get(group)?));
+        if is(State::Demoting) || limits.is_some() && is(State::Promoting) && !is(State::Active) {
+            let what = if is(State::Demoting) {
+                "is being handed over already"
+            } else {
+                "is being taken over by this node at present, and cannot be moved before that is done"
+            };
+            return Err(format!("{name} {what}: `hactl explain` says how far it is"));
+        }
         if !members.iter().any(|seat| speaking(seat.state)) {
             let state = members.first().map_or(State::Initialize, |seat| seat.state);
             let active = self
@@ -272,6 +286,7 @@ impl Driver {
                 .unwrap_or(Nanos::ZERO)
                 .times(LONGEST_WAIT)
                 .plus(SLACK)
+                .plus(limits.map_or(Nanos::ZERO, longest_handover))
                 .0
                 / 1_000_000,
             released: released.iter().map(|seat| seat.name.to_string()).collect(),
@@ -283,6 +298,14 @@ impl Driver {
 
 fn speaking(state: State) -> bool {
     matches!(state, State::Active | State::Promoting)
+}
+
+/// From the demotion of roles here, graceful or in the end forced, to their promotion there.
+fn longest_handover(limits: &RolesConfig) -> Nanos {
+    limits
+        .longest_demotion()
+        .times(2)
+        .plus(limits.promote_limit)
 }
 
 fn peers(members: &[&Seat]) -> String {

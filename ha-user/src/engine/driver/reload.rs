@@ -63,6 +63,7 @@ impl Driver {
         });
         self.vitals.node.clone_from(&plan.node);
         self.vitals.groups = plan.group_names();
+        self.limits.clone_from(&plan.roles);
         self.handle(Input::Reconfigure(config));
 
         self.drop_missing(plan, &mut changes);

@@ -64,6 +64,13 @@ impl Shell {
                     self.out.event(clock::now(), name, Kind::Note, sentence);
                 }
             }
+            Action::Alarm { instance, sentence } => {
+                if let Some(index) = self.index(instance) {
+                    let name = &self.seats[index].name;
+                    self.out.log(Level::Error, format!("{name}: {sentence}"));
+                    self.out.event(clock::now(), name, Kind::Note, sentence);
+                }
+            }
             Action::Finished => self.finished = true,
             Action::Stand { instance, standing } => self.stand(instance, standing),
             Action::Act { instance } => {

@@ -16,7 +16,8 @@ impl Shell {
         let Some(index) = self.index(id) else {
             return;
         };
-        self.seats[index].standing = standing;
+        let held = std::mem::replace(&mut self.seats[index].standing, standing);
+        let holds = held != Standing::Bystander;
         let Some(dataplane) = &self.dataplane else {
             return;
         };
@@ -37,6 +38,9 @@ impl Shell {
             }
             Standing::Candidate | Standing::Lapsed => {
                 let sentence = match standing {
+                    Standing::Candidate if holds => {
+                        "this node goes on asking its peers for leases until its roles are demoted"
+                    }
                     Standing::Lapsed => "this node asks its peers whether it may go on",
                     _ => "this node asks its peers for leases",
                 };
