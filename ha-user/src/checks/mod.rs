@@ -2,14 +2,14 @@
 //! probes. What changes is told to the engine thread.
 
 mod asks;
-mod blocking;
+pub(crate) mod blocking;
 mod drbd;
 mod file;
 mod files;
 mod gluster;
 mod http;
 mod mdadm;
-mod mysql;
+pub(crate) mod mysql;
 mod ping;
 mod probe;
 mod process;
@@ -18,9 +18,9 @@ mod runner;
 mod script;
 mod task;
 mod tcp;
-mod tool;
+pub(crate) mod tool;
 mod unit;
-mod words;
+pub(crate) mod words;
 
 pub(crate) use self::{blocking::Blocking, script::Runs as ScriptRuns};
 pub use self::{

@@ -26,13 +26,13 @@ const COMPLAINT: usize = 1 << 16;
 const GRACE: Duration = Duration::from_millis(100);
 
 /// A program that is run again and again, one at a time.
-pub(super) struct Tool {
+pub(crate) struct Tool {
     start: Start,
     running: Option<Child>,
 }
 
 /// Begins a program on a thread that may hang.
-pub(super) struct Start {
+pub(crate) struct Start {
     name: &'static str,
     /// As sentences name it.
     what: String,
@@ -40,7 +40,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
             what: format!("the start of {name}"),
@@ -49,13 +49,13 @@ impl Start {
     }
 
     /// One that was begun and given up before it ran. `Err`: it still does not.
-    pub(super) async fn late(&mut self) -> Result<Option<Child>, String> {
+    pub(crate) async fn late(&mut self) -> Result<Option<Child>, String> {
         let late = self.starting.settle(&self.what).await?;
         Ok(late.and_then(Result::ok))
     }
 
     /// A program that is killed when it is dropped.
-    pub(super) async fn begin(&mut self, arguments: &[&str]) -> Result<Child, String> {
+    pub(crate) async fn begin(&mut self, arguments: &[&str]) -> Result<Child, String> {
         let name = self.name;
         let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
         let start = self
@@ -66,7 +66,7 @@ impl Start {
 }
 
 impl Tool {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             start: Start::new(name),
             running: None,
@@ -75,7 +75,7 @@ impl Tool {
 
     /// What it prints, if it succeeds. Where the future is dropped, it is killed; if it does not end even so, no
     /// other one is begun.
-    pub(super) async fn run(&mut self, arguments: &[&str]) -> Result<String, String> {
+    pub(crate) async fn run(&mut self, arguments: &[&str]) -> Result<String, String> {
         self.earlier().await?;
         let mut child = self.start.begin(arguments).await?;
         let answer = child.stdout.take();

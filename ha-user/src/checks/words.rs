@@ -10,7 +10,7 @@ const ERROR_NUMBER: &str = " (os error ";
 
 /// One line of somebody else's text, as it may be logged and shown: without control characters and what changes
 /// the direction of writing, and not longer than a line.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let shown = |c: char| {
         !c.is_control()
             && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

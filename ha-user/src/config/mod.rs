@@ -44,7 +44,7 @@ pub use self::{
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
     link::{Link, LinkKey, LinkPath},
-    roles::{AfterFailover, CronRole, Modes, Role, RoleCommand, RoleKind, ScriptRole},
+    roles::{AfterFailover, CronRole, Modes, MysqlRole, Role, RoleCommand, RoleKind, ScriptRole},
     track::Interface,
 };
 

@@ -5,6 +5,7 @@
 //! promotion or a demotion by a message, and is told what came of it by a command.
 
 mod cron;
+pub(crate) mod mysql;
 mod role;
 mod script;
 

@@ -8,7 +8,7 @@ use ha_core::{
     plan::{Done, Observation, Order},
 };
 
-use super::{cron::Cron, script::ScriptRole};
+use super::{cron::Cron, mysql::MysqlExecutor, script::ScriptRole};
 use crate::config::{self, RoleKind};
 
 /// A future of a role.
@@ -74,6 +74,9 @@ pub struct Setting {
 pub fn of(role: &config::Role, setting: Setting) -> Box<dyn Role> {
     match &role.kind {
         RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
+        RoleKind::Mysql(mysql) => {
+            Box::new(MysqlExecutor::new(&setting.role, mysql, setting.state_dir))
+        }
         RoleKind::Script(script) => Box::new(ScriptRole::new(script, setting)),
     }
 }

@@ -193,6 +193,33 @@ impl BinlogState {
         self.iter().filter(extra).collect()
     }
 
+    /// What one server wrote.
+    #[must_use]
+    pub fn of_server(&self, server: u32) -> Position {
+        let own = self.iter().filter(|gtid| gtid.server == server);
+        Position(own.map(|gtid| (gtid.domain, gtid)).collect())
+    }
+
+    /// Up to where both have the same.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Position {
+        let mut position = Position::default();
+        for here in self.iter() {
+            let Some(&there) = other.0.get(&(here.domain, here.server)) else {
+                continue;
+            };
+            let both = Gtid {
+                sequence: here.sequence.min(there),
+                ..here
+            };
+            let known = position.0.entry(both.domain).or_insert(both);
+            if both.sequence > known.sequence {
+                *known = both;
+            }
+        }
+        position
+    }
+
     /// In order of domain and server.
     pub fn iter(&self) -> impl Iterator<Item = Gtid> {
         self.0.iter().map(|(&(domain, server), &sequence)| Gtid {
@@ -267,6 +294,10 @@ mod tests {
             "0-3-10, 1-1-1"
         );
         assert!(state("").beyond(&state("0-1-1")).is_empty());
+        assert_eq!(
+            state("0-1-7,1-1-4").common(&state("0-1-5,0-2-9")),
+            position("0-1-5")
+        );
         assert_eq!(
             state("0-1-5,0-2-9,1-1-3").position(),
             position("0-2-9,1-1-3")

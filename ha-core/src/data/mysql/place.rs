@@ -6,7 +6,7 @@ use alloc::{
 };
 use core::fmt;
 
-use super::Dialect;
+use super::{Dialect, ServerState};
 use crate::data::gtid::{
     GtidError,
     mariadb::{self, BinlogState, Position},
@@ -132,6 +132,47 @@ impl History {
         match self {
             Self::MariaDb(state) => state.is_empty(),
             Self::MySql(set) => set.is_empty(),
+        }
+    }
+
+    /// As the server writes it, all of it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::MariaDb(state) => state.to_string(),
+            Self::MySql(set) => set.to_string(),
+        }
+    }
+
+    /// What `server` itself wrote once, has no longer (its state is `state`), and this has: transactions that it took
+    /// back after a crash, though another node had received them. A replica takes no notice of what it wrote itself.
+    #[must_use]
+    pub fn taken_back(&self, state: &ServerState) -> Option<Place> {
+        let (Self::MariaDb(all), Place::MariaDb(here)) = (self, &state.here) else {
+            return None;
+        };
+        let lacking = here.lacks(&all.of_server(state.server));
+        (!lacking.is_empty()).then_some(Place::MariaDb(lacking))
+    }
+
+    /// Whether all that `server` wrote up to `wanted` is in it.
+    #[must_use]
+    pub fn has_of(&self, server: u32, wanted: &Place) -> bool {
+        match (self, wanted) {
+            (Self::MariaDb(state), Place::MariaDb(wanted)) => {
+                state.of_server(server).covers(wanted)
+            }
+            (Self::MySql(set), Place::MySql(wanted)) => set.contains(wanted),
+            _ => false,
+        }
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self {
+            Self::MariaDb(state) => Place::MariaDb(state.position()),
+            Self::MySql(set) => Place::MySql(set.clone()),
         }
     }
 

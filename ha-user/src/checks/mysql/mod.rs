@@ -2,11 +2,11 @@
 
 mod galera;
 mod server;
-mod session;
-mod statement;
+pub(crate) mod session;
+pub(crate) mod statement;
 #[cfg(test)]
-mod tests;
-mod trouble;
+pub(crate) mod tests;
+pub(crate) mod trouble;
 
 use ha_core::check::Observation;
 

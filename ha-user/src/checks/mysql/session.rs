@@ -1,6 +1,7 @@
 //! One session with a server.
 
 use std::{
+    collections::BTreeMap,
     future::Future as _,
     pin::pin,
     task::{Context, Waker},
@@ -22,7 +23,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const NAP_SECONDS: u32 = 3_600;
 
 /// How to open sessions.
-pub(super) fn opts(server: &MysqlServer) -> Opts {
+pub(crate) fn opts(server: &MysqlServer) -> Opts {
     let builder = OptsBuilder::default()
         .user(Some(&server.user))
         .pass(server.password.as_ref().map(|password| password.reveal()))
@@ -54,11 +55,16 @@ pub(super) fn opts(server: &MysqlServer) -> Opts {
 
 /// A session that is closed as soon as it is dropped: the library would go on reading in a task of its own, from
 /// a server that may hang.
-pub(super) struct Session(Option<Conn>);
+pub(crate) struct Session(Option<Conn>);
 
 impl Session {
-    pub(super) async fn open(opts: &Opts) -> Result<Self, Error> {
+    pub(crate) async fn open(opts: &Opts) -> Result<Self, Error> {
         Ok(Self(Some(Conn::new(opts.clone()).await?)))
+    }
+
+    /// As the server numbers it.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_ref().map_or(0, Conn::id)
     }
 
     fn conn(&mut self) -> Result<&mut Conn, Error> {
@@ -67,7 +73,7 @@ impl Session {
     }
 
     /// Carries a statement out.
-    pub(super) async fn ask(&mut self, statement: &str) -> Result<Answer, Error> {
+    pub(crate) async fn ask(&mut self, statement: &str) -> Result<Answer, Error> {
         let mut result = self.conn()?.query_iter(statement).await?;
         let has_columns = !result.columns_ref().is_empty();
         let mut rows = Vec::new();
@@ -82,8 +88,25 @@ impl Session {
         Ok(Answer { has_columns, rows })
     }
 
+    /// Carries a statement out whose columns have names, and returns its first rows by them.
+    pub(crate) async fn table(&mut self, statement: &str) -> Result<Vec<Named>, Error> {
+        let mut result = self.conn()?.query_iter(statement).await?;
+        let mut rows = Vec::new();
+        result
+            .for_each(|row| {
+                if rows.len() < ROWS {
+                    let names = row.columns();
+                    let names = names.iter().map(|name| name.name_str().into_owned());
+                    rows.push(names.zip(row.unwrap().into_iter().map(text)).collect());
+                }
+            })
+            .await?;
+        result.drop_result().await?;
+        Ok(rows)
+    }
+
     /// Waits until the session ends, and says why.
-    pub(super) async fn wait(mut self) -> Error {
+    pub(crate) async fn wait(mut self) -> Error {
         // Else the log of slow queries has a line for each nap.
         match self.ask("SET SESSION long_query_time = 31536000").await {
             Ok(_) | Err(Error::Server(_)) => {}
@@ -106,6 +129,9 @@ impl Drop for Session {
         }
     }
 }
+
+/// A row, by the names of its columns.
+pub(crate) type Named = BTreeMap<String, Option<String>>;
 
 /// In the text protocol each value is text.
 fn text(value: Value) -> Option<String> {

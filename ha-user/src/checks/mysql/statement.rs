@@ -3,7 +3,7 @@
 use crate::{checks::words::clean, config::Mysql};
 
 /// Rows of an answer that are kept.
-pub(super) const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 
 /// InnoDB fills this in under the locks of its log and its monitor, for any account: `SELECT 1` would never
 /// come to the storage engine.
@@ -11,11 +11,11 @@ const DEFAULT: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_total'"
 
 /// The first rows of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Whether there can be rows: a statement that only does something has no columns.
-    pub(super) has_columns: bool,
+    pub(crate) has_columns: bool,
     /// The values, `None` = NULL.
-    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(crate) rows: Vec<Vec<Option<String>>>,
 }
 
 /// The statement of a check.

@@ -2,5 +2,5 @@
 
 mod cluster;
 mod failures;
-mod mariadbd;
+pub(crate) mod mariadbd;
 mod refusals;

@@ -9,14 +9,14 @@ use crate::{
 
 /// Whom the errors are about.
 #[derive(Clone, Debug)]
-pub(super) struct Who {
+pub(crate) struct Who {
     place: String,
     user: String,
     has_password: bool,
 }
 
 impl Who {
-    pub(super) fn new(server: &MysqlServer) -> Self {
+    pub(crate) fn new(server: &MysqlServer) -> Self {
         Self {
             place: match &server.place {
                 MysqlPlace::Socket(path) => path.display().to_string(),
@@ -27,12 +27,12 @@ impl Who {
         }
     }
 
-    pub(super) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
     /// One sentence. What the server says is bounded; a password is in none of it.
-    pub(super) fn words(&self, error: &Error) -> String {
+    pub(crate) fn words(&self, error: &Error) -> String {
         let place = &self.place;
         match error {
             Error::Server(error) => self.server(error.code, &error.message),

@@ -6,13 +6,13 @@ mod galera;
 mod gluster;
 mod http;
 mod mdadm;
-mod mysql;
+pub(super) mod mysql;
 mod ping;
 mod process;
 mod script;
 mod secret;
-mod tcp;
-mod unit;
+pub(super) mod tcp;
+pub(super) mod unit;
 
 use std::net::IpAddr;
 

@@ -111,7 +111,7 @@ pub(super) fn parse(section: &Section<'_>) -> Option<Mysql> {
     })
 }
 
-fn server(section: &Section<'_>) -> Option<MysqlServer> {
+pub(in crate::config) fn server(section: &Section<'_>) -> Option<MysqlServer> {
     let place = place(section);
     let user = text(section, "user");
     let user = match &place {
@@ -122,7 +122,7 @@ fn server(section: &Section<'_>) -> Option<MysqlServer> {
     Some(MysqlServer {
         place: place?,
         user: user?,
-        password: password(section)?,
+        password: password(section, "password_file")?,
         database: text(section, "database"),
         tls: tls?,
         keep_open: section
@@ -149,11 +149,11 @@ fn place(section: &Section<'_>) -> Option<MysqlPlace> {
 }
 
 /// `None`: it is wrong, and has been reported.
-fn password(section: &Section<'_>) -> Option<Option<Secret>> {
-    let Some(file) = section.string("password_file") else {
-        return section.offset_of("password_file").is_none().then_some(None);
+pub(in crate::config) fn password(section: &Section<'_>, key: &str) -> Option<Option<Secret>> {
+    let Some(file) = section.string(key) else {
+        return section.offset_of(key).is_none().then_some(None);
     };
-    let path = path(section, "password_file")?;
+    let path = path(section, key)?;
     let secret = read_key(&path)
         .map_err(|(message, fix)| (message, fix.replace("the key", "the password")))
         .and_then(|secret| match String::from_utf8(secret) {
@@ -166,7 +166,7 @@ fn password(section: &Section<'_>) -> Option<Option<Secret>> {
     match secret {
         Ok(secret) => Some(Some(secret)),
         Err((message, fix)) => {
-            section.fail(file.offset, "password_file", message, fix);
+            section.fail(file.offset, key, message, fix);
             None
         }
     }

@@ -30,7 +30,7 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
 }
 
 /// An address with its port. No host name: a check that waits for a name server says nothing of the service.
-pub(super) fn socket_address(section: &Section<'_>, key: &str) -> Option<SocketAddr> {
+pub(in crate::config) fn socket_address(section: &Section<'_>, key: &str) -> Option<SocketAddr> {
     let text = section.string(key)?;
     let address = text.value.parse().ok();
     if address.is_none() {

@@ -48,7 +48,7 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
 }
 
 /// `Err`: what is wrong, and the fix.
-fn valid(name: &str) -> Result<(), (String, String)> {
+pub(in crate::config) fn valid(name: &str) -> Result<(), (String, String)> {
     let legal = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let stem = match name.rsplit_once('.') {
         Some((stem, kind)) if TYPES.contains(&kind) => stem,

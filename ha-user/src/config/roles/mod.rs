@@ -2,6 +2,7 @@
 
 mod cron;
 mod mode;
+mod mysql;
 mod script;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ pub(super) use self::mode::{KEYS as MODE_KEYS, parse as parse_mode};
 pub use self::{
     cron::CronRole,
     mode::{AfterFailover, Modes},
+    mysql::MysqlRole,
     script::{RoleCommand, ScriptRole},
 };
 use super::{
@@ -32,6 +34,8 @@ pub struct Role {
 pub enum RoleKind {
     /// Jobs that cron runs on the Active node alone.
     Cron(CronRole),
+    /// A MariaDB or MySQL server with replication.
+    Mysql(Box<MysqlRole>),
     /// A program that is told each change, and acknowledges it.
     Script(Box<ScriptRole>),
 }
@@ -52,6 +56,7 @@ impl RoleKind {
     const fn form(&self) -> &'static Form {
         match self {
             Self::Cron(_) => &cron::FORM,
+            Self::Mysql(_) => &mysql::FORM,
             Self::Script(_) => &script::FORM,
         }
     }
@@ -69,10 +74,10 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<RoleKind>,
 }
 
-const FORMS: &[&Form] = &[&cron::FORM, &script::FORM];
+const FORMS: &[&Form] = &[&cron::FORM, &mysql::FORM, &script::FORM];
 
 /// Kinds that the configuration contract has, and a later version of `had` will take.
-const LATER: &[&str] = &["binlog", "drbd", "galera", "mount", "mysql", "sync", "unit"];
+const LATER: &[&str] = &["binlog", "drbd", "galera", "mount", "sync", "unit"];
 
 /// The keys that every role has.
 const KEYS: &[&str] = &["name", "kind"];

@@ -51,16 +51,16 @@ fn installed() -> Arc<tempfile::TempDir> {
 const LOG_SIZE: &str = "--innodb-log-file-size=4M";
 
 /// How long anything may take here.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ends with it, as does its directory.
-pub(super) struct Mariadbd {
+pub(crate) struct Mariadbd {
     server: Child,
     data: Data,
 }
 
 /// What a server needs to run.
-pub(super) struct Data {
+pub(crate) struct Data {
     dir: tempfile::TempDir,
     options: Vec<String>,
     /// The next test may need it.
@@ -83,7 +83,7 @@ impl Data {
         }
     }
 
-    pub(super) async fn start(self) -> Mariadbd {
+    pub(crate) async fn start(self) -> Mariadbd {
         let server = Mariadbd {
             server: self.run(),
             data: self,
@@ -92,18 +92,30 @@ impl Data {
         server
     }
 
+    fn arguments(&self) -> Vec<String> {
+        let dir = self.dir.path();
+        let path = |option: &str, name: &str| format!("--{option}={}", dir.join(name).display());
+        let mut arguments = vec![
+            "--no-defaults".to_owned(),
+            "--user=root".to_owned(),
+            path("datadir", "data"),
+            path("socket", "socket"),
+            path("pid-file", "pid"),
+            "--innodb-buffer-pool-size=16M".to_owned(),
+            "--performance-schema=OFF".to_owned(),
+            LOG_SIZE.to_owned(),
+        ];
+        arguments.extend(self.options.iter().cloned());
+        arguments
+    }
+
     /// It dies together with the thread that began it.
     fn run(&self) -> Child {
         let dir = self.dir.path();
         let log = fs::File::create(dir.join("log")).unwrap();
-        let path = |option: &str, name: &str| format!("--{option}={}", dir.join(name).display());
         Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "mariadbd", "--no-defaults"])
-            .args(["--user=root", &path("datadir", "data")])
-            .args([path("socket", "socket"), path("pid-file", "pid")])
-            .args(["--innodb-buffer-pool-size=16M", "--performance-schema=OFF"])
-            .arg(LOG_SIZE)
-            .args(&self.options)
+            .args(["--pdeathsig", "KILL", "mariadbd"])
+            .args(self.arguments())
             .env("TMPDIR", dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -115,7 +127,7 @@ impl Data {
 
 impl Mariadbd {
     /// A running server with its own options, that lets root in by the socket.
-    pub(super) async fn start(options: &[String]) -> Self {
+    pub(crate) async fn start(options: &[String]) -> Self {
         let installed = installed();
         Data::copy_of(installed.path(), &installed, options.to_vec())
             .start()
@@ -123,12 +135,12 @@ impl Mariadbd {
     }
 
     /// What a server would begin with that has this one's data; this one has been stopped.
-    pub(super) fn copied(&self, options: Vec<String>) -> Data {
+    pub(crate) fn copied(&self, options: Vec<String>) -> Data {
         Data::copy_of(self.data.dir.path(), &self.data.installed, options)
     }
 
     /// Runs it once more, after [`Self::kill`] or [`Self::stop`].
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.server = self.data.run();
         self.wait_until_ready().await;
     }
@@ -144,21 +156,21 @@ impl Mariadbd {
         }
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.data.dir.path().join("log")).unwrap_or_default()
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.data.dir.path().join("socket")
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.server);
         kill_process(pid, signal).unwrap();
     }
 
     /// Each of its threads stands when this returns.
-    pub(super) async fn freeze(&self) {
+    pub(crate) async fn freeze(&self) {
         self.signal(Signal::STOP);
         let tasks = format!("/proc/{}/task", self.server.id());
         let stands = |task: fs::DirEntry| {
@@ -176,13 +188,13 @@ impl Mariadbd {
     }
 
     /// SIGKILL, as a crash is.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
     }
 
     /// As an operator ends it.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.signal(Signal::TERM);
         let ended = async {
             while self.server.try_wait().unwrap().is_none() {
@@ -193,7 +205,7 @@ impl Mariadbd {
     }
 
     /// As root, by the socket.
-    pub(super) fn config(&self) -> MysqlServer {
+    pub(crate) fn config(&self) -> MysqlServer {
         MysqlServer {
             place: MysqlPlace::Socket(self.socket()),
             user: "root".to_owned(),
@@ -204,7 +216,7 @@ impl Mariadbd {
         }
     }
 
-    pub(super) fn config_of(&self, user: &str, password: &str) -> MysqlServer {
+    pub(crate) fn config_of(&self, user: &str, password: &str) -> MysqlServer {
         MysqlServer {
             user: user.to_owned(),
             password: Some(Secret::new(password.to_owned())),
@@ -212,12 +224,24 @@ impl Mariadbd {
         }
     }
 
-    fn opts(&self) -> Opts {
+    /// Where its data, its socket, its process number and its log are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.data.dir.path()
+    }
+
+    /// Its program with all arguments, as somebody else may start it.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let mut command = vec!["/usr/sbin/mariadbd".to_owned()];
+        command.extend(self.data.arguments());
+        command
+    }
+
+    pub(crate) fn opts(&self) -> Opts {
         opts(&self.config())
     }
 
     /// What root asks by a session of its own: the first column of the rows.
-    pub(super) async fn sql(&self, statement: &str) -> Vec<String> {
+    pub(crate) async fn sql(&self, statement: &str) -> Vec<String> {
         let mut conn = mysql_async::Conn::new(self.opts()).await.unwrap();
         let rows = conn.query(statement).await.unwrap();
         conn.disconnect().await.unwrap();
@@ -225,7 +249,7 @@ impl Mariadbd {
     }
 
     /// Ends a session, which may be gone.
-    pub(super) async fn kill_session(&self, id: &str) {
+    pub(crate) async fn kill_session(&self, id: &str) {
         let mut conn = mysql_async::Conn::new(self.opts()).await.unwrap();
         match conn.query_drop(format!("KILL CONNECTION {id}")).await {
             Err(mysql_async::Error::Server(error)) if error.code != 1094 => panic!("{error}"),
@@ -234,7 +258,7 @@ impl Mariadbd {
     }
 
     /// A counter of `SHOW GLOBAL STATUS`.
-    pub(super) async fn counter(&self, name: &str) -> u64 {
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
         let statement = format!(
             "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '{name}'"
         );
@@ -249,7 +273,7 @@ impl Drop for Mariadbd {
     }
 }
 
-pub(super) fn check(server: MysqlServer) -> Mysql {
+pub(crate) fn check(server: MysqlServer) -> Mysql {
     Mysql {
         server,
         query: None,
@@ -258,19 +282,19 @@ pub(super) fn check(server: MysqlServer) -> Mysql {
 }
 
 /// One probe of a new check.
-pub(super) async fn probed(check: &Mysql) -> Result<String, String> {
+pub(crate) async fn probed(check: &Mysql) -> Result<String, String> {
     let mut probe = MysqlProbe::new(check);
     timeout(PATIENCE, probe.probe()).await.expect("an answer")
 }
 
 /// Options of a server without network.
-pub(super) fn alone(options: &[&str]) -> Vec<String> {
+pub(crate) fn alone(options: &[&str]) -> Vec<String> {
     let options = options.iter().map(|&option| option.to_owned());
     options.chain(["--skip-networking".to_owned()]).collect()
 }
 
 /// An address on which nobody listens.
-pub(super) fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

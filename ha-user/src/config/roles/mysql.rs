@@ -1,0 +1,180 @@
+//! `kind = "mysql"`: a MariaDB or MySQL server with replication, of which the Active node's is the primary.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ha_common::Nanos;
+
+use super::{Form, RoleKind};
+use crate::config::{
+    checks::{
+        MysqlServer, Secret,
+        mysql::{password, server},
+        tcp::socket_address,
+        unit::valid,
+        words,
+    },
+    parse::{path, span},
+    reader::Section,
+};
+
+/// Keys of `kind = "mysql"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MysqlRole {
+    /// This node's server, and as whom it is managed.
+    pub server: MysqlServer,
+    /// Where its data is.
+    pub data_dir: Option<PathBuf>,
+    /// Its unit of systemd.
+    pub unit: Option<String>,
+    /// Where it writes its process number.
+    pub pid_file: Option<PathBuf>,
+    /// How it is started without systemd.
+    pub start_command: Vec<String>,
+    /// Where the other nodes' replicas reach it.
+    pub replication_address: SocketAddr,
+    /// As whom replicas come, here and at the other nodes.
+    pub replication_user: String,
+    /// Their password.
+    pub replication_password: Option<Secret>,
+    /// Whether a write is acknowledged only when a replica has it.
+    pub semi_sync: bool,
+    /// Whether the primary keeps its own replication from the other node.
+    pub master_master: bool,
+    /// How long a step of a promotion may take, but for waiting for data.
+    pub promote_limit: Nanos,
+    /// How long what was received may take to be applied.
+    pub drain_limit: Nanos,
+    /// How long a step of a demotion may take before the hard way is taken.
+    pub demote_limit: Nanos,
+    /// How far an asynchronous replica may be behind to be promoted.
+    pub max_lag: Nanos,
+    /// How long a standby counts as in sync after the primary has confirmed it.
+    pub sync_lease: Nanos,
+}
+
+pub(super) const FORM: Form = Form {
+    name: "mysql",
+    keys: &[
+        "socket",
+        "address",
+        "user",
+        "password_file",
+        "ca_file",
+        "server_name",
+        "data_dir",
+        "unit",
+        "pid_file",
+        "start_command",
+        "replication_address",
+        "replication_user",
+        "replication_password_file",
+        "durability",
+        "master_master",
+        "promote_limit",
+        "drain_limit",
+        "demote_limit",
+        "max_lag",
+        "sync_lease",
+    ],
+    data: true,
+    parse,
+};
+
+const SHORTEST: Nanos = Nanos::from_millis(100);
+const LONGEST: Nanos = Nanos::from_secs(3_600);
+
+fn parse(section: &Section<'_>) -> Option<RoleKind> {
+    let server = server(section);
+    let address = section.require(
+        "replication_address",
+        socket_address(section, "replication_address"),
+        "\"10.0.0.1:3306\"",
+    );
+    let user = section.string("replication_user").map(|user| user.value);
+    let user = section.require("replication_user", user, "\"repl\"");
+    let replication_password = password(section, "replication_password_file");
+    let durability = section.choice("durability", &[("semi-sync", true), ("async", false)]);
+    let time = |key: &str, default| match section.offset_of(key) {
+        None => Some(default),
+        Some(_) => span(section, key, SHORTEST, LONGEST),
+    };
+    let promote_limit = time("promote_limit", Nanos::from_secs(10));
+    let drain_limit = time("drain_limit", Nanos::from_secs(60));
+    let demote_limit = time("demote_limit", Nanos::from_secs(2));
+    let max_lag = time("max_lag", Nanos::from_secs(30));
+    let sync_lease = time("sync_lease", Nanos::from_secs(3));
+    let (unit, start_command) = (unit(section), start_command(section));
+    let place = |key: &str| match section.offset_of(key) {
+        None => Some(None),
+        Some(_) => path(section, key).map(Some),
+    };
+    let (data_dir, pid_file) = (place("data_dir"), place("pid_file"));
+    let role = MysqlRole {
+        server: server?,
+        data_dir: data_dir?,
+        unit: unit?,
+        pid_file: pid_file?,
+        start_command: start_command?,
+        replication_address: address?,
+        replication_user: user?,
+        replication_password: replication_password?,
+        semi_sync: durability.is_none_or(|durability| durability.value),
+        master_master: section
+            .boolean("master_master")
+            .is_some_and(|both| both.value),
+        promote_limit: promote_limit?,
+        drain_limit: drain_limit?,
+        demote_limit: demote_limit?,
+        max_lag: max_lag?,
+        sync_lease: sync_lease?,
+    };
+    can_be_ended(section, &role).then(|| RoleKind::Mysql(Box::new(role)))
+}
+
+/// A primary that hangs while another node is to take over has to be killed, and started again.
+fn can_be_ended(section: &Section<'_>, role: &MysqlRole) -> bool {
+    if role.unit.is_none() && role.pid_file.is_none() {
+        section.fail(
+            section.offset,
+            "unit",
+            "is missing, and so is `pid_file`: a server that hangs could not be ended",
+            "add `unit = \"mariadb.service\"`; or, where no systemd runs, `pid_file` and `start_command`",
+        );
+        return false;
+    }
+    if let (Some(_), Some(offset)) = (&role.unit, section.offset_of("start_command")) {
+        section.fail(
+            offset,
+            "start_command",
+            "there is a `unit` already, which starts it",
+            "remove one of the two",
+        );
+        return false;
+    }
+    true
+}
+
+/// `None`: it is wrong, and has been reported.
+fn unit(section: &Section<'_>) -> Option<Option<String>> {
+    let Some(unit) = section.string("unit") else {
+        return section.offset_of("unit").is_none().then_some(None);
+    };
+    match valid(&unit.value) {
+        Ok(()) => Some(Some(unit.value)),
+        Err((message, fix)) => {
+            section.fail(unit.offset, "unit", message, fix);
+            None
+        }
+    }
+}
+
+fn start_command(section: &Section<'_>) -> Option<Vec<String>> {
+    match section.offset_of("start_command") {
+        None => Some(Vec::new()),
+        Some(_) => words(
+            section,
+            "start_command",
+            section.strings("start_command")?.value,
+        ),
+    }
+}

@@ -1,0 +1,170 @@
+//! A primary lets go: it takes no more writes, or does not run.
+
+use ha_common::MonoNs;
+use ha_core::{data::mysql::Place, plan::Order};
+
+use super::{MysqlExecutor, Outcome, done, look, pause, position, promote::left};
+use crate::{roles::mysql::failure::Failure, sys::clock};
+
+/// Sessions that are ended in one go.
+const AT_ONCE: usize = 64;
+/// How long the end of the data has to stay where it is.
+const STILL: std::time::Duration = std::time::Duration::from_millis(50);
+
+impl MysqlExecutor {
+    /// It waits for writes under way, for as long as there is; should it be given up, the server is told so before
+    /// anything else is done.
+    pub(super) async fn forbid_writes(&mut self, order: &Order) -> Outcome {
+        let state = match self.look().await {
+            Ok(state) => state,
+            Err(failure) if self.is_gone(&failure).await => {
+                self.server.forget();
+                return Ok(done("the server does not run"));
+            }
+            Err(failure) => return Err(failure),
+        };
+        if state.read_only {
+            return Ok(done("takes no writes"));
+        }
+        let statements = self.statements().await?;
+        self.switch_scheduler("ON", "OFF").await?;
+        // What waits for a lock on the server gives up by itself, should it not hear that it is given up here.
+        let seconds = left(order.deadline).as_secs().max(1);
+        let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
+        self.server.ask(&limit).await?;
+        self.server.ask(statements.forbid_writes).await?;
+        if self.look().await?.read_only {
+            Ok(done("takes no more writes"))
+        } else {
+            Err("it takes writes, though that was forbidden".into())
+        }
+    }
+
+    /// Those that applications have with it.
+    pub(super) async fn end_sessions(&mut self, order: &Order) -> Outcome {
+        match self.end_all_sessions(order.deadline).await {
+            Ok(ended) => Ok(done(format!("{ended} sessions ended"))),
+            Err(failure) if self.is_gone(&failure).await => Ok(done("the server does not run")),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// All but the server's own, replicas' and this role's.
+    pub(super) async fn end_all_sessions(&mut self, deadline: MonoNs) -> Result<usize, Failure> {
+        const NO_SUCH_SESSION: u16 = 1094;
+        let statements = self.statements().await?;
+        self.server.others = self.observer.session().into_iter().collect();
+        let mut ended = std::collections::BTreeSet::new();
+        loop {
+            let own: Vec<String> = self.server.own().iter().map(u32::to_string).collect();
+            let spared = if own.is_empty() {
+                "0".to_owned()
+            } else {
+                own.join(", ")
+            };
+            let list = format!(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID NOT IN (CONNECTION_ID(), {spared}) \
+                 AND USER NOT IN ('system user', 'event_scheduler', 'unauthenticated user') \
+                 AND COMMAND NOT IN ({}) LIMIT {AT_ONCE}",
+                statements.spared_commands
+            );
+            let sessions = self.server.ask(&list).await?;
+            if sessions.rows.is_empty() {
+                return Ok(ended.len());
+            }
+            for id in sessions.rows.iter().flatten().flatten() {
+                match self
+                    .server
+                    .try_ask(&format!("KILL CONNECTION {id}"))
+                    .await?
+                {
+                    Ok(_) | Err(NO_SUCH_SESSION) => ended.insert(id.clone()),
+                    Err(code) => {
+                        return Err(format!(
+                            "sessions of others cannot be ended (error {code}): grant CONNECTION ADMIN"
+                        )
+                        .into());
+                    }
+                };
+            }
+            if !pause(deadline).await {
+                return Err(format!("{} sessions do not end", sessions.rows.len()).into());
+            }
+        }
+    }
+
+    /// Where its data ends, once nothing is added any more.
+    pub(super) async fn settle(&mut self, order: &Order) -> Outcome {
+        match self.end_of_data(order).await {
+            Ok(place) => {
+                let mut done = done(format!("ends at {place}"));
+                done.position = Some(position(&place));
+                Ok(done)
+            }
+            Err(failure) if self.is_gone(&failure).await => Ok(done("the server does not run")),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn end_of_data(&mut self, order: &Order) -> Result<Place, Failure> {
+        // Everything is on disk then. It is not replicated.
+        self.server.ask("FLUSH LOCAL BINARY LOGS").await?;
+        let mut before = self.look().await?;
+        loop {
+            if !before.read_only {
+                return Err("it takes writes".into());
+            }
+            tokio::time::sleep(STILL).await;
+            let now = self.look().await?;
+            if now.here == before.here && now.semi_sync.waiting == 0 {
+                return Ok(now.here);
+            }
+            if clock::now() >= order.deadline {
+                return Err(format!(
+                    "its data moves still, from {} to {}: somebody writes who may ignore read_only",
+                    before.here, now.here
+                )
+                .into());
+            }
+            before = now;
+        }
+    }
+
+    /// The hard way: what waits for an acknowledgement gets none, and is taken back at the start as a replica.
+    pub(super) async fn kill_server(&mut self, order: &Order) -> Outcome {
+        let text = self.process.kill(order.deadline).await?;
+        self.server.forget();
+        Ok(done(text))
+    }
+
+    /// So that nobody can write to it, whatever its files say.
+    pub(super) async fn start_as_replica(&mut self, order: &Order) -> Outcome {
+        self.ensure_running(order.deadline).await?;
+        if self.look().await?.read_only {
+            Ok(done("runs as a replica that takes no writes"))
+        } else {
+            self.forbid_writes(order).await
+        }
+    }
+
+    /// Starts the server, if it does not run, and waits until it answers.
+    pub(super) async fn ensure_running(&mut self, deadline: MonoNs) -> Result<(), Failure> {
+        loop {
+            let failure = match self.server.ask("SELECT 1").await {
+                Ok(answer) if look::value(&answer, 0) == "1" => return Ok(()),
+                Ok(_) => return Err("the server answers something else than it was asked".into()),
+                Err(failure) => failure,
+            };
+            if self.server.refuses(&failure) && self.process.find().await?.is_none() {
+                if !self.process.can_start() {
+                    return Err(failure);
+                }
+                self.server.forget();
+                self.process.start().await?;
+            }
+            if !pause(deadline).await {
+                return Err(failure);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `kind = "mysql"`: a MariaDB or MySQL server with replication. What its state means is decided in
+//! [`ha_core::data::mysql`].
+//!
+//! What must not be done, and why (each was measured):
+//!
+//! - MariaDB forgets its relay log when both replication threads are stopped and one is started. So nothing is
+//!   stopped before it is drained, and what a restarted replica has is salvaged from the files ([`salvage`]).
+//! - Switching semi-synchronous replication off acknowledges writes that no replica has; ending a session that waits
+//!   commits its write here alone. So a primary that does not let go is killed, and starts again as a replica, which
+//!   takes back what was not acknowledged.
+
+mod demote;
+mod diverged;
+mod failure;
+mod follow;
+mod look;
+mod observer;
+mod process;
+mod promote;
+mod salvage;
+mod server;
+mod statements;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ha_common::MonoNs;
+use ha_core::{
+    data::mysql::{Dialect, Place, ServerState},
+    plan::{Done, Observation, Order, Position},
+};
+use tokio::time::sleep;
+
+pub(crate) use self::failure::Failure;
+use self::{
+    observer::Observer,
+    process::Process,
+    server::{Asked, Server},
+    statements::Statements,
+};
+use super::{Pending, Role};
+use crate::{config::MysqlRole, sys::clock};
+
+/// How often something is looked at that is waited for.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The outcome of a step.
+type Outcome = Result<Done, Failure>;
+
+/// The executor of such a role.
+pub(crate) struct MysqlExecutor {
+    config: Arc<MysqlRole>,
+    /// The role's name, as files are called after it.
+    name: String,
+    /// Where what a diverged node has is kept.
+    state_dir: PathBuf,
+    server: Server,
+    process: Process,
+    observer: Observer,
+    /// The epoch for which the relay log was salvaged.
+    salvaged: Option<u64>,
+}
+
+impl MysqlExecutor {
+    /// Of a role called `name`, which keeps files in `state_dir`.
+    #[must_use]
+    pub(crate) fn new(name: &str, config: &MysqlRole, state_dir: PathBuf) -> Self {
+        let config = Arc::new(config.clone());
+        Self {
+            name: name.to_owned(),
+            state_dir,
+            server: Server::new(&config.server),
+            process: Process::new(&config),
+            observer: Observer::new(&config),
+            salvaged: None,
+            config,
+        }
+    }
+
+    async fn step(&mut self, order: &Order) -> Outcome {
+        match order.step {
+            "inspect" => self.inspect(order).await,
+            "stop-receiving" => self.stop_receiving(order).await,
+            "drain" => self.drain(order).await,
+            "prove" => self.prove(order).await,
+            "detach" => self.detach(order).await,
+            "become-primary" => self.become_primary(order).await,
+            "mark" => self.mark(order).await,
+            "forbid-writes" => self.forbid_writes(order).await,
+            "end-sessions" => self.end_sessions(order).await,
+            "settle" => self.settle(order).await,
+            "kill-server" => self.kill_server(order).await,
+            "start-as-replica" => self.start_as_replica(order).await,
+            "compare" => self.compare(order).await,
+            "follow" => self.follow(order).await,
+            "catch-up" => self.catch_up(order).await,
+            "join-sync" => self.join_sync(order).await,
+            "degrade" => self.degrade(order).await,
+            "restore" => self.restore(order).await,
+            other => Err(format!("there is no step \"{other}\"").into()),
+        }
+    }
+
+    async fn look(&mut self) -> Asked<ServerState> {
+        self.server.look().await
+    }
+
+    async fn statements(&mut self) -> Asked<&'static Statements> {
+        Ok(Statements::of(self.server.dialect().await?))
+    }
+
+    /// A position that another node told.
+    fn place(dialect: Dialect, text: &str) -> Result<Place, Failure> {
+        Place::parse(dialect, text).map_err(|error| {
+            format!("the position that has to be reached cannot be read: {error}").into()
+        })
+    }
+
+    /// Whether the server is not there, so that it takes no writes: nobody listens, and its process has ended.
+    async fn is_gone(&mut self, refused: &Failure) -> bool {
+        self.server.refuses(refused) && self.process.find().await.is_ok_and(|found| found.is_none())
+    }
+}
+
+impl Role for MysqlExecutor {
+    fn run<'a>(&'a mut self, order: &'a Order) -> Pending<'a, Result<Done, String>> {
+        Box::pin(async { self.step(order).await.map_err(|failure| failure.why) })
+    }
+
+    fn observe(&mut self) -> Pending<'_, Observation> {
+        Box::pin(async {
+            // What a step began that was given up must not go on behind what is seen here.
+            self.server.sweep().await;
+            self.observer.observe(&mut self.process).await
+        })
+    }
+}
+
+/// Waits a little, if there is time.
+async fn pause(deadline: MonoNs) -> bool {
+    if clock::now() >= deadline {
+        return false;
+    }
+    sleep(POLL).await;
+    true
+}
+
+fn done(text: impl Into<String>) -> Done {
+    Done {
+        text: text.into(),
+        position: None,
+    }
+}
+
+fn position(place: &Place) -> Position {
+    Position {
+        rank: place.transactions(),
+        text: place.to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! What a replica had received and not applied when it was stopped, while its source is gone. To start replication would
+//! throw it away, so it is read out of the files.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use ha_core::{
+    data::mysql::{Dialect, ServerState},
+    plan::Order,
+};
+use tokio::{io::AsyncReadExt as _, process::Command, task::spawn_blocking};
+
+use super::{MysqlExecutor, Outcome, done, look, statements::quoted};
+use crate::{checks::words::clean, config::MysqlPlace, roles::mysql::failure::Failure};
+
+/// Bytes of a complaint that are read.
+const COMPLAINT: u64 = 1 << 16;
+
+impl MysqlExecutor {
+    pub(super) async fn salvage(&mut self, state: &ServerState, order: &Order) -> Outcome {
+        if state.dialect == Dialect::MySql {
+            // MySQL keeps its relay log where only the applying thread is started.
+            let statements = self.statements().await?;
+            self.server.ask(statements.start_applying).await?;
+            return Ok(done("what was received is applied"));
+        }
+        let files = self.relay_logs().await?;
+        if !files.is_empty() {
+            self.apply(&files, state).await?;
+        }
+        let after = self.look().await?;
+        if !after.is_stopped() {
+            return Err("replication was started by somebody else".into());
+        }
+        if after.here != state.here {
+            let seen = format!(
+                "SET GLOBAL gtid_slave_pos = {}",
+                quoted(&after.here.to_string())
+            );
+            self.server.ask(&seen).await?;
+        }
+        self.salvaged = Some(order.epoch);
+        Ok(done(format!(
+            "its relay log is salvaged: from {} to {}",
+            state.here, after.here
+        )))
+    }
+
+    /// From the one on that was being applied.
+    async fn relay_logs(&mut self) -> Result<Vec<PathBuf>, Failure> {
+        let places = self
+            .server
+            .ask("SELECT @@global.datadir, @@global.relay_log_info_file, @@global.relay_log_index")
+            .await?;
+        let dir = PathBuf::from(look::value(&places, 0));
+        let (info, index) = (look::value(&places, 1), look::value(&places, 2));
+        let read = spawn_blocking(move || read_index(&dir, &info, &index));
+        match read.await {
+            Ok(Ok(files)) => Ok(files),
+            Ok(Err(error)) => Err(format!("the relay log's index cannot be read: {error}").into()),
+            Err(_) => Err("the daemon ends".into()),
+        }
+    }
+
+    /// What is in them and not applied yet, with the GTIDs that it has.
+    async fn apply(&mut self, files: &[PathBuf], state: &ServerState) -> Result<(), Failure> {
+        let mut reader = Command::new("mariadb-binlog");
+        if !state.here.is_empty() {
+            reader.arg(format!("--start-position={}", state.here));
+        }
+        reader.args(files);
+        let mut reader = spawn(reader.stdin(Stdio::null()).stdout(Stdio::piped())).await?;
+        let events = reader.stdout.take().ok_or("mariadb-binlog has no output")?;
+        let events: Stdio = events
+            .try_into()
+            .map_err(|error: io::Error| error.to_string())?;
+        let mut writer = Command::new("mariadb");
+        let account = account(&self.config.server.place, &self.config.server.user);
+        writer.args(account).args(["--batch", "--binary-mode"]);
+        if let Some(password) = &self.config.server.password {
+            // Only this user and root can read another process's environment.
+            writer.env("MYSQL_PWD", password.reveal());
+        }
+        let mut writer = spawn(writer.stdin(events).stdout(Stdio::null())).await?;
+        let (read, written) = tokio::join!(ended(&mut reader), ended(&mut writer));
+        written.map_err(|why| format!("what was received cannot be applied: {why}"))?;
+        match read {
+            // There is nothing in it that is not applied.
+            Err(why) if why.contains("never reached expected GTID state") => Ok(()),
+            Err(why) => Err(format!("the relay log cannot be read: {why}").into()),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn account(place: &MysqlPlace, user: &str) -> Vec<String> {
+    let mut account = vec!["--no-defaults".to_owned(), format!("--user={user}")];
+    match place {
+        MysqlPlace::Socket(path) => account.push(format!("--socket={}", path.display())),
+        MysqlPlace::Address(address) => {
+            account.push(format!("--host={}", address.ip()));
+            account.push(format!("--port={}", address.port()));
+        }
+    }
+    account
+}
+
+/// A program that is killed when it is dropped.
+async fn spawn(command: &mut Command) -> Result<tokio::process::Child, Failure> {
+    command
+        .env("LC_ALL", "C")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
+    command
+        .spawn()
+        .map_err(|error| format!("{name} cannot be run: {error}").into())
+}
+
+/// `Err`: what it complains of.
+async fn ended(child: &mut tokio::process::Child) -> Result<(), String> {
+    let mut said = Vec::new();
+    if let Some(complaint) = child.stderr.take() {
+        let read = complaint.take(COMPLAINT).read_to_end(&mut said).await;
+        read.map_err(|error| error.to_string())?;
+    }
+    let ended = child.wait().await.map_err(|error| error.to_string())?;
+    if ended.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said);
+    Err(clean(said.lines().last().unwrap_or_default()))
+}
+
+/// The files of the index from the one on that the applying thread was at.
+fn read_index(dir: &Path, info: &str, index: &str) -> io::Result<Vec<PathBuf>> {
+    let applied = fs::read_to_string(dir.join(info))?;
+    // The first line is the number of lines.
+    let current = applied.lines().nth(1).unwrap_or_default();
+    let index = fs::read_to_string(dir.join(index))?;
+    let files = index.lines().filter(|line| !line.is_empty());
+    Ok(files
+        .skip_while(|file| *file != current)
+        .map(|file| dir.join(file))
+        .collect())
+}

@@ -1,0 +1,245 @@
+//! The server, as steps speak to it: by one session that is kept open.
+
+use std::time::Duration;
+
+use ha_core::data::mysql::{Dialect, ServerState};
+use mysql_async::{Error, IoError, Opts};
+use tokio::time::{sleep, timeout};
+
+use super::look;
+use crate::{
+    checks::mysql::{
+        session::{Named, Session, opts},
+        statement::Answer,
+        trouble::Who,
+    },
+    config::MysqlServer,
+    roles::mysql::failure::Failure,
+};
+
+/// What a server answered.
+pub(super) type Asked<T> = Result<T, Failure>;
+
+/// How a refused connection begins.
+const REFUSED: &str = "nobody listens: ";
+/// How long a session that was ended may take to be gone.
+const ENDING: Duration = Duration::from_millis(500);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// See the module.
+pub(super) struct Server {
+    who: Who,
+    opts: Opts,
+    kept: Option<Session>,
+    dialect: Option<Dialect>,
+    /// Sessions of which a statement was given up before it was answered: the server may be at it still.
+    abandoned: Vec<u32>,
+    /// The sessions of this role that are not asked by this.
+    pub(super) others: Vec<u32>,
+}
+
+impl Server {
+    pub(super) fn new(config: &MysqlServer) -> Self {
+        Self {
+            who: Who::new(config),
+            opts: opts(config),
+            kept: None,
+            dialect: None,
+            abandoned: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// Whether nobody listened where the server should be.
+    pub(super) fn refuses(&self, failure: &Failure) -> bool {
+        failure.why.starts_with(REFUSED)
+    }
+
+    fn words(&self, error: &Error) -> Failure {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound};
+        let words = self.who.words(error);
+        match error {
+            Error::Io(IoError::Io(error))
+                if matches!(error.kind(), ConnectionRefused | NotFound) =>
+            {
+                format!("{REFUSED}{words}").into()
+            }
+            _ => words.into(),
+        }
+    }
+
+    /// A session, with what every one needs.
+    async fn open(&self) -> Result<Session, Error> {
+        let mut session = Session::open(&self.opts).await?;
+        session.ask("SET SESSION sql_mode = ''").await?;
+        Ok(session)
+    }
+
+    /// Asks in the session; in a new one where the kept one has ended meanwhile. Should the future be dropped, the
+    /// session is closed, and what the server is still at is ended before anything else is asked.
+    async fn put(&mut self, question: Question<'_>) -> Result<Reply, Error> {
+        self.end_abandoned().await?;
+        for again in [true, false] {
+            let was_kept = self.kept.is_some();
+            let mut session = match self.kept.take() {
+                Some(session) => session,
+                None => self.open().await?,
+            };
+            let id = session.id();
+            self.abandoned.push(id);
+            let result = question.put(&mut session).await;
+            self.abandoned.retain(|&abandoned| abandoned != id);
+            match result {
+                Err(error) if error.is_fatal() => {
+                    if !(again && was_kept) {
+                        return Err(error);
+                    }
+                }
+                result => {
+                    self.kept = Some(session);
+                    return result;
+                }
+            }
+        }
+        Err(Error::Driver(mysql_async::DriverError::ConnectionClosed))
+    }
+
+    async fn end_abandoned(&mut self) -> Result<(), Error> {
+        if self.abandoned.is_empty() {
+            return Ok(());
+        }
+        let mut session = self.open().await?;
+        while let Some(&id) = self.abandoned.last() {
+            end(&mut session, id).await?;
+            self.abandoned.pop();
+        }
+        self.kept = Some(session);
+        Ok(())
+    }
+
+    /// Ends what a step began that was given up; where the server does not answer, later.
+    pub(super) async fn sweep(&mut self) {
+        if !self.abandoned.is_empty() {
+            let ended = timeout(ENDING, self.end_abandoned()).await;
+            if ended.is_err() {
+                self.kept = None;
+            }
+        }
+    }
+
+    /// Carries a statement out.
+    pub(super) async fn ask(&mut self, statement: &str) -> Asked<Answer> {
+        match self.put(Question::Ask(statement)).await {
+            Ok(reply) => Ok(reply.answer()),
+            Err(error) => Err(self.words(&error)),
+        }
+    }
+
+    /// As [`Self::ask`], where an error of the server is an answer as well: its number.
+    pub(super) async fn try_ask(&mut self, statement: &str) -> Asked<Result<Answer, u16>> {
+        match self.put(Question::Ask(statement)).await {
+            Ok(reply) => Ok(Ok(reply.answer())),
+            Err(Error::Server(error)) => Ok(Err(error.code)),
+            Err(error) => Err(self.words(&error)),
+        }
+    }
+
+    /// Carries a statement out with the rows by the names of their columns.
+    pub(super) async fn table(&mut self, statement: &str) -> Asked<Vec<Named>> {
+        match self.put(Question::Table(statement)).await {
+            Ok(Reply::Table(rows)) => Ok(rows),
+            Ok(_) => Ok(Vec::new()),
+            Err(error) => Err(self.words(&error)),
+        }
+    }
+
+    /// MariaDB or MySQL.
+    pub(super) async fn dialect(&mut self) -> Asked<Dialect> {
+        if let Some(dialect) = self.dialect {
+            return Ok(dialect);
+        }
+        let version = self.ask("SELECT @@global.version").await?;
+        let dialect = Dialect::of(&look::value(&version, 0))?;
+        self.dialect = Some(dialect);
+        Ok(dialect)
+    }
+
+    /// What the server says of itself.
+    pub(super) async fn look(&mut self) -> Asked<ServerState> {
+        let dialect = self.dialect().await?;
+        match self.put(Question::Look(dialect)).await {
+            Ok(Reply::State(state)) => *state,
+            Ok(_) => Err("the server's state is not known".into()),
+            Err(error) => Err(self.words(&error)),
+        }
+    }
+
+    /// The sessions that are this role's own.
+    pub(super) fn own(&self) -> Vec<u32> {
+        let kept = self.kept.as_ref().map(Session::id);
+        kept.into_iter()
+            .chain(self.others.iter().copied())
+            .collect()
+    }
+
+    /// The server has ended: no session of it is any good.
+    pub(super) fn forget(&mut self) {
+        self.kept = None;
+        self.abandoned.clear();
+        // Another one may be started.
+        self.dialect = None;
+    }
+}
+
+/// What is asked in one go.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    Ask(&'a str),
+    Table(&'a str),
+    Look(Dialect),
+}
+
+enum Reply {
+    Answer(Answer),
+    Table(Vec<Named>),
+    State(Box<Asked<ServerState>>),
+}
+
+impl Question<'_> {
+    async fn put(self, session: &mut Session) -> Result<Reply, Error> {
+        Ok(match self {
+            Self::Ask(statement) => Reply::Answer(session.ask(statement).await?),
+            Self::Table(statement) => Reply::Table(session.table(statement).await?),
+            Self::Look(dialect) => Reply::State(Box::new(look::look(session, dialect).await?)),
+        })
+    }
+}
+
+impl Reply {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Answer(answer) => answer,
+            Self::Table(_) | Self::State(_) => Answer::default(),
+        }
+    }
+}
+
+/// Ends a session with what it is doing, and waits until it is gone.
+async fn end(session: &mut Session, id: u32) -> Result<(), Error> {
+    const NO_SUCH_SESSION: u16 = 1094;
+    match session.ask(&format!("KILL CONNECTION {id}")).await {
+        Ok(_) => {}
+        Err(Error::Server(error)) if error.code == NO_SUCH_SESSION => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let there = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}");
+    let gone = async {
+        while !session.ask(&there).await?.rows.is_empty() {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    };
+    // One that does not end yet is marked: the server ends it at the next opportunity.
+    timeout(ENDING, gone).await.unwrap_or(Ok(()))
+}
