@@ -2,25 +2,20 @@
 
 use std::net::SocketAddr;
 
+use ha_common::Nanos;
 use ha_core::{
     data::mysql::{Dialect, History, Link, Place, Receiving, ServerState},
     plan::Order,
 };
 
 use super::{
-    MysqlExecutor, Outcome, diverged, done, look, pause, position,
-    promote::because,
-    server::Server,
-    statements::{Source, wait_for},
+    MysqlExecutor, Outcome, diverged, done, look, pause, position, promote::because,
+    server::Server, statements::Source,
 };
 use crate::{
     config::{MysqlPlace, MysqlServer},
     roles::mysql::failure::Failure,
-    sys::clock,
 };
-
-/// Seconds within which a standby has to apply what the primary had a moment ago, to have caught up.
-const CLOSE: f32 = 0.25;
 
 impl MysqlExecutor {
     /// Its data is a part of the primary's; a server that has ended is started for that, as a replica.
@@ -215,32 +210,33 @@ impl MysqlExecutor {
         .into())
     }
 
-    /// It has nearly everything that the primary has.
+    /// It has received what the primary had a moment ago, and is not far behind in applying it. Once it acknowledges, the
+    /// primary's writes wait until it has received what was before them.
     pub(super) async fn catch_up(&mut self, order: &Order) -> Outcome {
         let address = source_of(order)?;
         let mut primary = self.primary(address);
         loop {
+            let dialect = self.server.dialect().await?;
+            let theirs = history(&mut primary, dialect).await?.place();
             let state = self.look().await?;
             state.able()?;
-            let theirs = history(&mut primary, state.dialect).await?.place();
-            let lacking = state.here.lacks(&theirs);
-            let Some(lacking) = lacking else {
-                return Ok(done(format!("has everything up to {theirs}")));
+            let Some(link) = &state.link else {
+                return Err("it follows nobody".into());
             };
-            let running = state
-                .link
-                .as_ref()
-                .is_some_and(|link| link.applying && link.receiving != Receiving::Stopped);
-            if !running {
-                return Err(format!("replication has stopped; it lacks {lacking}").into());
+            let lacking = state.reached().lacks(&theirs);
+            let lag = link.lag_seconds.map_or(Nanos(u64::MAX), Nanos::from_secs);
+            if lacking.is_none() && lag <= self.config.max_lag {
+                return Ok(done(format!("has received everything up to {theirs}")));
             }
-            let wait = wait_for(state.dialect, &theirs.to_string(), CLOSE);
-            let waited = self.server.ask(&wait).await?;
-            if look::value(&waited, 0) == "0" {
-                return Ok(done(format!("has everything up to {theirs}")));
+            if !(link.applying && link.receiving != Receiving::Stopped) {
+                return Err(format!("replication has stopped{}", because(link)).into());
             }
-            if clock::now() >= order.deadline {
-                return Err(format!("it lacks {lacking} still").into());
+            if !pause(order.deadline).await {
+                return Err(match lacking {
+                    Some(lacking) => format!("it has not received {lacking} yet"),
+                    None => "it is too far behind in applying what it received".to_owned(),
+                }
+                .into());
             }
         }
     }
