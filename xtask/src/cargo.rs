@@ -96,6 +96,9 @@ pub(crate) fn workspace() -> PathBuf {
     root
 }
 
+/// An absolute path: programs are also run in other directories.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    let path = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 /// What stands in a file, up to a limit. A pipe without a writer is empty and holds nobody up; another file system
 /// may: call it where that does no harm.
-pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(open(path, flags, Mode::empty())?);
     let mut content = Vec::new();

@@ -5,7 +5,7 @@ mod asks;
 pub(crate) mod blocking;
 mod drbd;
 mod file;
-mod files;
+pub(crate) mod files;
 mod gluster;
 mod http;
 mod mdadm;

@@ -3,10 +3,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
@@ -29,6 +30,16 @@ const GRACE: Duration = Duration::from_millis(100);
 pub(crate) struct Tool {
     start: Start,
     running: Option<Child>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// On its standard output.
+    pub(crate) printed: String,
+    /// The last line that it wrote, of what it complained if it did.
+    pub(crate) said: String,
 }
 
 /// Begins a program on a thread that may hang.
@@ -73,9 +84,21 @@ impl Tool {
         }
     }
 
-    /// What it prints, if it succeeds. Where the future is dropped, it is killed; if it does not end even so, no
-    /// other one is begun.
+    /// What it prints, if it succeeds.
     pub(crate) async fn run(&mut self, arguments: &[&str]) -> Result<String, String> {
+        let ended = self.finish(arguments).await?;
+        if !ended.status.success() {
+            return Err(format!(
+                "{} failed ({}): {}",
+                self.start.name, ended.status, ended.said
+            ));
+        }
+        Ok(ended.printed)
+    }
+
+    /// How it ends. Where the future is dropped, it is killed with all that it started; if it does not end even so, no
+    /// other one is begun.
+    pub(crate) async fn finish(&mut self, arguments: &[&str]) -> Result<Ended, String> {
         self.earlier().await?;
         let mut child = self.start.begin(arguments).await?;
         let answer = child.stdout.take();
@@ -90,16 +113,22 @@ impl Tool {
         *kill.0 = None;
         let name = self.start.name;
         let ended = ended.map_err(|error| format!("{name}: {error}"))?;
-        if !ended.success() {
-            let said = complaint.unwrap_or_default();
-            let printed = answer.unwrap_or_default();
-            let said = said.lines().last().or_else(|| printed.lines().last());
-            return Err(format!(
-                "{name} failed ({ended}): {}",
-                clean(said.unwrap_or_default())
-            ));
-        }
-        answer.map_err(|error| format!("{name}: {error}"))
+        let said = {
+            let complaint = complaint.unwrap_or_default();
+            let printed = answer.as_deref().unwrap_or_default();
+            let last = complaint.lines().last().or_else(|| printed.lines().last());
+            clean(last.unwrap_or_default())
+        };
+        let printed = match answer {
+            // What it printed is of no interest where it failed.
+            Err(error) if ended.success() => return Err(format!("{name}: {error}")),
+            answer => answer.unwrap_or_default(),
+        };
+        Ok(Ended {
+            status: ended,
+            printed,
+            said,
+        })
     }
 
     /// One that was killed and has not ended: its system call does not return.
@@ -137,6 +166,7 @@ fn start(name: &str, arguments: &[String]) -> Result<Child, String> {
         .env("PATH", PATHS.join(":"))
         .env("LC_ALL", "C")
         .current_dir("/")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -156,7 +186,11 @@ struct Kill<'a>(&'a mut Option<Child>);
 impl Drop for Kill<'_> {
     fn drop(&mut self) {
         if let Some(child) = self.0 {
-            // It may have ended by itself.
+            // It may have ended by itself. As long as nobody has waited for it, its group cannot be another one.
+            let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+            if let Some(pid) = pid {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
             let _ = child.start_kill();
         }
     }

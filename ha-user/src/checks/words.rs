@@ -34,14 +34,14 @@ pub(crate) fn clean(text: &str) -> String {
 }
 
 /// An error of the system without its number.
-pub(super) fn of_io(error: &io::Error) -> String {
+pub(crate) fn of_io(error: &io::Error) -> String {
     let words = error.to_string();
     let end = words.find(ERROR_NUMBER).unwrap_or(words.len());
     clean(&words[..end])
 }
 
 /// An error with what caused it, each once.
-pub(super) fn of_error(error: &dyn Error) -> String {
+pub(crate) fn of_error(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

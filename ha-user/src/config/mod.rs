@@ -44,7 +44,10 @@ pub use self::{
     diagnostic::{ConfigError, Diagnostic},
     heartbeat::Heartbeat,
     link::{Link, LinkKey, LinkPath},
-    roles::{AfterFailover, CronRole, Modes, MysqlRole, Role, RoleCommand, RoleKind, ScriptRole},
+    roles::{
+        AfterFailover, CronRole, DrbdRole, Modes, MountRole, MysqlRole, Role, RoleCommand,
+        RoleKind, ScriptRole, UnitRole, mount_flags,
+    },
     track::Interface,
 };
 

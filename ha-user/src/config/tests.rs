@@ -11,6 +11,7 @@ use super::{
 mod channels;
 mod checks;
 mod databases;
+mod disks;
 mod examples;
 mod live;
 mod roles;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod arbitration;
+mod disks;
 mod scripts;
 mod tracking;
 
@@ -26,6 +27,7 @@ pub fn of(config: &Config) -> Vec<String> {
     }));
     advice.extend(of_tracking(config, &table));
     advice.extend(scripts::of(config));
+    advice.extend(disks::of(config));
     advice.extend(
         [
             machine::offline(config),

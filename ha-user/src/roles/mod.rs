@@ -5,8 +5,13 @@
 //! promotion or a demotion by a message, and is told what came of it by a command.
 
 mod cron;
+mod drbd;
+mod found;
+mod mount;
 pub(crate) mod mysql;
 mod role;
 mod script;
+mod time;
+mod unit;
 
 pub use self::role::{Pending, Role, Setting, Situation, of};

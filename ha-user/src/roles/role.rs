@@ -8,7 +8,9 @@ use ha_core::{
     plan::{Done, Observation, Order},
 };
 
-use super::{cron::Cron, mysql::MysqlExecutor, script::ScriptRole};
+use super::{
+    cron::Cron, drbd::Drbd, mount::Mount, mysql::MysqlExecutor, script::ScriptRole, unit::Unit,
+};
 use crate::config::{self, RoleKind};
 
 /// A future of a role.
@@ -74,9 +76,12 @@ pub struct Setting {
 pub fn of(role: &config::Role, setting: Setting) -> Box<dyn Role> {
     match &role.kind {
         RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
+        RoleKind::Drbd(drbd) => Box::new(Drbd::new(drbd)),
+        RoleKind::Mount(mount) => Box::new(Mount::new(mount)),
         RoleKind::Mysql(mysql) => {
             Box::new(MysqlExecutor::new(&setting.role, mysql, setting.state_dir))
         }
         RoleKind::Script(script) => Box::new(ScriptRole::new(script, setting)),
+        RoleKind::Unit(unit) => Box::new(Unit::new(unit, setting.mask_units)),
     }
 }

@@ -10,6 +10,7 @@ mod figures;
 mod flux;
 mod md;
 mod netem;
+mod pair;
 mod script;
 mod unit;
 mod vlan;

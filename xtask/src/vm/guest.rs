@@ -1,12 +1,13 @@
 //! One guest: QEMU, from its start to its end, which comes by a deadline.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{Read as _, Write as _},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -14,23 +15,16 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::vm::{
     initramfs,
+    machine::{self, Which},
+    second,
     tools::{self, Tools},
 };
-
-/// More are of no use to a pair of nodes.
-const MOST_PROCESSORS: usize = 4;
-const MEMORY: &str = "1536M";
 
 /// The device by which the guest writes what we print.
 pub(crate) const REPORT: &str = "/dev/vport0p1";
 
 /// What the guest writes last, before its exit code.
 pub(crate) const END: &str = "guest: exit ";
-
-/// The kernel's command line. `had.guest` is how tests know where they are. Emulated processors are slow and,
-/// beside other work, sometimes away for long, which is no fault; their time stamp counters agree.
-const COMMAND_LINE: &str = "had.guest console=ttyS0 loglevel=7 panic=-1 tsc=reliable nowatchdog \
-    sysctl.kernel.hung_task_timeout_secs=60 rcupdate.rcu_cpu_stall_suppress=1 mitigations=off nokaslr no_timer_check random.trust_cpu=on";
 
 /// Lines of the kernel's console that are shown when something is wrong.
 const CONSOLE_TAIL: usize = 40;
@@ -43,45 +37,29 @@ pub(crate) struct Guest {
     qemu: Child,
     started: Instant,
     dir: PathBuf,
+    /// Ends after QEMU.
+    second: Option<JoinHandle<()>>,
 }
 
 impl Guest {
-    /// Boots a guest that runs `job`, a shell script that writes to [`REPORT`] and ends with [`END`].
-    pub(crate) fn boot(tools: &Tools, job: &str) -> Result<Self> {
+    /// Boots a guest that runs `job`, a shell script that writes to [`REPORT`] and ends with [`END`]. `preamble` are the
+    /// first lines of what a second guest runs, if the first one has it started.
+    pub(crate) fn boot(tools: &Tools, job: &str, preamble: &str) -> Result<Self> {
         let dir = tools::own_directory();
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         let initramfs = initramfs::make(tools, job, &dir)?;
-        let errors = File::create(dir.join(ERRORS))?;
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        let processors = processors.min(MOST_PROCESSORS).to_string();
-        let qemu = tools
-            .qemu()
-            .args(["-machine", "q35", "-accel", "tcg,thread=multi"])
-            .args(["-cpu", "max", "-smp", &processors, "-m", MEMORY])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none"])
-            .arg("-kernel")
-            .arg(tools.kernel())
-            .arg("-initrd")
-            .arg(initramfs)
-            .args(["-append", COMMAND_LINE])
-            .arg("-serial")
-            .arg(format!("file:{}", dir.join(CONSOLE).display()))
-            .args(["-chardev", "file,id=report,path=/dev/stdout"])
-            .args(["-device", "virtio-serial"])
-            .args(["-device", "virtserialport,chardev=report"])
-            .arg("-fsdev")
-            .arg("local,id=host,path=/,security_model=none,readonly=on,multidevs=remap")
-            .args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"])
-            .stdin(Stdio::null())
+        let (ours, its) = UnixStream::pair()?;
+        let qemu = machine::command(tools, Which::First, &dir, &initramfs)?
+            .stdin(OwnedFd::from(its))
             .stdout(Stdio::piped())
-            .stderr(errors)
             .spawn()
             .context("starting QEMU")?;
+        let second = second::serve(tools, &dir, ours, preamble);
         Ok(Self {
             qemu,
             started: now(),
             dir,
+            second: Some(second),
         })
     }
 
@@ -163,18 +141,23 @@ impl Guest {
 
     /// Shows what QEMU and the guest's kernel said last.
     fn explain(&self) {
-        for (name, what) in [
-            (ERRORS, "QEMU wrote"),
-            (CONSOLE, "the guest's console ends with"),
-        ] {
-            let tail = tail(&self.dir.join(name));
-            if !tail.is_empty() {
-                println!("--- {what}:\n{tail}");
+        for (which, whose) in [(Which::First, "the"), (Which::Second, "the second")] {
+            for (name, what) in [
+                (which.errors(), format!("QEMU of {whose} guest wrote")),
+                (
+                    which.console(),
+                    format!("{whose} guest's console ends with"),
+                ),
+            ] {
+                let tail = tail(&self.dir.join(name));
+                if !tail.is_empty() {
+                    println!("--- {what}:\n{tail}");
+                }
             }
-        }
-        let kept = tools::directory().join(CONSOLE);
-        if fs::copy(self.dir.join(CONSOLE), &kept).is_ok() {
-            println!("--- all of it: {}", kept.display());
+            let kept = tools::directory().join(which.console());
+            if fs::copy(self.dir.join(which.console()), &kept).is_ok() {
+                println!("--- all of it: {}", kept.display());
+            }
         }
     }
 }
@@ -192,12 +175,12 @@ impl Drop for Guest {
         // A failure means that it has ended; what is left of its files is removed with `target`.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+        if let Some(second) = self.second.take() {
+            let _ = second.join();
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
-
-const CONSOLE: &str = "console.log";
-const ERRORS: &str = "qemu.log";
 
 fn tail(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();

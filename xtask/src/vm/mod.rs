@@ -4,7 +4,9 @@
 
 mod guest;
 mod initramfs;
+mod machine;
 mod packages;
+mod second;
 mod systemd;
 mod tools;
 
@@ -131,7 +133,8 @@ fn run(tools: &Tools, filters: &[String], limit: Duration) -> Result<()> {
         limit.as_secs()
     );
     let started = now();
-    let code = Guest::boot(tools, &job(tools, &tests(&selections)))?.watch(limit)?;
+    let job = job(tools, &tests(&selections));
+    let code = Guest::boot(tools, &job, &environment(tools))?.watch(limit)?;
     ensure!(code == 0, "tests failed in the guest");
     println!(
         "vm-test: all {count} tests passed, in {} s",
@@ -151,21 +154,30 @@ pub(crate) fn execute(command: &[String], limit: Duration) -> Result<u8> {
         command.join(" ")
     );
     let line = format!("{}\ncode=$?\n", words.join(" "));
-    Guest::boot(&tools, &job(&tools, &line))?.watch(limit)
+    Guest::boot(&tools, &job(&tools, &line), &environment(&tools))?.watch(limit)
+}
+
+/// The first lines of what a guest runs.
+fn environment(tools: &Tools) -> String {
+    let programs = quoted(&tools.programs().display().to_string());
+    format!(
+        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{programs}\n\
+         export HOME=/root RUST_BACKTRACE=0\n"
+    )
 }
 
 /// The shell script that the guest runs: `lines`, which set `code`.
 fn job(tools: &Tools, lines: &str) -> String {
-    let programs = quoted(&tools.programs().display().to_string());
     format!(
-        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{programs}\n\
-         export HOME=/root RUST_BACKTRACE=0\n\
+        "{}\
          exec >{REPORT} 2>&1 </dev/null\n\
          cd {} || exit 1\n\
+         /run/busybox hostname guest\n\
          echo \"booted Linux $(uname -r)\"\n\
          code=0\n\
          {lines}\
          echo \"{END}$code\"\nsync\n/run/busybox poweroff -f\n",
+        environment(tools),
         quoted(&workspace().display().to_string())
     )
 }

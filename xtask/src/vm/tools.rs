@@ -30,7 +30,7 @@ const QEMU_PROGRAM: &str = "qemu-system-x86_64";
 const PROGRAMS: &str = "sbin";
 
 /// Where they are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tools {
     /// The root below which the packages are unpacked.
     root: PathBuf,

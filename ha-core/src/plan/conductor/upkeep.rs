@@ -173,7 +173,8 @@ enum Stray {
 
 fn stray(role: &RoleConfig, observation: &Observation, primary: &GroupWord) -> Stray {
     let RoleKind::Mysql { durability, .. } = role.kind else {
-        let detached = observation.follows == Follows::Nobody && observation.able.is_ok();
+        // Where it is worth a try its executor says that it follows nobody, also where that is why it is not able.
+        let detached = observation.follows == Follows::Nobody && observation.promoted.is_some();
         return if detached { Stray::Wrong } else { Stray::No };
     };
     // Of a server that does not answer, nothing is known; and a primary may not have looked at its own yet.

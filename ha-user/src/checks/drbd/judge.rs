@@ -2,9 +2,9 @@
 
 use ha_common::{MonoNs, Nanos};
 
-use super::report::{Connection, Device, Report};
 use crate::{
     checks::{probe::Role, words::clean},
+    drbd::{Connection, Report, usable},
     sys::clock,
 };
 
@@ -50,25 +50,7 @@ impl Rules {
         now: MonoNs,
     ) -> Result<String, String> {
         let resource = &self.resource;
-        let Some(role) = &found.role else {
-            return Err(format!(
-                "{resource} is not there: run: drbdadm up {resource}"
-            ));
-        };
-        if found.devices.is_empty() {
-            return Err(format!(
-                "{resource} has no volume: run: drbdadm adjust {resource}"
-            ));
-        }
-        for device in &found.devices {
-            self.judge_device(device)?;
-        }
-        if !matches!(found.suspended.as_str(), "no" | "") {
-            return Err(format!(
-                "input and output of {resource} are suspended ({})",
-                clean(&found.suspended)
-            ));
-        }
+        let role = usable(resource, found)?;
         let is_primary = role == "Primary";
         let alone = found
             .connections
@@ -109,30 +91,6 @@ impl Rules {
             said.push_str(&format!(": {}", self.stands_alone(alone)));
         }
         Ok(said)
-    }
-
-    fn judge_device(&self, device: &Device) -> Result<(), String> {
-        let Self { resource, .. } = self;
-        let of = format!("{resource}/{}", clean(&device.volume));
-        if !device.has_quorum {
-            return Err(format!(
-                "{of} has no quorum: too few of its nodes are there"
-            ));
-        }
-        match device.disk.as_str() {
-            // Consistent: whether it is the newest is found out by the promotion.
-            "UpToDate" | "Consistent" => Ok(()),
-            "Diskless" if device.is_client => Ok(()),
-            disk => Err(match &device.replication {
-                Some(replication) => {
-                    format!(
-                        "{of} is {} and is being synced ({replication})",
-                        clean(disk)
-                    )
-                }
-                None => format!("{of} is {}", clean(disk)),
-            }),
-        }
     }
 
     fn stands_alone(&self, connection: &Connection) -> String {

@@ -2,26 +2,22 @@
 //!
 //! `drbdsetup events2` speaks alike in both: with `--now` it prints what is, without it what changes.
 
-mod events;
 mod judge;
-mod report;
 #[cfg(test)]
 mod tests;
 
 use ha_core::check::Observation;
 
-use self::{
-    events::Events,
-    judge::{Rules, Standing},
-    report::Report,
-};
+use self::judge::{Rules, Standing};
 use super::{
     probe::{Pending, Probe, Role, RoleWatch},
     tool::Tool,
 };
-use crate::{config::Drbd, sys::clock};
-
-const DRBDSETUP: &str = "drbdsetup";
+use crate::{
+    config::Drbd,
+    drbd::{DRBDSETUP, Events, Report},
+    sys::clock,
+};
 
 /// See [`Drbd`].
 pub(super) struct DrbdProbe {

@@ -6,27 +6,26 @@ use tokio::sync::watch;
 
 use super::{
     DrbdProbe,
-    events::observe,
     judge::{Rules, Standing},
-    report::Report,
 };
 use crate::{
     checks::probe::{Probe as _, Role},
     config::Drbd,
+    drbd::{Report, observe},
     sys::clock,
 };
 
-const PRIMARY: &str = include_str!("recorded/8.4-primary.txt");
-const SECONDARY: &str = include_str!("recorded/8.4-secondary.txt");
-const SYNC_TARGET: &str = include_str!("recorded/8.4-sync-target.txt");
-const PEER_GONE: &str = include_str!("recorded/8.4-peer-gone.txt");
-const SPLIT_PRIMARY: &str = include_str!("recorded/8.4-split-brain-primary.txt");
-const SPLIT_SECONDARY: &str = include_str!("recorded/8.4-split-brain-secondary.txt");
-const OUTDATED: &str = include_str!("recorded/8.4-outdated.txt");
-const DISKLESS: &str = include_str!("recorded/8.4-diskless.txt");
-const INCONSISTENT: &str = include_str!("recorded/8.4-inconsistent.txt");
-const DOWN: &str = include_str!("recorded/8.4-down.txt");
-const EVENTS: &str = include_str!("recorded/8.4-events.txt");
+const PRIMARY: &str = include_str!("../../drbd/recorded/8.4-primary.txt");
+const SECONDARY: &str = include_str!("../../drbd/recorded/8.4-secondary.txt");
+const SYNC_TARGET: &str = include_str!("../../drbd/recorded/8.4-sync-target.txt");
+const PEER_GONE: &str = include_str!("../../drbd/recorded/8.4-peer-gone.txt");
+const SPLIT_PRIMARY: &str = include_str!("../../drbd/recorded/8.4-split-brain-primary.txt");
+const SPLIT_SECONDARY: &str = include_str!("../../drbd/recorded/8.4-split-brain-secondary.txt");
+const OUTDATED: &str = include_str!("../../drbd/recorded/8.4-outdated.txt");
+const DISKLESS: &str = include_str!("../../drbd/recorded/8.4-diskless.txt");
+const INCONSISTENT: &str = include_str!("../../drbd/recorded/8.4-inconsistent.txt");
+const DOWN: &str = include_str!("../../drbd/recorded/8.4-down.txt");
+const EVENTS: &str = include_str!("../../drbd/recorded/8.4-events.txt");
 
 /// As drbdsetup of DRBD 9 prints it with three nodes (from its source).
 const NINE: &str = "\

@@ -1,21 +1,18 @@
 //! `kind = "unit"`: what systemd says of a unit, asked and heard over D-Bus.
 
-mod bus;
-mod state;
 #[cfg(test)]
 mod tests;
 
 use ha_core::check::Observation;
 
-use self::{
-    bus::{Bus, News},
-    state::State,
-};
 use super::{
     probe::{Pending, Probe},
     words::clean,
 };
-use crate::config::Unit;
+use crate::{
+    config::Unit,
+    systemd::{Bus, News, State},
+};
 
 /// See [`Unit`].
 pub(super) struct UnitProbe {

@@ -1,17 +1,17 @@
 //! Against a bus of our own, on which something speaks as systemd does. The real one is in the guest lane.
 
-mod systemd;
-
 use std::time::Duration;
 
 use ha_core::check::Observation;
 use tokio::time::timeout;
 
-use self::systemd::{PrivateBus, Systemd};
 use super::UnitProbe;
-use crate::{checks::probe::Probe as _, config::Unit};
+use crate::{
+    checks::probe::Probe as _,
+    config::Unit,
+    systemd::fake::{PATIENCE, PrivateBus, Systemd},
+};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing must come.
 const QUIET: Duration = Duration::from_millis(200);
 

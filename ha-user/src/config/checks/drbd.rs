@@ -31,7 +31,8 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
     }))
 }
 
-fn resource(section: &Section<'_>) -> Option<String> {
+/// The key `resource`.
+pub(in crate::config) fn resource(section: &Section<'_>) -> Option<String> {
     let resource = section.string("resource");
     if let Some(resource) = &resource {
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);

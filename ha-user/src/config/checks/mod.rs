@@ -35,6 +35,7 @@ pub use self::{
     tcp::Tcp,
     unit::Unit,
 };
+pub(in crate::config) use self::{drbd::resource, unit::unit_name};
 use super::{
     parse::{name_if_any, span},
     reader::{At, Section},

@@ -35,6 +35,12 @@ const TYPES: [&str; 11] = [
 const LONGEST: usize = 255;
 
 fn parse(section: &Section<'_>) -> Option<CheckKind> {
+    let unit = unit_name(section)?;
+    Some(CheckKind::Unit(Unit { unit }))
+}
+
+/// The key `unit`.
+pub(in crate::config) fn unit_name(section: &Section<'_>) -> Option<String> {
     let unit = section.string("unit");
     if let Some(unit) = &unit
         && let Err((message, fix)) = valid(&unit.value)
@@ -42,9 +48,7 @@ fn parse(section: &Section<'_>) -> Option<CheckKind> {
         section.fail(unit.offset, "unit", message, fix);
         return None;
     }
-    Some(CheckKind::Unit(Unit {
-        unit: section.require("unit", unit, "\"mariadb.service\"")?.value,
-    }))
+    Some(section.require("unit", unit, "\"mariadb.service\"")?.value)
 }
 
 /// `Err`: what is wrong, and the fix.

@@ -1,22 +1,30 @@
 //! `[[role]]`: what a group's Active node does beside holding VIPs. The keys of each kind stand in a file of their own.
 
 mod cron;
+mod drbd;
 mod mode;
+mod mount;
 mod mysql;
 mod script;
+mod unit;
 
 use std::collections::BTreeMap;
+
+use ha_common::Nanos;
 
 pub(super) use self::mode::{KEYS as MODE_KEYS, parse as parse_mode};
 pub use self::{
     cron::CronRole,
+    drbd::DrbdRole,
     mode::{AfterFailover, Modes},
+    mount::{MountRole, mount_flags},
     mysql::MysqlRole,
     script::{RoleCommand, ScriptRole},
+    unit::UnitRole,
 };
 use super::{
     check::OWNER,
-    parse::{Draft, DraftGroup, name_if_any},
+    parse::{Draft, DraftGroup, name_if_any, span},
     reader::{At, Reader, Section, nearest},
 };
 
@@ -34,10 +42,16 @@ pub struct Role {
 pub enum RoleKind {
     /// Jobs that cron runs on the Active node alone.
     Cron(CronRole),
+    /// A resource of DRBD.
+    Drbd(DrbdRole),
+    /// A file system.
+    Mount(MountRole),
     /// A MariaDB or MySQL server with replication.
     Mysql(Box<MysqlRole>),
     /// A program that is told each change, and acknowledges it.
     Script(Box<ScriptRole>),
+    /// A unit of systemd.
+    Unit(UnitRole),
 }
 
 impl RoleKind {
@@ -56,8 +70,11 @@ impl RoleKind {
     const fn form(&self) -> &'static Form {
         match self {
             Self::Cron(_) => &cron::FORM,
+            Self::Drbd(_) => &drbd::FORM,
+            Self::Mount(_) => &mount::FORM,
             Self::Mysql(_) => &mysql::FORM,
             Self::Script(_) => &script::FORM,
+            Self::Unit(_) => &unit::FORM,
         }
     }
 }
@@ -74,13 +91,32 @@ struct Form {
     parse: fn(&Section<'_>) -> Option<RoleKind>,
 }
 
-const FORMS: &[&Form] = &[&cron::FORM, &mysql::FORM, &script::FORM];
+const FORMS: &[&Form] = &[
+    &cron::FORM,
+    &drbd::FORM,
+    &mount::FORM,
+    &mysql::FORM,
+    &script::FORM,
+    &unit::FORM,
+];
 
 /// Kinds that the configuration contract has, and a later version of `had` will take.
-const LATER: &[&str] = &["binlog", "drbd", "galera", "mount", "sync", "unit"];
+const LATER: &[&str] = &["binlog", "galera", "sync"];
 
 /// The keys that every role has.
 const KEYS: &[&str] = &["name", "kind"];
+
+/// Limits of a step.
+const SHORTEST: Nanos = Nanos::from_millis(10);
+const LONGEST: Nanos = Nanos::from_secs(3_600);
+
+/// How long a step may take.
+fn limit(section: &Section<'_>, key: &str, default: Nanos) -> Option<Nanos> {
+    match section.offset_of(key) {
+        None => Some(default),
+        Some(_) => span(section, key, SHORTEST, LONGEST),
+    }
+}
 
 /// What was missing or wrong is `None` and has been reported.
 pub(super) struct DraftRole {

@@ -2,10 +2,9 @@
 
 use ha_common::Nanos;
 
-use super::{Form, RoleKind};
+use super::{Form, RoleKind, limit};
 use crate::config::{
     checks::{Script, surroundings, words},
-    parse::span,
     reader::Section,
 };
 
@@ -51,8 +50,6 @@ pub(super) const FORM: Form = Form {
     parse,
 };
 
-const SHORTEST: Nanos = Nanos::from_millis(10);
-const LONGEST: Nanos = Nanos::from_secs(3_600);
 const DEFAULT_LIMIT: Nanos = Nanos::from_secs(10);
 
 fn parse(section: &Section<'_>) -> Option<RoleKind> {
@@ -64,10 +61,7 @@ fn parse(section: &Section<'_>) -> Option<RoleKind> {
     let (promote, demote) = (command("promote"), command("demote"));
     let (fault, status) = (command("fault"), command("status"));
     let surroundings = surroundings(section);
-    let limit = |key| match section.offset_of(key) {
-        None => Some(DEFAULT_LIMIT),
-        Some(_) => span(section, key, SHORTEST, LONGEST),
-    };
+    let limit = |key| limit(section, key, DEFAULT_LIMIT);
     let (promote_limit, demote_limit) = (limit("promote_limit"), limit("demote_limit"));
     let script = ScriptRole {
         notify: notify?,

@@ -8,18 +8,18 @@ use crate::checks::words::clean;
 
 /// What systemd says of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// `LoadState`.
-    pub(super) load: String,
+    pub(crate) load: String,
     /// `ActiveState`.
-    pub(super) active: String,
+    pub(crate) active: String,
     /// `SubState`.
-    pub(super) sub: String,
+    pub(crate) sub: String,
 }
 
 impl State {
     /// From the properties of a unit; `None` where they do not tell whether it is active.
-    pub(super) fn of(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
+    pub(crate) fn of(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
         let text = |name: &str| {
             let value = properties.get(name)?;
             <&str>::try_from(value).ok().map(clean)
@@ -32,12 +32,12 @@ impl State {
     }
 
     /// Whether a unit does the same in both. Signals of a change need not say how it was loaded.
-    pub(super) fn does_as(&self, other: &Self) -> bool {
+    pub(crate) fn does_as(&self, other: &Self) -> bool {
         self.active == other.active && self.sub == other.sub
     }
 
     /// In words what is right, or what is wrong.
-    pub(super) fn judge(&self, unit: &str) -> Result<String, String> {
+    pub(crate) fn judge(&self, unit: &str) -> Result<String, String> {
         let Self { load, active, sub } = self;
         match active.as_str() {
             // A unit that reloads goes on working.

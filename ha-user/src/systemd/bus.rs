@@ -17,17 +17,17 @@ use zbus::{
 use super::state::State;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
-const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+pub(super) const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
+pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const DBUS: &str = "org.freedesktop.DBus";
 const DBUS_PATH: &str = "/org/freedesktop/DBus";
 
 type Properties = HashMap<String, OwnedVariant>;
 
 /// A connection on which a unit's changes are heard.
-pub(super) struct Bus {
+pub(crate) struct Bus {
     connection: Connection,
     /// systemd's own name on the bus: anybody could send signals that look like its own.
     systemd: String,
@@ -43,7 +43,7 @@ pub(super) struct Bus {
 }
 
 /// What is heard.
-pub(super) enum News {
+pub(crate) enum News {
     /// The unit has another state.
     State(State),
     /// The connection, or systemd's part of it, is no more.
@@ -52,7 +52,7 @@ pub(super) enum News {
 
 impl Bus {
     /// Connects to the system's bus, or to another one, and asks to be told of a unit's changes.
-    pub(super) async fn connect(address: Option<&str>, unit: &str) -> Result<Self> {
+    pub(crate) async fn connect(address: Option<&str>, unit: &str) -> Result<Self> {
         let builder = match address {
             Some(address) => Builder::address(address),
             None => Builder::system(),
@@ -65,11 +65,7 @@ impl Bus {
             .add_arg(SYSTEMD)
             .build()?;
         let owners = MessageStream::for_match_rule(owners, &connection, None).await?;
-        let systemd: String = connection
-            .call_method(Some(DBUS), DBUS_PATH, Some(DBUS), "GetNameOwner", &SYSTEMD)
-            .await?
-            .body()
-            .deserialize()?;
+        let systemd = systemd_of(&connection).await?;
         let (to, path, interface) = (Some(systemd.as_str()), SYSTEMD_PATH, Some(MANAGER));
         // Without that it sends no signals.
         connection
@@ -100,7 +96,7 @@ impl Bus {
     }
 
     /// The state at present.
-    pub(super) async fn state(&mut self) -> Result<State> {
+    pub(crate) async fn state(&mut self) -> Result<State> {
         let call = self.connection.call_method(
             Some(self.systemd.as_str()),
             &self.unit,
@@ -130,7 +126,7 @@ impl Bus {
 
     /// Waits for a state that is newer than the last answer, and another one: systemd also signals that something is
     /// about to be done with the unit.
-    pub(super) async fn news(&mut self) -> News {
+    pub(crate) async fn news(&mut self) -> News {
         loop {
             let message = match self.heard.take() {
                 Some(message) => Some(message),
@@ -153,6 +149,15 @@ impl Bus {
     }
 }
 
+/// systemd's own name on a bus.
+pub(super) async fn systemd_of(connection: &Connection) -> Result<String> {
+    connection
+        .call_method(Some(DBUS), DBUS_PATH, Some(DBUS), "GetNameOwner", &SYSTEMD)
+        .await?
+        .body()
+        .deserialize()
+}
+
 /// The next signal of the unit; `None`: the connection is of no use any more.
 fn next(
     changes: &mut MessageStream,
@@ -167,7 +172,8 @@ fn next(
         .map(|message| message.and_then(Result::ok))
 }
 
-fn signals() -> zbus::match_rule::Builder<'static> {
+/// A rule for signals.
+pub(super) fn signals() -> zbus::match_rule::Builder<'static> {
     MatchRule::builder().msg_type(Type::Signal)
 }
 

@@ -6,14 +6,14 @@ use tokio::{
     process::{Child, ChildStdout},
 };
 
-use super::{DRBDSETUP, report::Line};
+use super::{DRBDSETUP, Line};
 use crate::checks::{tool::Start, words::clean};
 
 /// Bytes of the longest line.
 const LONGEST: usize = 4_096;
 
 /// A process that prints a line for each change.
-pub(super) struct Events {
+pub(crate) struct Events {
     resource: String,
     start: Start,
     source: Option<Source>,
@@ -31,7 +31,7 @@ struct Source {
 }
 
 impl Events {
-    pub(super) fn new(resource: &str) -> Self {
+    pub(crate) fn new(resource: &str) -> Self {
         Self {
             resource: resource.to_owned(),
             start: Start::new(DRBDSETUP),
@@ -41,12 +41,12 @@ impl Events {
     }
 
     /// There was a probe.
-    pub(super) const fn probed(&mut self) {
+    pub(crate) const fn probed(&mut self) {
         self.may_start = true;
     }
 
     /// Waits for a change. For ever, where there is no process that would tell.
-    pub(super) async fn next(&mut self, active: bool) -> Observation {
+    pub(crate) async fn next(&mut self, active: bool) -> Observation {
         if self.source.is_none() && self.may_start {
             self.source = self.begin().await.and_then(Source::of);
         }
@@ -118,7 +118,7 @@ impl Source {
 }
 
 /// What a line of news means; `None`: nothing.
-pub(super) fn observe(line: &str, active: bool) -> Option<Observation> {
+pub(crate) fn observe(line: &str, active: bool) -> Option<Observation> {
     let line = Line::read(line)?;
     // Handlers are called.
     if !matches!(line.event, "create" | "change" | "destroy") {

@@ -2,47 +2,58 @@
 
 /// A resource on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// `Primary` or `Secondary`; `None`: the resource is not there.
-    pub(super) role: Option<String>,
+    pub(crate) role: Option<String>,
     /// What holds up its input and output; `no`: nothing.
-    pub(super) suspended: String,
-    pub(super) devices: Vec<Device>,
-    pub(super) connections: Vec<Connection>,
+    pub(crate) suspended: String,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// One of its volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Device {
-    pub(super) volume: String,
-    pub(super) disk: String,
+pub(crate) struct Device {
+    pub(crate) volume: String,
+    /// The number of its device.
+    pub(crate) minor: String,
+    pub(crate) disk: String,
     /// Whether it has no disk on purpose (9).
-    pub(super) is_client: bool,
+    pub(crate) is_client: bool,
     /// Whether enough nodes are there (9).
-    pub(super) has_quorum: bool,
+    pub(crate) has_quorum: bool,
     /// `SyncTarget` and the like, of one of the peers that send it what it lacks.
-    pub(super) replication: Option<String>,
+    pub(crate) replication: Option<String>,
 }
 
 /// The way to one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The peer's name; 8.4 has no other than `peer`.
-    pub(super) peer: String,
-    pub(super) state: String,
+    pub(crate) peer: String,
+    pub(crate) state: String,
+    /// What the peer is, as far as it is known.
+    pub(crate) role: String,
+}
+
+impl Connection {
+    /// Whether it was given up: by hand, or since the two had different data.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.state == "StandAlone"
+    }
 }
 
 /// A line: what happened to what, and its `key:value` fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
-    pub(super) event: &'a str,
-    pub(super) object: &'a str,
+pub(crate) struct Line<'a> {
+    pub(crate) event: &'a str,
+    pub(crate) object: &'a str,
     fields: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Line<'a> {
     /// `None` for what is no news of an object.
-    pub(super) fn read(line: &'a str) -> Option<Self> {
+    pub(crate) fn read(line: &'a str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let (event, object) = (words.next()?, words.next()?);
         (event != "-" && object != "-").then(|| Self {
@@ -52,7 +63,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    pub(super) fn field(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&'a str> {
         let mut fields = self.fields.iter();
         fields
             .find(|(key, _)| *key == name)
@@ -72,7 +83,7 @@ const TARGETS: [&str; 7] = [
 ];
 
 impl Report {
-    pub(super) fn read(printed: &str, resource: &str) -> Self {
+    pub(crate) fn read(printed: &str, resource: &str) -> Self {
         let mut report = Self::default();
         let lines = printed.lines().filter_map(Line::read);
         let ours = lines.filter(|line| line.field("name") == Some(resource));
@@ -85,6 +96,7 @@ impl Report {
                 }
                 "device" => report.devices.push(Device {
                     volume: text("volume"),
+                    minor: text("minor"),
                     disk: text("disk"),
                     is_client: line.field("client") == Some("yes"),
                     has_quorum: line.field("quorum") != Some("no"),
@@ -93,6 +105,7 @@ impl Report {
                 "connection" => report.connections.push(Connection {
                     peer: line.field("conn-name").unwrap_or("peer").to_owned(),
                     state: text("connection"),
+                    role: text("role"),
                 }),
                 "peer-device" => report.note_replication(&line),
                 _ => {}
