@@ -346,4 +346,4 @@ fn parse_and_check(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

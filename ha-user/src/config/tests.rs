@@ -10,7 +10,7 @@ use super::{
 
 mod channels;
 mod checks;
-mod databases;
+pub(crate) mod databases;
 mod disks;
 mod examples;
 mod live;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod arbitration;
+mod databases;
 mod disks;
 mod scripts;
 mod tracking;
@@ -28,6 +29,7 @@ pub fn of(config: &Config) -> Vec<String> {
     advice.extend(of_tracking(config, &table));
     advice.extend(scripts::of(config));
     advice.extend(disks::of(config));
+    advice.extend(databases::of(config));
     advice.extend(
         [
             machine::offline(config),

@@ -14,4 +14,5 @@ mod script;
 mod time;
 mod unit;
 
+pub use self::mysql::init_replication;
 pub use self::role::{Pending, Role, Setting, Situation, of};

@@ -3,7 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{GOOD, errors, parse};
-use crate::config::{CheckKind, Mysql, MysqlPlace};
+use ha_common::Nanos;
+
+use crate::config::{CheckKind, Config, Mysql, MysqlPlace, RoleKind};
 
 fn check(rest: &str) -> String {
     format!("{GOOD}[[check]]\nname = \"db\"\n{rest}")
@@ -71,4 +73,77 @@ fn what_is_wrong_with_a_server_is_said() {
     );
     let local = check("kind = \"mysql\"\nca_file = \"/dev/null\"\nkeep_open = 1\n");
     insta::assert_snapshot!([both, remote, local].map(|text| errors(&text)).join("\n"));
+}
+
+/// A role with what it must have, and more.
+fn role(more: &str) -> String {
+    format!(
+        "{GOOD}peers = [\"192.168.33.102\"]\ngroup = \"db\"\n[link]\nkey_file = \"KEY\"\n[[group]]\nname = \"db\"\nroles = [\"mariadb\"]\n[[role]]\nname = \"mariadb\"\nkind = \"mysql\"\nreplication_address = \"10.0.0.1:3306\"\nreplication_user = \"repl\"\n{more}"
+    )
+}
+
+#[test]
+fn a_database_role_has_defaults() {
+    let config = with_role("unit = \"mariadb.service\"\n");
+    let RoleKind::Mysql(role) = &config.roles[0].kind else {
+        panic!("{:?}", config.roles);
+    };
+    assert!(role.semi_sync && !role.master_master);
+    assert_eq!(role.unit.as_deref(), Some("mariadb.service"));
+    assert_eq!(role.replication_address.to_string(), "10.0.0.1:3306");
+    assert_eq!(role.sync_lease, Nanos::from_secs(3));
+    assert_eq!(role.demote_limit, Nanos::from_secs(2));
+    let config = with_key(&role_text_without_systemd(), parse);
+    let RoleKind::Mysql(role) = &config.roles[0].kind else {
+        panic!("{:?}", config.roles);
+    };
+    assert!(!role.semi_sync && role.master_master);
+    assert_eq!(role.start_command, ["/usr/sbin/mariadbd", "--port=1"]);
+}
+
+fn role_text_without_systemd() -> String {
+    role(
+        "pid_file = \"/run/mysqld/pid\"\nstart_command = [\"/usr/sbin/mariadbd\", \"--port=1\"]\ndurability = \"async\"\nmaster_master = true\n",
+    )
+}
+
+#[test]
+fn a_database_role_that_cannot_be_is_refused() {
+    for (more, words) in [
+        ("", "a server that hangs could not be ended"),
+        ("unit = \"mariadb\"\n", "lacks its type"),
+        (
+            "unit = \"mariadb.service\"\nstart_command = [\"/usr/sbin/mariadbd\"]\n",
+            "there is a `unit` already",
+        ),
+        (
+            "unit = \"mariadb.service\"\ndurability = \"sync\"\n",
+            "\"sync\" is not possible here",
+        ),
+        (
+            "unit = \"mariadb.service\"\nreplication_password_file = \"/nowhere/password\"\n",
+            "replication_password_file",
+        ),
+        (
+            "unit = \"mariadb.service\"\nsync_lease = \"1ms\"\n",
+            "out of range",
+        ),
+    ] {
+        let found = with_key(&role(more), errors);
+        assert!(found.contains(words), "{more}: {found}");
+    }
+}
+
+/// A configuration with such a role.
+pub(crate) fn with_role(more: &str) -> Config {
+    with_key(&role(more), parse)
+}
+
+/// The link needs a key.
+fn with_key<T>(text: &str, read: impl FnOnce(&str) -> T) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    fs::write(&file, format!("{}\n", "0123456789abcdef".repeat(4))).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    read(&text.replace("KEY", &file.display().to_string()))
 }

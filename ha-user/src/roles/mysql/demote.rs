@@ -149,6 +149,7 @@ impl MysqlExecutor {
 
     /// Starts the server, if it does not run, and waits until it answers.
     pub(super) async fn ensure_running(&mut self, deadline: MonoNs) -> Result<(), Failure> {
+        let mut was_started = false;
         loop {
             let failure = match self.server.ask("SELECT 1").await {
                 Ok(answer) if look::value(&answer, 0) == "1" => return Ok(()),
@@ -156,11 +157,15 @@ impl MysqlExecutor {
                 Err(failure) => failure,
             };
             if self.server.refuses(&failure) && self.process.find().await?.is_none() {
+                if was_started {
+                    return Err("the server was started, and has ended again: see its log".into());
+                }
                 if !self.process.can_start() {
                     return Err(failure);
                 }
                 self.server.forget();
                 self.process.start().await?;
+                was_started = true;
             }
             if !pause(deadline).await {
                 return Err(failure);

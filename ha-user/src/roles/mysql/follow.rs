@@ -9,7 +9,7 @@ use ha_core::{
 };
 
 use super::{
-    MysqlExecutor, Outcome, diverged, done, look, pause, position, promote::because,
+    MysqlExecutor, Outcome, diverged, done, init, look, pause, position, promote::because,
     server::Server, statements::Source,
 };
 use crate::{
@@ -33,6 +33,7 @@ impl MysqlExecutor {
         {
             return Ok(done(format!("follows {address} already")));
         }
+        init::foreign(&mut self.server, state.here.is_empty()).await?;
         let told = order.context.history.as_ref();
         let told = told
             .map(|text| History::parse(state.dialect, text))

@@ -3,7 +3,8 @@
 use ha_core::data::{
     gtid::GtidError,
     mysql::{
-        Dialect, Finding, History, Link, Mark, Place, Receiving, SETTINGS, SemiSync, ServerState,
+        Demands, Dialect, Finding, History, Link, Mark, Place, Receiving, SETTINGS, SemiSync,
+        ServerState,
     },
 };
 use mysql_async::Error;
@@ -59,16 +60,24 @@ pub(super) async fn audit(
     dialect: Dialect,
     semi_sync: bool,
 ) -> Result<Vec<Finding>, Error> {
+    let settings = session.ask(&settings()).await?;
+    Ok(judge(dialect, &settings, semi_sync))
+}
+
+/// Asks for what [`judge`] needs.
+pub(super) fn settings() -> String {
     let names = SETTINGS.join("', '");
-    let statement = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
-    let settings = session.ask(&statement).await?;
+    format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')")
+}
+
+/// What should be set otherwise.
+pub(super) fn judge(dialect: Dialect, settings: &Answer, semi_sync: bool) -> Vec<Finding> {
     let pair = |row: &Vec<Option<String>>| {
         let text = |column: usize| row.get(column).cloned().flatten().unwrap_or_default();
         (text(0), text(1))
     };
     let settings: Vec<(String, String)> = settings.rows.iter().map(pair).collect();
-    let demands = ha_core::data::mysql::Demands { semi_sync };
-    Ok(ha_core::data::mysql::audit(dialect, &settings, &demands))
+    ha_core::data::mysql::audit(dialect, &settings, &Demands { semi_sync })
 }
 
 /// A column of the first row; nothing where it is NULL.

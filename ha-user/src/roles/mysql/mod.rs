@@ -9,10 +9,12 @@
 //!   commits its write here alone. So a primary that does not let go is killed, and starts again as a replica, which
 //!   takes back what was not acknowledged.
 
+mod audit;
 mod demote;
 mod diverged;
 mod failure;
 mod follow;
+mod init;
 mod look;
 mod observer;
 mod process;
@@ -34,7 +36,8 @@ use ha_core::{
 };
 use tokio::time::sleep;
 
-pub(crate) use self::failure::Failure;
+pub use self::init::init_replication;
+pub(crate) use self::{audit::findings, failure::Failure};
 use self::{
     observer::Observer,
     process::Process,
@@ -74,7 +77,7 @@ impl MysqlExecutor {
             state_dir,
             server: Server::new(&config.server),
             process: Process::new(&config),
-            observer: Observer::new(&config),
+            observer: Observer::new(name, &config),
             salvaged: None,
             config,
         }

@@ -33,6 +33,7 @@ type Found = Result<(Result<ServerState, Failure>, Option<Vec<Finding>>), Error>
 /// See the module. A look at a server that hangs goes on from one observation to the next: it is not given one more
 /// session to carry with each.
 pub(super) struct Observer {
+    name: String,
     config: Arc<MysqlRole>,
     who: Who,
     opts: Opts,
@@ -43,8 +44,9 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(config: &Arc<MysqlRole>) -> Self {
+    pub(super) fn new(name: &str, config: &Arc<MysqlRole>) -> Self {
         Self {
+            name: name.to_owned(),
             config: Arc::clone(config),
             who: Who::new(&config.server),
             opts: opts(&config.server),
@@ -74,16 +76,14 @@ impl Observer {
         }
         match found {
             Ok((Ok(state), findings)) => {
-                if findings.is_some() {
+                if findings.is_some() && self.findings != findings {
                     self.findings = findings;
+                    self.tell();
                 }
                 self.observation(&state)
             }
             Ok((Err(failure), _)) => Observation::unknown(&failure.why),
-            Err(error) => {
-                self.findings = None;
-                without(&self.who.words(&error), &error, process).await
-            }
+            Err(error) => without(&self.who.words(&error), &error, process).await,
         }
     }
 
@@ -119,6 +119,13 @@ impl Observer {
         })
     }
 
+    /// What should be set otherwise, when it is found for the first time.
+    fn tell(&self) {
+        for finding in self.findings.iter().flatten() {
+            tracing::warn!("role {}: {finding}", self.name);
+        }
+    }
+
     fn observation(&self, state: &ServerState) -> Observation {
         let findings = self.findings.iter().flatten();
         let mut wrong = findings.filter(|finding| finding.severity == Severity::Unsafe);
@@ -143,7 +150,7 @@ impl Observer {
 }
 
 /// The server did not answer.
-async fn without(words: &str, error: &Error, process: &Process) -> Observation {
+async fn without(words: &str, error: &Error, process: &mut Process) -> Observation {
     let mut observation = Observation::unknown(words);
     // Whose process has ended takes no writes.
     let broken = matches!(error, Error::Io(_) | Error::Driver(_));

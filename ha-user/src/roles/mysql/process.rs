@@ -12,7 +12,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use tokio::{process::Command, task::spawn_blocking};
+use tokio::{
+    process::{Child, Command},
+    task::spawn_blocking,
+};
 
 use super::pause;
 use crate::{checks::tool::Tool, config::MysqlRole, roles::mysql::failure::Failure};
@@ -33,6 +36,8 @@ const AS_REPLICA: [&str; 6] = [
 pub(super) struct Process {
     config: Arc<MysqlRole>,
     systemctl: Tool,
+    /// One that was started here: at first it can be told by nothing else.
+    started: Option<Child>,
 }
 
 impl Process {
@@ -40,11 +45,21 @@ impl Process {
         Self {
             config: Arc::clone(config),
             systemctl: Tool::new("systemctl"),
+            started: None,
         }
     }
 
     /// The server's process, if it runs.
-    pub(super) async fn find(&self) -> Result<Option<Pid>, Failure> {
+    pub(super) async fn find(&mut self) -> Result<Option<Pid>, Failure> {
+        if let Some(child) = &mut self.started {
+            match child.try_wait() {
+                Ok(None) => {
+                    let id = child.id().and_then(|id| i32::try_from(id).ok());
+                    return Ok(id.and_then(Pid::from_raw));
+                }
+                _ => self.started = None,
+            }
+        }
         let config = Arc::clone(&self.config);
         let found = spawn_blocking(move || find(&config)).await;
         found.map_err(|_| "the daemon ends".into())
@@ -114,8 +129,11 @@ impl Process {
             .process_group(0);
         let started = spawn_blocking(move || command.spawn());
         match started.await {
-            // It is waited for by the runtime.
-            Ok(Ok(_)) => Ok(()),
+            // It outlives this, and the daemon.
+            Ok(Ok(child)) => {
+                self.started = Some(child);
+                Ok(())
+            }
             Ok(Err(error)) => Err(format!("{program} cannot be run: {error}").into()),
             Err(_) => Err("the daemon ends".into()),
         }

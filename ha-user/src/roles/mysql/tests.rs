@@ -1,6 +1,9 @@
 //! Every step against real servers.
 
 mod demoting;
+#[cfg(feature = "mysql-server")]
+mod mysql;
 mod pair;
 mod promoting;
+mod setup;
 mod standby;

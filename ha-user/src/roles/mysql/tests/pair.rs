@@ -14,7 +14,7 @@ use std::{
 
 use ha_common::Nanos;
 use ha_core::plan::{Context, Done, Observation, Order};
-use mysql_async::{Conn, prelude::Queryable as _};
+use mysql_async::{Conn, Opts, prelude::Queryable as _};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -296,11 +296,15 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(node: &Node, from: u64) -> Self {
+        Self::to(node.server.opts(), from)
+    }
+
+    pub(super) fn to(opts: Opts, from: u64) -> Self {
         let (stop, acknowledged) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let (opts, stopped) = (node.server.opts(), Arc::clone(&stop));
+        let stopped = Arc::clone(&stop);
         let count = Arc::clone(&acknowledged);
         let task = tokio::spawn(async move {
             let mut written = BTreeSet::new();
