@@ -10,7 +10,8 @@ use ha_core::sim::{self, Case, Mutations};
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
 struct Args {
-    /// What opens the gates: adverts alone, or leases granted by the peers; by default both.
+    /// What opens the gates: adverts alone, or leases granted by the peers, or leases with a replicated
+    /// database behind the gate; by default all.
     #[arg(long)]
     case: Option<Rule>,
     /// How many seeds to run, of each case.
@@ -37,6 +38,7 @@ struct Args {
 enum Rule {
     Adverts,
     Leases,
+    Roles,
 }
 
 impl Rule {
@@ -44,6 +46,7 @@ impl Rule {
         match self {
             Self::Adverts => Case::Adverts,
             Self::Leases => Case::Leases,
+            Self::Roles => Case::Roles,
         }
     }
 
@@ -51,6 +54,7 @@ impl Rule {
         match self {
             Self::Adverts => "adverts",
             Self::Leases => "leases",
+            Self::Roles => "roles",
         }
     }
 }
@@ -79,7 +83,7 @@ fn main() -> ExitCode {
     let mutations = args.knob.map(|knob| knob.mutations).unwrap_or_default();
     let mut rules = match args.case {
         Some(rule) => vec![rule],
-        None => vec![Rule::Adverts, Rule::Leases],
+        None => vec![Rule::Adverts, Rule::Leases, Rule::Roles],
     };
     if let Some(knob) = args.knob {
         rules.retain(|rule| rule.case() == knob.case);

@@ -454,7 +454,10 @@ impl Engine {
     fn open(&mut self, index: usize, now: MonoNs) {
         let unit = self.unit(index);
         if self.instances[index].roles.come_first() {
-            return self.promote_roles(index, &unit, now);
+            self.promote_roles(index, &unit, now);
+        }
+        if self.instances[index].awaits_roles() {
+            return;
         }
         let ready = |member: &usize| {
             let instance = &self.instances[*member];

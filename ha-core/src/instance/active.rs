@@ -22,7 +22,7 @@ impl Instance {
         if self.mutations.ignore_late {
             return None;
         }
-        let deadline = self.gate.or_else(|| self.heard_until())?;
+        let deadline = self.held_until()?;
         let now = self.known_until(now);
         if now < deadline {
             return None;

@@ -50,7 +50,7 @@ impl Instance {
 
     /// The second half of [`Self::promote`], after every member of the unit has advertised.
     pub(crate) fn prepare(&self, out: &mut Outbox) {
-        if !self.roles.come_first() {
+        if !self.awaits_roles() {
             out.push(Action::AddVips {
                 instance: self.config.id,
             });

@@ -89,6 +89,15 @@ impl Instance {
         self.speaks() || matches!(self.state, State::Demoting)
     }
 
+    /// Whether its addresses, and its gate, wait until its roles are promoted.
+    pub(crate) const fn awaits_roles(&self) -> bool {
+        #[cfg(feature = "sim")]
+        if self.mutations.open_unpromoted {
+            return false;
+        }
+        self.roles.come_first()
+    }
+
     /// Its roles are promoted: the addresses follow.
     pub(crate) fn add_vips(&mut self, now: MonoNs, out: &mut Outbox) {
         self.timers.set(Timer::Promotion, now.after(PATIENCE));
@@ -112,7 +121,6 @@ impl Instance {
         if let Some(due) = advert {
             self.timers.set(Timer::Advert, due);
         }
-        self.epoch = self.epoch.raised();
         self.gate = None;
         self.vips = false;
         self.contested = false;
@@ -121,11 +129,15 @@ impl Instance {
         self.announcements = 0;
         self.announce_failures = 0;
         out.take_back(self.config.id);
-        out.push(Action::SetEpoch {
-            instance: self.config.id,
-            epoch: self.epoch,
-        });
-        self.ask_on(now, out);
+        if self.leases.is_some() {
+            self.ask_on(out);
+        } else {
+            self.epoch = self.epoch.raised();
+            out.push(Action::SetEpoch {
+                instance: self.config.id,
+                epoch: self.epoch,
+            });
+        }
         self.transit(State::Demoting, departure.cause.clone(), now, out);
         self.departing = Some(departure);
     }
@@ -178,14 +190,18 @@ impl Instance {
         Verdict::Stay
     }
 
-    /// With adverts alone, while its roles are promoted or demoted and its gate is closed: until when no other node
-    /// takes over, by what was sent.
-    pub(super) fn heard_until(&self) -> Option<MonoNs> {
+    /// Until when no other node can act: while its gate is open, that is its deadline; and while its roles are on
+    /// their way behind a closed gate, what the deadline would be. Whoever acted for a moment in between may have let
+    /// go again, and its data would be newer.
+    pub(super) fn held_until(&self) -> Option<MonoNs> {
         let closed = matches!(self.state, State::Promoting | State::Demoting);
-        if !closed || self.leases.is_some() || !self.roles.are_under_way() {
-            return None;
+        if !closed || !self.roles.are_under_way() {
+            return self.gate;
         }
-        Some(self.sent?.after(self.gate_time()))
+        match &self.leases {
+            Some(leases) => Some(leases.deadline()),
+            None => Some(self.sent?.after(self.gate_time())),
+        }
     }
 
     /// Takes no part, or does again.

@@ -220,6 +220,7 @@ impl World {
                 self.nodes[node].process = None;
                 self.nodes[node].attached = false;
                 self.nodes[node].words.clear();
+                self.kill_data(node);
                 return None;
             }
             process.next = Step::Execute(action);
@@ -527,9 +528,17 @@ impl World {
                 };
                 Some(Input::Announced { instance, result })
             }
+            Action::PromoteRoles {
+                round, unplanned, ..
+            } => {
+                self.order_promotion(node, round, unplanned);
+                None
+            }
+            Action::DemoteRoles { round, manner, .. } => {
+                self.order_demotion(node, round, manner);
+                None
+            }
             Action::RemoveVips { .. }
-            | Action::PromoteRoles { .. }
-            | Action::DemoteRoles { .. }
             | Action::Report(_)
             | Action::Note { .. }
             | Action::Alarm { .. }

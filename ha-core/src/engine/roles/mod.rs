@@ -211,8 +211,7 @@ impl Engine {
         }
         let lost: Vec<Option<usize>> = under_way
             .iter()
-            // Who asks whether it may go on does not know.
-            .filter(|(member, departure)| departure.is_lost() || self.instances[*member].resumes())
+            .filter(|(_, departure)| departure.is_lost())
             .map(|(member, _)| self.roles_of(*member))
             .collect();
         let (gone, held): (Vec<_>, Vec<_>) = under_way

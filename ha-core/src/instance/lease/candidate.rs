@@ -142,7 +142,8 @@ impl Instance {
         if round < leases.stood_at {
             return Verdict::Stay;
         }
-        let competes = matches!(self.state, State::Promoting | State::Demoting);
+        // While roles are on their way, its leases' end is.
+        let competes = self.state == State::Promoting && !self.roles.are_under_way();
         if competes && leases.is_forgotten(path, round) {
             // This node was held up: whoever heard it has forgotten, and may have answered meanwhile.
             leases.phase = Phase::Announcing;
@@ -194,8 +195,7 @@ impl Instance {
         if self.state == State::Promoting && leases.phase == Phase::Promised {
             return self.losers_gone(now, out);
         }
-        let competes = matches!(self.state, State::Promoting | State::Demoting);
-        if !competes || leases.phase != Phase::Announcing {
+        if self.state != State::Promoting || leases.phase != Phase::Announcing {
             return Verdict::Stay;
         }
         if now < leases.gives_up_at() {
@@ -229,7 +229,7 @@ impl Instance {
             return Verdict::Stay;
         }
         if leases.phase == Phase::Won && self.roles.are_under_way() {
-            self.keep_won(now, out);
+            self.go_on_alone(now, out);
             return Verdict::Open;
         }
         let decided = leases.decide_at.is_some_and(|at| at <= now);
@@ -270,22 +270,6 @@ impl Instance {
             }
         }
         Verdict::Open
-    }
-
-    /// While roles are promoted or demoted: keeps what it has won as an Active node would. What was not granted
-    /// anew has to be won again, else it is given up.
-    fn keep_won(&mut self, now: MonoNs, out: &mut Outbox) {
-        self.go_on_alone(now, out);
-        let Some(leases) = &mut self.leases else {
-            return;
-        };
-        let serves = leases.alone == Alone::Serve;
-        let mut peers = leases.peers.iter();
-        if peers.any(|peer| peer.view.deadline <= now && !(serves && peer.is_silent(now))) {
-            leases.phase = Phase::Announcing;
-            leases.begin(now);
-            self.timers.set(Timer::Candidate, leases.gives_up_at());
-        }
     }
 
     /// Whether the leases allow to open.

@@ -42,18 +42,11 @@ impl Instance {
         })
     }
 
-    /// Its gate closes, and its leases go on being asked for, as a candidate asks: no other node takes over.
-    pub(crate) fn ask_on(&mut self, now: MonoNs, out: &mut Outbox) {
-        let Some(leases) = &mut self.leases else {
-            return;
-        };
-        leases.phase = Phase::Announcing;
-        leases.resumes = false;
-        leases.begin(now);
-        for peer in &mut leases.peers {
-            peer.view.deadline = MonoNs::ZERO;
+    /// Its gate closes in the kernel, and its leases go on being asked for: no other node takes over.
+    pub(crate) fn ask_on(&mut self, out: &mut Outbox) {
+        if let Some(leases) = &self.leases {
+            self.timers.set(Timer::Gate, leases.deadline());
         }
-        self.timers.set(Timer::Candidate, leases.gives_up_at());
         out.push(Action::Stand {
             instance: self.config.id,
             standing: Standing::Candidate,

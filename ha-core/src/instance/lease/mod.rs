@@ -289,6 +289,8 @@ impl Instance {
         if self.state == State::Active {
             self.gate = Some(deadline);
             self.timers.set(Timer::Gate, deadline);
+        } else if self.holds() && self.roles.are_under_way() {
+            self.timers.set(Timer::Gate, deadline);
         }
         holder
     }
@@ -301,7 +303,7 @@ impl Instance {
 
     /// Whether its gate has run out as far as it knows, and the kernel may have extended it since.
     pub(crate) fn is_unread(&self, now: MonoNs) -> bool {
-        self.gate
+        self.held_until()
             .is_some_and(|deadline| deadline <= now && self.known_until(now) < deadline)
     }
 

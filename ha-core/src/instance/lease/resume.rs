@@ -58,7 +58,11 @@ impl Instance {
     /// Whether it asks its peers to go on, instead of letting go because of `cause`.
     pub(crate) fn asks_to_go_on(&mut self, cause: &Cause, now: MonoNs, out: &mut Outbox) -> bool {
         let was_held_up = matches!(cause, Cause::Late { .. });
-        let in_place = self.state == State::Active && self.is_ready() && self.vips;
+        // Another node that had it for a moment has newer data.
+        let in_place = self.state == State::Active
+            && self.is_ready()
+            && self.vips
+            && !self.roles.are_under_way();
         let Some(leases) = self.leases.as_mut().filter(|_| was_held_up && in_place) else {
             return false;
         };

@@ -106,6 +106,7 @@ impl Scenario {
             end_at: 0,
             reloads: false,
             vips_fail: 0,
+            data: None,
         };
         let begin = scenario.settled_after_start();
         let lease = scenario.longest_lease();
@@ -388,7 +389,7 @@ impl NodePlan {
     }
 }
 
-fn draw_nodes(
+pub(super) fn draw_nodes(
     rng: &mut Rng,
     trouble: Trouble,
     count: usize,

@@ -1,6 +1,7 @@
 //! What a seed stands for: nodes, their configuration, the network, and what goes wrong when.
 
 mod leases;
+mod roles;
 pub(crate) mod tracking;
 
 use core::net::{IpAddr, Ipv4Addr};
@@ -9,7 +10,11 @@ use std::{format, string::String, vec::Vec};
 use ha_common::{Nanos, Priority, Vrid, gate::Epoch};
 
 use self::leases::Trouble;
-use super::{clock::Clock, rng::Rng};
+use super::{
+    clock::Clock,
+    data::{DataPlan, Trouble as DataTrouble},
+    rng::Rng,
+};
 use crate::{AnnounceConfig, EngineConfig, GroupConfig, InstanceConfig, InstanceId, Version, vrrp};
 
 /// What opens the gates.
@@ -19,6 +24,8 @@ pub enum Case {
     Adverts,
     /// Leases granted by the peers (case B).
     Leases,
+    /// Leases, and a replicated database that is promoted and demoted.
+    Roles,
 }
 
 /// Which kinds of trouble a run has.
@@ -92,6 +99,8 @@ pub(crate) enum Fault {
     SendsFail { node: usize, until: u64 },
     /// Somebody deletes an address.
     VipLost { node: usize, instance: usize },
+    /// Something is the matter with a node's database.
+    Database { node: usize, trouble: DataTrouble },
     /// What a node tracks fails or recovers.
     Check { node: usize, check: usize, up: bool },
 }
@@ -148,6 +157,8 @@ pub(crate) struct Scenario {
     pub(crate) reloads: bool,
     /// How often addresses cannot be added.
     vips_fail: u32,
+    /// The replicated database, if there is one.
+    pub(crate) data: Option<DataPlan>,
 }
 
 const MS: u64 = 1_000_000;
@@ -189,6 +200,7 @@ impl Scenario {
             end_at: 0,
             reloads: false,
             vips_fail: 0,
+            data: None,
         };
         scenario.draw_faults(rng, 2 * down.0, quiet_at, longest.0);
         scenario.set_deadlines();

@@ -99,7 +99,7 @@ impl Scenario {
     }
 }
 
-fn track(config: &mut EngineConfig, tracks: &[Track]) {
+pub(super) fn track(config: &mut EngineConfig, tracks: &[Track]) {
     config.tracked = (0..CHECKS.len())
         .map(|index| TrackedConfig {
             source: check(index),

@@ -70,6 +70,7 @@ impl World {
                 let instance = id(instance);
                 self.tell(node, Word::Input(Input::VipLost { instance }));
             }
+            Fault::Database { node, trouble } => self.trouble(node, trouble),
             Fault::Check { node, check, up } => self.check_is(node, check, up),
         }
     }
@@ -137,6 +138,7 @@ impl World {
                 grants.timer = timer + 1;
             }
         }
+        self.power_off_data(node);
         self.nodes[node].attached = false;
         self.nodes[node].paths.fill(PathWords::default());
     }
@@ -187,6 +189,7 @@ fn describe(fault: &Fault) -> String {
         Fault::VipLost { node, instance } => {
             format!("node{node} vr{instance} loses an address")
         }
+        Fault::Database { node, trouble } => format!("node{node} its database: {trouble:?}"),
         Fault::Check { node, check, up } => {
             let how = if *up { "passes" } else { "fails" };
             format!("node{node} {} {how}", tracking::describe(*check))

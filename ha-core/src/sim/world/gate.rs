@@ -79,6 +79,7 @@ impl World {
                     self.begin_stay(node, instance, Cause::Promoted);
                 }
                 self.say(|| format!("node{node} vr{instance} GATE OPEN"));
+                self.judge_opening(node);
             }
             (Some(_), false) => self.shut(node, instance),
             _ => {}

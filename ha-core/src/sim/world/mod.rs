@@ -21,6 +21,7 @@ use ha_common::{MonoNs, lease::Ask};
 use self::echo::{Echo, PathWords};
 use super::{
     Mutations,
+    data::Data,
     grants::Grants,
     kernel::{Kernel, Origin},
     leases::{self, Cut, Packet, Span},
@@ -63,6 +64,8 @@ pub(crate) enum Event {
     Boot(usize),
     /// A frozen node's kernel goes on.
     Thaw(usize),
+    /// Databases, conductors and clients are looked at.
+    Data,
     /// A check answers the process that asked.
     Answer {
         node: usize,
@@ -172,6 +175,7 @@ pub(crate) struct World {
     echoes_lost: Vec<Vec<u32>>,
     traffic: Vec<Packet>,
     loss_permille: u64,
+    pub(super) data: Option<Data>,
     /// By node and instance: adverts lost in a row.
     lost_in_a_row: Vec<Vec<u32>>,
     pub(crate) stays: Vec<Stay>,
@@ -196,6 +200,7 @@ impl World {
         let draw = |rng: &mut Rng| match case {
             Case::Adverts => Scenario::draw(rng),
             Case::Leases => Scenario::draw_leases(rng, mutations),
+            Case::Roles => Scenario::draw_roles(rng),
         };
         let (scenario, rng) = match choices {
             Choices::Seed(seed) => (draw(&mut Rng::new(seed)), Rng::new(!seed)),
@@ -225,6 +230,7 @@ impl World {
             echoes_lost: std::vec![std::vec![0; count]; count],
             traffic: Vec::new(),
             loss_permille: 0,
+            data: scenario.data.map(|plan| Data::new(plan, count)),
             lost_in_a_row: std::vec![std::vec![0; instances]; count],
             stays: Vec::new(),
             overtaken: std::vec![Vec::new(); instances],
@@ -237,6 +243,9 @@ impl World {
         for index in 0..world.scenario.faults.len() {
             let at = world.scenario.faults[index].0;
             world.at(at, Event::Fault(index));
+        }
+        if world.data.is_some() {
+            world.at(0, Event::Data);
         }
         for node in 0..count {
             let at = world.scenario.nodes[node].starts_at;
@@ -260,6 +269,10 @@ impl World {
             return;
         }
         self.now = self.scenario.end_at;
+        self.judge_end_of_data();
+        if self.violation.is_some() {
+            return;
+        }
         let speakers = self.speakers();
         for node in 0..self.nodes.len() {
             for instance in 0..self.scenario.instances {
@@ -274,11 +287,13 @@ impl World {
                 };
                 ledger::judge(&self.stays, limits)
             }
-            Case::Leases => leases::judge(&self.stays, &self.network()),
+            Case::Leases | Case::Roles => leases::judge(&self.stays, &self.network()),
         };
-        self.violation = found
-            .or_else(|| self.judge_moves())
-            .or_else(|| self.judge_service(&speakers));
+        self.violation = found.or_else(|| self.judge_moves()).or_else(|| {
+            // A database that is not known to have everything is served by nobody.
+            let always = self.data.is_none();
+            always.then(|| self.judge_service(&speakers)).flatten()
+        });
     }
 
     pub(crate) fn at(&mut self, at: u64, event: Event) {
@@ -329,6 +344,7 @@ impl World {
             } => self.promise_ends(node, instance, timer),
             Event::Boot(node) => self.boot(node),
             Event::Thaw(node) => self.thaw(node),
+            Event::Data => self.look_at_data(),
             Event::Answer {
                 node,
                 boot,
@@ -387,6 +403,7 @@ impl World {
             self.tell(node, Word::Input(input));
         }
         self.tell_checks(node);
+        self.boot_data(node);
     }
 
     pub(crate) fn interface(&self, node: usize, instance: usize) -> Input {
@@ -413,6 +430,25 @@ impl World {
         self.hold_up(node, u64::MAX);
         self.nodes[node].process = None;
         self.nodes[node].words.clear();
+        self.kill_data(node);
+    }
+
+    /// Whether a link carries what a node sends to another one.
+    pub(super) fn passes(&self, link: usize, from: usize, to: usize) -> bool {
+        !self.cuts[link][from][to]
+    }
+
+    /// Whether what a node says gets to another one, by any link.
+    pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
+        let links = 0..self.scenario.links;
+        !self.is_frozen(from) && !self.is_frozen(to) && { links }
+            .any(|link| self.passes(link, from, to))
+    }
+
+    /// Whether nothing of a node runs.
+    pub(super) fn is_frozen(&self, node: usize) -> bool {
+        let machine = &self.nodes[node];
+        !machine.powered || self.now < machine.frozen_until
     }
 }
 

@@ -17,7 +17,7 @@ const LOST: u64 = 600;
 
 impl World {
     /// A check fails, or recovers.
-    pub(super) fn check_is(&mut self, node: usize, check: usize, up: bool) {
+    pub(crate) fn check_is(&mut self, node: usize, check: usize, up: bool) {
         self.nodes[node].checks[check] = up;
         self.tell_check(node, check);
     }

@@ -16,8 +16,11 @@ impl Shell {
         let Some(index) = self.index(id) else {
             return;
         };
-        let held = std::mem::replace(&mut self.seats[index].standing, standing);
-        let holds = held != Standing::Bystander;
+        // Nobody else acts, but the gate is closed: its roles are to be demoted.
+        let holds =
+            standing == Standing::Candidate && self.seats[index].standing == Standing::Active;
+        let ends = holds.then(|| self.gate_ends(id)).flatten();
+        self.seats[index].standing = standing;
         let Some(dataplane) = &self.dataplane else {
             return;
         };
@@ -37,6 +40,9 @@ impl Shell {
                 }
             }
             Standing::Candidate | Standing::Lapsed => {
+                if holds {
+                    self.note_closed(index, ends);
+                }
                 let sentence = match standing {
                     Standing::Candidate if holds => {
                         "this node goes on asking its peers for leases until its roles are demoted"
@@ -60,10 +66,14 @@ impl Shell {
             debug_assert_eq!(dataplane.epoch(id).raised(), epoch);
             dataplane.set_epoch(id, epoch);
         }
+        if let Some(index) = self.index(id) {
+            self.note_closed(index, ends);
+        }
+    }
+
+    /// Its gate is closed; when it would have closed by itself, if it was open.
+    fn note_closed(&mut self, index: usize, ends: Option<MonoNs>) {
         let now = clock::now();
-        let Some(index) = self.index(id) else {
-            return;
-        };
         let seat = &mut self.seats[index];
         seat.announced = false;
         // A gate that ran out while this thread was held up closed at its deadline, not now.
