@@ -1,7 +1,7 @@
 //! A standby follows the primary; the primary sees to its replica.
 
 use ha_common::Nanos;
-use ha_core::plan::Purpose;
+use ha_core::plan::{Observation, Purpose};
 
 use crate::node::{LEASE, Manners, database, exchange, pair, primary, purposes, replica, together};
 
@@ -31,6 +31,20 @@ fn what_was_received_is_not_thrown_away_when_the_primary_s_server_fails() {
     together(&mut one, &mut two, Nanos::from_secs(1));
     assert!(two.steps.is_empty(), "{:?}", two.steps);
     assert_eq!(two.eligible(), Ok(()));
+}
+
+/// To follow is to start it first; of one that only does not answer nothing is known.
+#[test]
+fn a_standby_s_server_that_does_not_run_is_started_to_follow() {
+    let (mut one, mut two) = pair();
+    for (promoted, follows) in [(None, 0), (Some(false), 1)] {
+        two.steps.clear();
+        let mut gone = Observation::unknown("it does not answer");
+        gone.promoted = promoted;
+        two.observe(0, gone);
+        together(&mut one, &mut two, Nanos::from_secs(1));
+        assert_eq!(steps(&two, "join-sync"), follows, "{:?}", two.steps);
+    }
 }
 
 #[test]

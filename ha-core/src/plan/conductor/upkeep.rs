@@ -177,8 +177,10 @@ fn stray(role: &RoleConfig, observation: &Observation, primary: &GroupWord) -> S
         let detached = observation.follows == Follows::Nobody && observation.promoted.is_some();
         return if detached { Stray::Wrong } else { Stray::No };
     };
-    // Of a server that does not answer, nothing is known; and a primary may not have looked at its own yet.
-    if observation.position.is_none() || primary.endpoint.is_none() {
+    // Of a server that does not answer nothing is known; one that does not run is started to follow. And a primary may
+    // not have looked at its own yet.
+    let is_known = observation.position.is_some() || observation.promoted == Some(false);
+    if !is_known || primary.endpoint.is_none() {
         return Stray::No;
     }
     match &observation.follows {

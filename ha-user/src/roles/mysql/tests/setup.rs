@@ -2,7 +2,7 @@
 
 use ha_core::plan::Context;
 
-use super::pair::{FOLLOW, Node, PASSWORD, PROMOTE, unplanned};
+use super::pair::{FOLLOW, Held, Node, PASSWORD, PROMOTE, Writer, pair, unplanned};
 use crate::roles::mysql::{audit::findings, init_replication};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,4 +87,60 @@ async fn a_standby_with_data_of_its_own_is_refused() {
     let context = one.context().await;
     let refused = other.try_run("compare", 1, &context).await.unwrap_err();
     assert!(refused.contains("precious"), "{refused}");
+}
+
+/// What the documentation says that the account needs is enough for all steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_its_own_is_enough() {
+    let (mut one, mut other) = pair().await;
+    one.server
+        .sql("CREATE USER had@localhost IDENTIFIED BY 'own'")
+        .await;
+    for grant in [
+        "READ ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SLAVE MONITOR, BINLOG ADMIN, \
+         BINLOG MONITOR, BINLOG REPLAY, CONNECTION ADMIN, PROCESS, RELOAD, EVENT ON *.*",
+        "ALL PRIVILEGES ON had.*",
+    ] {
+        one.server
+            .sql(&format!("GRANT {grant} TO had@localhost"))
+            .await;
+    }
+    let state = one.value("@@global.gtid_binlog_state").await;
+    other.wait_for("@@global.gtid_binlog_state", &state).await;
+    for node in [&mut one, &mut other] {
+        node.role.server = node.server.config_of("had", "own");
+        node.new_executor();
+    }
+    let writer = Writer::start(&one, 1);
+    writer.more(20).await;
+    let context = Context::default();
+    one.plan(&["forbid-writes", "end-sessions"], 1, &context)
+        .await;
+    let end = one.run("settle", 1, &context).await;
+    let acknowledged = writer.end().await;
+    let context = Context {
+        target: end.position.map(|position| position.text),
+        solo: true,
+        ..Context::default()
+    };
+    other.plan(&PROMOTE, 2, &context).await;
+    let context = other.context().await;
+    one.plan(&FOLLOW, 2, &context).await;
+    other
+        .plan(&["restore", "degrade", "restore"], 2, &Context::default())
+        .await;
+    assert!(one.observe().await.able.is_ok());
+    // A lagging replica that is restarted, as that account.
+    let held = Held::hold(&one).await;
+    let more = Writer::start(&other, 1_000_000);
+    more.more(20).await;
+    other.server.kill();
+    let more = more.end().await;
+    drop(held);
+    one.server.kill();
+    one.server.restart().await;
+    one.new_executor();
+    one.plan(&PROMOTE, 3, &unplanned()).await;
+    let there = one.ids().await;
+    assert!(there.is_superset(&acknowledged) && there.is_superset(&more));
 }
