@@ -14,6 +14,7 @@ mod scale;
 mod split;
 mod steady;
 mod usage;
+mod writes;
 mod xdp;
 
 use std::{
@@ -168,6 +169,45 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Clients that write to a pair of MariaDB servers while something fails: times, and what became of the writes
+    Writes {
+        /// Trials of each fault for each promoter
+        #[arg(long, default_value_t = 30)]
+        trials: u32,
+        /// Who promotes
+        #[arg(long, value_delimiter = ',', default_values = ["had", "keepalived"])]
+        promoters: Vec<writes::Promoter>,
+        /// What fails on the node that is written to
+        #[arg(long, value_delimiter = ',', default_values = ["mariadb-killed", "power-off", "daemon-frozen", "switchover"])]
+        faults: Vec<writes::Fault>,
+        /// Clients that insert rows
+        #[arg(long, default_value_t = 16)]
+        clients: u32,
+        /// Rows a second of all of them; 0: as many as the servers take
+        #[arg(long, default_value_t = 1_500)]
+        rate: u32,
+        /// Clients that transfer money between accounts
+        #[arg(long, default_value_t = 2)]
+        tellers: u32,
+        /// Without semi-synchronous replication
+        #[arg(long = "async")]
+        asynchronous: bool,
+        /// The servers' files in memory, and not on the disk of /tmp
+        #[arg(long)]
+        memory: bool,
+        /// The replica begins to apply only so long after the fault what it received before, such as 5s
+        #[arg(long)]
+        lag: Option<humantime::Duration>,
+        /// Between two heartbeats of had, of which three may be missed
+        #[arg(long, default_value = "10ms")]
+        heartbeat: humantime::Duration,
+        /// Also write the figures to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fail when a target is missed
+        #[arg(long)]
+        check: bool,
+    },
     /// A take-over step by step, with keepalived's beside it
     Demo {
         /// Take-overs of each daemon
@@ -260,6 +300,45 @@ fn main() -> Result<()> {
             flood::run(seconds, trials, heartbeat, json.as_deref(), check)
         }
         Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
+        Command::Writes {
+            trials,
+            promoters,
+            faults,
+            clients,
+            rate,
+            tellers,
+            asynchronous,
+            memory,
+            lag,
+            heartbeat,
+            json,
+            check,
+        } => {
+            use ha_tests::mariadb::{Durability, Load, Storage};
+            let options = writes::Options {
+                trials,
+                promoters,
+                faults,
+                load: Load {
+                    clients,
+                    rate,
+                    tellers,
+                },
+                durability: if asynchronous {
+                    Durability::Async
+                } else {
+                    Durability::SemiSync
+                },
+                storage: if memory {
+                    Storage::Memory
+                } else {
+                    Storage::Disk
+                },
+                lag: lag.map(Into::into),
+                heartbeat: span(*heartbeat),
+            };
+            writes::run(&options, json.as_deref(), check)
+        }
         Command::Demo { trials } => demo::run(trials),
     }
 }

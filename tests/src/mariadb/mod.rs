@@ -6,19 +6,32 @@
 //! the latest with its node.
 
 mod accounts;
+mod bank;
+mod checker;
 mod galera;
+mod lag;
+mod ledger;
 mod pair;
+pub mod role;
+mod sampler;
 mod server;
 mod session;
 mod settings;
 mod template;
+mod writers;
 
 pub(crate) use self::server::end_all;
 pub use self::{
     accounts::{Account, DATABASE, HA, REPLICATION, WRITER},
+    bank::is_balanced,
+    checker::{Contents, Findings, check},
     galera::Cluster,
+    lag::Lag,
+    ledger::{Ledger, Outcome, Write},
     pair::{ServerPair, Topology, catch_up, make_primary, replicate},
+    sampler::{Sample, Sampler, Samples, overlap},
     server::Server,
     session::{Failure, Rows, Session},
     settings::{Durability, GALERA_PORTS, Galera, PORT, Settings, Storage},
+    writers::{Load, SCOUT, Writers, prepare},
 };

@@ -17,9 +17,9 @@ use rustix::{
 };
 
 use super::{
-    accounts::{Account, HA},
+    accounts::{Account, HA, REPLICATION},
     session::{Failure, Place, Rows, Session, opts},
-    settings::{PORT, Settings, Storage, USER},
+    settings::{Durability, PORT, Settings, Storage, USER},
     template::Template,
 };
 use crate::{Node, daemon::signal, eventually, netns::run, processes};
@@ -299,7 +299,18 @@ impl Server {
             .and_then(|(_, value)| value))
     }
 
-    /// How the daemon's `[[role]]` section names it and its accounts, without the section's own name and kind.
+    /// How the daemon logs in: keys of a `[[check]]` or `[[role]]`.
+    #[must_use]
+    pub fn login_keys(&self) -> String {
+        format!(
+            "socket = {:?}\nuser = {:?}\npassword_file = {:?}\n",
+            self.socket(),
+            HA.user,
+            self.password_file(HA),
+        )
+    }
+
+    /// The keys of a `[[role]]` of kind `mysql`, without its name.
     #[must_use]
     pub fn role_keys(&self) -> String {
         let command: Vec<String> = self
@@ -307,19 +318,21 @@ impl Server {
             .iter()
             .map(|word| format!("{word:?}"))
             .collect();
+        let durability = match self.settings.durability {
+            Durability::SemiSync => "semi-sync",
+            Durability::Async => "async",
+        };
         format!(
-            "socket = {:?}\nuser = {:?}\npassword_file = {:?}\ndata_dir = {:?}\npid_file = {:?}\n\
+            "kind = \"mysql\"\ndurability = \"{durability}\"\n{}data_dir = {:?}\npid_file = {:?}\n\
              start_command = [{}]\nreplication_address = \"{}\"\nreplication_user = {:?}\n\
              replication_password_file = {:?}\n",
-            self.socket(),
-            HA.user,
-            self.password_file(HA),
+            self.login_keys(),
             self.data_dir(),
             self.pid_file(),
             command.join(", "),
             self.address(),
-            super::REPLICATION.user,
-            self.password_file(super::REPLICATION),
+            REPLICATION.user,
+            self.password_file(REPLICATION),
         )
     }
 }

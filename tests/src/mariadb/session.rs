@@ -46,11 +46,13 @@ impl std::error::Error for Failure {}
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            // 1053 and 1927 are said by a server that ends, or ends the session: also in the middle of a commit.
-            Error::Server(error) if !matches!(error.code, 1053 | 1927) => Self::Refused {
-                code: error.code,
-                message: error.message,
-            },
+            // The server ends, or ends session or statement, or a commit fails: that may be in the middle of a commit.
+            Error::Server(error) if !matches!(error.code, 1053 | 1180 | 1317 | 1927) => {
+                Self::Refused {
+                    code: error.code,
+                    message: error.message,
+                }
+            }
             other => Self::Unknown(other.to_string()),
         }
     }
@@ -159,6 +161,12 @@ impl Session {
         first
             .flatten()
             .with_context(|| anyhow!("{statement}: no value"))
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.conn.is_some()
     }
 
     fn rows(&mut self, limit: Duration, statement: &str) -> Result<Vec<Row>, Failure> {
