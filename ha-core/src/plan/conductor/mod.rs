@@ -20,7 +20,10 @@ use super::{
     sequence,
     status::{GroupStatus, PlannedStep, StepReport},
 };
-use crate::roles::{Mode, Prospect};
+use crate::{
+    data::gtid::rank_position,
+    roles::{Mode, Prospect},
+};
 
 use self::{plans::Aim, words::Peer};
 
@@ -255,7 +258,7 @@ impl Conductor {
         let position = self.position().map_or(0, |position| position.rank);
         let prospect = Prospect {
             eligible: self.eligible(now),
-            position: u32::try_from(position).unwrap_or(u32::MAX),
+            position: rank_position(position),
         };
         if self.told.as_ref() != Some(&prospect) {
             self.out.push_back(PlanAction::Prospect(prospect.clone()));

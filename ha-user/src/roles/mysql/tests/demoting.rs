@@ -162,3 +162,42 @@ async fn a_server_that_hangs_is_killed() {
     one.run("start-as-replica", 1, &context).await;
     assert_eq!(one.observe().await.promoted, Some(false));
 }
+
+/// As scripts do it: what a killed primary took back, and the other one had received, does not come back to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_primary_that_follows_at_once_skips_what_it_wrote_itself() {
+    const TRIES: u32 = 8;
+    for _ in 0..TRIES {
+        let (mut one, mut other) = pair().await;
+        let writer = Writer::start(&one, 1);
+        writer.more(50).await;
+        one.server.kill();
+        writer.end().await;
+        one.plan(&["start-as-replica"], 1, &Context::default())
+            .await;
+        other.plan(&PROMOTE, 2, &unplanned()).await;
+        let taken_back = other.ids().await.len() > one.ids().await.len();
+        if !taken_back {
+            // All of it was committed by then.
+            continue;
+        }
+        one.server
+            .sql("SET GLOBAL rpl_semi_sync_slave_enabled = 0")
+            .await;
+        let password = super::pair::PASSWORD
+            .replace('\\', "\\\\")
+            .replace('\'', "''");
+        one.server
+            .sql(&format!(
+                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='repl', MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos, MASTER_DEMOTE_TO_SLAVE=1",
+                other.address.port()
+            ))
+            .await;
+        one.server.sql("START SLAVE").await;
+        let position = other.value("@@global.gtid_binlog_pos").await;
+        one.wait_for("@@global.gtid_slave_pos", &position).await;
+        assert!(other.ids().await.len() > one.ids().await.len());
+        return;
+    }
+    panic!("nothing was taken back in {TRIES} crashes");
+}
