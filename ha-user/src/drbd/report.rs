@@ -114,6 +114,11 @@ impl Report {
         report
     }
 
+    /// Whether every peer is there.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connections.iter().all(|one| one.state == "Connected")
+    }
+
     fn note_replication(&mut self, line: &Line<'_>) {
         let Some(replication) = line.field("replication") else {
             return;

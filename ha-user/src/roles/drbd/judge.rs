@@ -33,13 +33,17 @@ pub(super) fn promotable(
     standing: Standing,
 ) -> Result<String, String> {
     let role = usable(resource, found)?;
+    // Until the two are connected: who has let its own data go, and nobody else, is only looking for its peer.
+    if standing == Standing::SplitBrain && role != "Primary" {
+        let peer = found.connections.first().map(|one| clean(&one.peer));
+        return Err(split_brain(resource, peer.as_deref().unwrap_or("its peer")));
+    }
     let alone = found.connections.iter().find(|one| one.is_alone());
     if let Some(alone) = alone
         && role != "Primary"
     {
         let peer = clean(&alone.peer);
         return Err(match standing {
-            Standing::SplitBrain => split_brain(resource, &peer),
             Standing::Alone => format!(
                 "the connection of {resource} to {peer} is StandAlone, so the data there may be newer: run: drbdadm connect {resource}"
             ),
@@ -74,8 +78,8 @@ pub(super) fn promotable(
 pub(super) fn split_brain(resource: &str, peer: &str) -> String {
     format!(
         "split brain of {resource} with {peer}: each of the two has writes that the other one lacks, and nothing is promoted. \
-         Decide whose are thrown away, and save them first if they may be needed. On that node, with nothing mounted: \
-         drbdadm disconnect {resource}; drbdadm secondary {resource}; drbdadm connect --discard-my-data {resource}. \
-         On the other one, if it is StandAlone: drbdadm connect {resource}. When both are UpToDate: drbdadm verify {resource}"
+         Decide whose are thrown away, and save them first if they may be needed. First on the other node, if it is StandAlone: \
+         drbdadm connect {resource}. Then on that one, with nothing mounted: \
+         drbdadm disconnect {resource}; drbdadm secondary {resource}; drbdadm connect --discard-my-data {resource}. When both are UpToDate: drbdadm verify {resource}"
     )
 }

@@ -116,6 +116,8 @@ impl Drbd {
         let alone = report.connections.iter().any(|one| one.is_alone());
         match (alone, self.standing) {
             (false, _) if report.role.is_none() => self.standing = Standing::Absent,
+            // Somebody mends it: until the two are connected it is not known whose data stay.
+            (false, Standing::SplitBrain) if !report.is_connected() => {}
             (false, _) => self.standing = Standing::Together,
             (true, Standing::Unknown | Standing::Absent | Standing::Together) => {
                 let (resource, asked) = (self.resource.clone(), report.clone());

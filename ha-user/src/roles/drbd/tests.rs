@@ -91,6 +91,9 @@ fn after_a_split_brain_nobody_is_promoted_and_the_way_out_is_said() {
         unclear.contains("unless somebody disconnected it") && unclear.contains("discard"),
         "{unclear}"
     );
+    // Who has let its data go looks for its peer, and is not promoted before that is there.
+    let looking = PEER_GONE.replace("role:Primary", "role:Secondary");
+    assert!(judged(&looking, Standing::SplitBrain).is_err());
     // Its clients have these data.
     assert!(judged(SPLIT_PRIMARY, Standing::SplitBrain).is_ok());
 }
