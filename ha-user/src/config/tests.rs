@@ -13,6 +13,7 @@ mod checks;
 pub(crate) mod databases;
 mod disks;
 mod examples;
+mod link;
 mod live;
 mod roles;
 mod systems;
@@ -139,6 +140,7 @@ fn the_packaged_file_shows_every_key_truly() {
     for (name, key) in [
         ("channel.key", "a secret"),
         ("cable.key", &*"a0".repeat(16)),
+        ("link.key", &*"a0".repeat(32)),
         ("mysql.password", "a secret"),
         ("mysql-ca.pem", "-----BEGIN CERTIFICATE-----"),
     ] {
@@ -239,6 +241,7 @@ fn the_packaged_file_shows_every_key_truly() {
         "resource",
         "promote_within",
         "volume",
+        "port",
     ] {
         assert!(
             shown.contains(&format!("{key} = ")),

@@ -11,6 +11,8 @@ use tokio::{
 
 use super::{
     hub::Hub,
+    message::Hello,
+    queue::Queue,
     session::{Part, Session, ended},
     socket::Place,
 };
@@ -89,14 +91,46 @@ impl Path {
     async fn carry(&mut self, session: Session) {
         let mut next = Some(session);
         while let Some(session) = next.take() {
-            let hello = session.hello.clone();
-            let queue = self.hub.connect(&self.path, &hello);
+            let mut connected = Connected::new(&self.hub, &self.path, &session.hello);
             tokio::select! {
-                why = session.run(&self.hub, &self.path, &queue) => {
-                    self.hub.disconnect(&self.path, &queue, &hello, &why);
+                why = session.run(&self.hub, &self.path, &connected.queue) => connected.ends(&why),
+                Some(newer) = self.incoming.recv() => {
+                    connected.ends("the other node has made another connection");
+                    next = Some(newer);
                 }
-                Some(newer) = self.incoming.recv() => next = Some(newer),
             }
         }
+    }
+}
+
+/// There is a connection as long as there is this: a task may end at any time.
+struct Connected<'a> {
+    hub: &'a Hub,
+    path: &'a LinkPath,
+    hello: Hello,
+    queue: Arc<Queue>,
+    why: String,
+}
+
+impl<'a> Connected<'a> {
+    fn new(hub: &'a Hub, path: &'a LinkPath, hello: &Hello) -> Self {
+        Self {
+            hub,
+            path,
+            hello: hello.clone(),
+            queue: hub.connect(path, hello),
+            why: "this node's configuration of it changed".to_owned(),
+        }
+    }
+
+    fn ends(&mut self, why: &str) {
+        why.clone_into(&mut self.why);
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.hub
+            .disconnect(self.path, &self.queue, &self.hello, &self.why);
     }
 }
