@@ -133,12 +133,13 @@ fn peers(peers: &[PeerReport], style: Style) -> String {
             .iter()
             .map(|instance| format!("{} {}", instance.name, instance.state));
         let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
+        let instances = instances.collect::<Vec<String>>().join(", ");
         table.row(vec![
             word(&peer.node),
             word(&peer.mode),
             heard(peer.last_heard_ms.map(|ms| ms.saturating_mul(1_000))),
             paths.collect::<Vec<String>>().join(", "),
-            instances.collect::<Vec<String>>().join(", "),
+            word(&Some(instances).filter(|words| !words.is_empty())),
         ]);
     }
     table.render(|row, _, cell| match row {
@@ -431,7 +432,12 @@ pub(super) fn counters(counters: &Counters, all: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::report::{DataplaneReport, EngineReport, InterfaceReport, SlaveReport};
+    use crate::{
+        control::report::{
+            DataplaneReport, EngineReport, InterfaceReport, LinkPathReport, SlaveReport,
+        },
+        link::message::InstanceState,
+    };
 
     fn channel() -> ChannelReport {
         ChannelReport {
@@ -631,6 +637,50 @@ mod tests {
         let coloured = status(&report(), Style { colour: true });
         assert_ne!(coloured, plain);
         assert!(!plain.contains('\u{1b}') && coloured.contains("\u{1b}[1;32mactive\u{1b}[0m"));
+    }
+
+    #[test]
+    fn status_with_other_nodes() {
+        let path = |name: &str, up: bool, trouble: Option<&str>| LinkPathReport {
+            name: name.to_owned(),
+            interface: name.to_owned(),
+            local: None,
+            peer: [10, 0, 4, 2].into(),
+            up,
+            last_heard_ms: Some(12),
+            refused: 0,
+            trouble: trouble.map(str::to_owned),
+        };
+        let instance = |name: &str, state: &str| InstanceState {
+            name: name.to_owned(),
+            group: None,
+            state: state.to_owned(),
+            priority: 100,
+        };
+        let known = PeerReport {
+            node: Some("node2".to_owned()),
+            version: Some("0.1.0".to_owned()),
+            mode: Some("active-standby".to_owned()),
+            last_heard_ms: Some(12),
+            instances: vec![
+                instance("web", "backup"),
+                instance("mail", "\u{1b}[2Jfault"),
+            ],
+            paths: vec![
+                path("eth0", true, None),
+                path("cable", false, Some("it does not answer any more")),
+            ],
+        };
+        let stranger = PeerReport {
+            node: None,
+            version: None,
+            mode: None,
+            last_heard_ms: None,
+            instances: Vec::new(),
+            paths: vec![path("eth5", false, None)],
+        };
+        let shown = peers(&[known, stranger], Style { colour: true });
+        insta::assert_snapshot!(shown.replace('\u{1b}', "ESC"));
     }
 
     /// The contract with programs: keys may be added, not changed.

@@ -276,3 +276,134 @@ impl Board {
 fn millis(span: Nanos) -> u64 {
     span.0 / 1_000_000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::message::{Ask, GroupWord};
+
+    const NOW: MonoNs = MonoNs(100_000_000_000);
+
+    fn path(name: &str, peer: u8) -> LinkPath {
+        LinkPath {
+            name: name.to_owned(),
+            interface: name.to_owned(),
+            local: None,
+            peer: [10, 0, 0, peer].into(),
+        }
+    }
+
+    fn hello(node: &str, boot: u64) -> Hello {
+        Hello {
+            node: node.to_owned(),
+            boot,
+            version: "0.1.0".to_owned(),
+        }
+    }
+
+    fn board() -> (Board, [LinkPath; 2]) {
+        let paths = [path("eth0", 2), path("eth1", 3)];
+        let mut board = Board::default();
+        board.keep(&paths);
+        (board, paths)
+    }
+
+    fn word(group: &str) -> Message {
+        let group = group.to_owned();
+        Message::Group(Box::new(GroupWord {
+            group,
+            ..GroupWord::default()
+        }))
+    }
+
+    #[test]
+    fn each_number_counts_once_and_of_a_state_only_what_is_newer() {
+        let (mut board, [one, other]) = board();
+        board.connect(&one, &hello("n2", 7), NOW);
+        board.connect(&other, &hello("n2", 7), NOW);
+        let ask = Message::Ask(Ask::default());
+        let mut takes = |path: &LinkPath, boot: u64, number: u64, message: &Message| {
+            board.receive(path, boot, number, message, NOW)
+        };
+        assert!(takes(&one, 7, 5, &word("a")) && !takes(&other, 7, 5, &word("a")));
+        // It was overtaken on the other path.
+        assert!(!takes(&other, 7, 4, &word("a")) && takes(&other, 7, 3, &word("b")));
+        assert!(takes(&other, 7, 2, &ask) && !takes(&one, 7, 2, &ask));
+        assert!(!takes(&one, 6, 9, &ask), "of an earlier boot");
+        assert!(!takes(&path("eth2", 2), 7, 9, &ask), "of no path");
+        assert!(takes(&one, 7, 9, &ask));
+    }
+
+    #[test]
+    fn topics_are_bounded() {
+        let (mut board, [one, _]) = board();
+        board.connect(&one, &hello("n2", 7), NOW);
+        let mut taken = 0;
+        for number in 1..=2_000 {
+            let word = word(&number.to_string());
+            taken += usize::from(board.receive(&one, 7, number, &word, NOW));
+        }
+        assert_eq!(taken, TOPICS);
+        assert!(board.receive(&one, 7, 2_001, &word("1"), NOW), "known");
+    }
+
+    #[test]
+    fn a_node_that_was_started_again_ends_what_it_had_before() {
+        let (mut board, [one, other]) = board();
+        let before = board.connect(&one, &hello("n2", 7), NOW);
+        assert!(board.receive(&one, 7, 5, &word("a"), NOW));
+        let after = board.connect(&other, &hello("n2", 8), NOW);
+        assert_eq!(board.send(&To::All, None, b"{}"), Some(true));
+        assert!(board.disconnect(&one, &before, "gone"));
+        // Its numbers begin anew.
+        assert!(board.receive(&other, 8, 1, &word("a"), NOW));
+        let peers = board.peers(NOW);
+        assert_eq!(peers.len(), 1);
+        let up: Vec<bool> = peers[0].paths.iter().map(|path| path.up).collect();
+        assert_eq!(up, [false, true]);
+        // What is late is nobody's.
+        assert!(!board.disconnect(&other, &before, "gone"));
+        assert!(board.disconnect(&other, &after, "gone"));
+        assert_eq!(board.send(&To::All, None, b"{}"), Some(false));
+    }
+
+    #[test]
+    fn nodes_and_paths_are_forgotten_together() {
+        let (mut board, [one, other]) = board();
+        board.connect(&one, &hello("n2", 7), NOW);
+        board.connect(&other, &hello("n3", 8), NOW);
+        let names = |board: &Board| {
+            let peers = board.peers(NOW);
+            let names: Vec<Option<String>> = peers.into_iter().map(|peer| peer.node).collect();
+            names
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(names(&board), [named("n2"), named("n3")]);
+        // Another node has taken its address.
+        board.connect(&one, &hello("n4", 9), NOW);
+        assert_eq!(names(&board), [named("n3"), named("n4")]);
+        board.keep(&[path("eth0", 2), path("eth5", 9)]);
+        assert_eq!(names(&board), [named("n4"), None]);
+        assert_eq!(
+            board.send(&To::Node("n3".to_owned()), None, b"{}"),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn refusals_are_counted_and_told_once_a_minute() {
+        let (mut board, [one, _]) = board();
+        let mut told = 0;
+        for second in 0..=120 {
+            board.note_trouble(&one, Trouble::refusal("another key"));
+            let now = NOW.after(Nanos::from_secs(second));
+            told += usize::from(board.count_refused(&one, now));
+        }
+        assert_eq!(told, 3);
+        assert_eq!(board.warnings().len(), 1);
+        board.connect(&one, &hello("n2", 7), NOW);
+        board.note_trouble(&one, Trouble::refusal("rubbish"));
+        assert!(board.warnings().is_empty(), "the link itself works");
+        assert_eq!(board.peers(NOW)[0].paths[0].refused, 121);
+    }
+}
