@@ -13,7 +13,7 @@ use super::{
     message::{Ask, GroupWord},
     *,
 };
-use crate::{config::LinkKey, engine::Message as News, events::Kind};
+use crate::{config::LinkKey, engine::Message as News, events::Kind, sys::clock};
 
 const LONG: Duration = Duration::from_secs(15);
 /// Longer than anything that is on its way takes to come, on any machine that keeps up at all.
@@ -394,29 +394,35 @@ async fn what_was_recorded_is_worth_nothing_later() {
     assert!(other.events().iter().all(|(to, _)| to.is_none()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sends_more_than_he_may_is_slowed_down() {
     let [one, mut other] = pair(10, 1).await;
     other.rest().await;
+    let long = Message::Ask(Ask {
+        group: "x".repeat(60 << 10),
+        ..Ask::default()
+    });
+    let began = clock::now();
     let flood = async {
         loop {
-            for serial in 0..64 {
-                one.link.send(&To::All, &ask(serial));
-            }
+            one.link.send(&To::All, &long);
             sleep(Duration::from_millis(1)).await;
         }
     };
-    let mut taken = 0_u32;
+    let mut taken = 0;
     let count = async {
-        loop {
-            other.from_peers.recv().await.expect("a message");
+        while other.from_peers.recv().await.is_some() {
             taken += 1;
         }
     };
-    let span = Duration::from_secs(2);
-    let _ = timeout(span, async { tokio::join!(flood, count) }).await;
-    // A second's worth at once, then one each millisecond; with room for a machine that is late.
-    assert!((1_000..6_000).contains(&taken), "{taken}");
+    let both = async { tokio::join!(flood, count) };
+    assert!(timeout(Duration::from_secs(3), both).await.is_err());
+    // A second's worth at once, then a KiB each millisecond; and the one that went beyond.
+    let may_kib = 1_000 + clock::now().since(began).0 / 1_000_000;
+    assert!(
+        (10..=may_kib / 60 + 1).contains(&taken),
+        "{taken} of {may_kib} KiB"
+    );
     assert!(other.only_path().up);
 }
 
