@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt as _,
     sync::{
         Arc,
@@ -17,6 +17,7 @@ use ha_common::Nanos;
 use ha_tests::{
     Kind, Lab, NetNs, Node, VirtualRouter, eventually,
     gaps::Gaps,
+    lab::{VIP_LINK_LOCAL, VIP_V6},
     node::PATIENCE,
     now, scenario,
     scene::{INTERVAL_MS, Scene, VRID, WEB},
@@ -371,4 +372,31 @@ fn a_flood_of_connections_and_rubbish_disturbs_neither_adverts_nor_the_link() {
         scene.nodes[1].restart(Kind::Had)?;
         wait_for_both(&scene)
     });
+}
+
+/// Between the nodes' addresses of IPv6, of one kind or the other.
+fn over_v6(lab: &Lab, address: impl Fn(&Node) -> Ipv6Addr) -> Result<()> {
+    let mut nodes = [lab.node("n1")?, lab.node("n2")?];
+    for node in &nodes {
+        node.enable_v6()?;
+        write_key(node, KEY)?;
+    }
+    let addresses = [address(&nodes[0]), address(&nodes[1])];
+    for (index, node) in nodes.iter_mut().enumerate() {
+        let lines = format!("[link]\nkey_file = \"{}/link.key\"\n", node.dir().display());
+        let mut router = node.router().only_v6(addresses[index]);
+        router.vips_v6 = vec![VIP_LINK_LOCAL, VIP_V6];
+        let router = router.peers(&[addresses[1 - index]]).had_lines(&lines);
+        node.start(Kind::Had, &[router])?;
+    }
+    for node in &nodes {
+        wait_for_link(node, "eth0", true)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_goes_over_ipv6_with_global_and_with_link_local_addresses() {
+    scenario(|lab| over_v6(lab, Node::address_v6));
+    scenario(|lab| over_v6(lab, Node::link_local));
 }

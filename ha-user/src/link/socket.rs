@@ -156,3 +156,85 @@ fn only_from(peers: &[IpAddr]) -> Vec<SockFilter> {
     filter.push(SockFilter::new(RETURN, 0, 0, 0));
     filter
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::net::links::Link;
+
+    fn path(local: Option<&str>, peer: &str) -> LinkPath {
+        LinkPath {
+            name: "eth0".to_owned(),
+            interface: "eth0".to_owned(),
+            local: local.map(|local| local.parse().unwrap()),
+            peer: peer.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_path_without_source_begins_where_adverts_do() {
+        let addresses = [
+            "192.168.33.100/24",
+            "192.168.33.101/24",
+            "fe80::1/64",
+            "2001:db8::1/64",
+        ];
+        let link = Link {
+            name: "eth0".to_owned(),
+            ifindex: 7,
+            addresses: addresses.map(|net| net.parse().unwrap()).to_vec(),
+            ..Link::default()
+        };
+        let table: Table = [link].into_iter().collect();
+        let vips = BTreeSet::from(["192.168.33.100".parse().unwrap()]);
+        let found = |local: Option<&str>, peer: &str| {
+            let place = Place::among(&table, &path(local, peer), &vips)?;
+            assert_eq!((place.interface.as_str(), place.ifindex), ("eth0", 7));
+            Ok::<String, String>(place.local.to_string())
+        };
+        assert_eq!(
+            found(None, "192.168.33.102"),
+            Ok("192.168.33.101".to_owned())
+        );
+        assert_eq!(found(None, "fe80::2"), Ok("fe80::1".to_owned()));
+        assert_eq!(found(None, "2001:db8::2"), Ok("2001:db8::1".to_owned()));
+        assert_eq!(
+            found(Some("10.0.0.9"), "10.0.0.2"),
+            Ok("10.0.0.9".to_owned())
+        );
+        let error: Result<String, String> =
+            Place::among(&Table::default(), &path(None, "10.0.0.2"), &vips)
+                .map(|place| place.interface);
+        assert!(error.is_err_and(|why| why.contains("no interface eth0")));
+    }
+
+    #[tokio::test]
+    async fn the_kernel_lets_in_peers_alone() {
+        let [here, peer, other]: [IpAddr; 3] =
+            [1, 2, 3].map(|number| [127, 97, 100, number].into());
+        let place = |local: IpAddr| Place {
+            interface: "lo".to_owned(),
+            ifindex: 1,
+            local,
+        };
+        let second = [127, 97, 100, 9].into();
+        let listener = place(here).listen(19_748, &[second, peer]).unwrap();
+        assert!(is_still_there(&listener, &place(here)));
+        let elsewhere = Place {
+            ifindex: 2,
+            ..place(here)
+        };
+        assert!(!is_still_there(&listener, &elsewhere));
+        let connected = place(peer).connect(here, 19_748).await;
+        assert_eq!(connected.unwrap().local_addr().unwrap().ip(), peer);
+        let (_, from) = listener.accept().await.unwrap();
+        assert_eq!(from.ip(), peer);
+        let a_while = Duration::from_millis(300);
+        let refused = timeout(a_while, place(other).connect(here, 19_748)).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+}
