@@ -156,12 +156,18 @@ impl Board {
         }
     }
 
-    /// What is at the peer's address was refused, or refused this node; whether it is time to tell so.
-    pub(super) fn count_refused(&mut self, path: &LinkPath, now: MonoNs) -> bool {
+    /// What is at the peer's address was refused, or refused this node.
+    pub(super) fn count_refused(&mut self, path: &LinkPath) {
+        if let Some(path) = self.paths.get_mut(path) {
+            path.refused = path.refused.saturating_add(1);
+        }
+    }
+
+    /// Whether it is time to tell of a refusal on a path.
+    pub(super) fn is_to_be_told(&mut self, path: &LinkPath, now: MonoNs) -> bool {
         let Some(path) = self.paths.get_mut(path) else {
             return false;
         };
-        path.refused = path.refused.saturating_add(1);
         let is_time = path.told.is_none_or(|told| now.since(told) >= TELL_AGAIN);
         if is_time {
             path.told = Some(now);
@@ -397,7 +403,8 @@ mod tests {
         for second in 0..=120 {
             board.note_trouble(&one, Trouble::refusal("another key"));
             let now = NOW.after(Nanos::from_secs(second));
-            told += usize::from(board.count_refused(&one, now));
+            board.count_refused(&one);
+            told += usize::from(board.is_to_be_told(&one, now));
         }
         assert_eq!(told, 3);
         assert_eq!(board.warnings().len(), 1);

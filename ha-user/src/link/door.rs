@@ -138,7 +138,8 @@ impl Door {
             match Session::begin(stream, Part::Responder, &key, &hub.hello).await {
                 // Where one waits already, the other node has got no answer on it: it connects again.
                 Ok(session) => drop(to_path.try_send(session)),
-                Err(why) => hub.trouble(&path, &why),
+                Err(unfit) if unfit.is_refusal => hub.trouble(&path, &unfit.why),
+                Err(_) => hub.count_refused(&path),
             }
         }
     }

@@ -156,12 +156,18 @@ impl Hub {
         let is_to_be_told = {
             let mut board = self.board();
             board.note_trouble(path, Trouble::refusal(why));
-            board.count_refused(path, clock::now())
+            board.count_refused(path);
+            board.is_to_be_told(path, clock::now())
         };
         if is_to_be_told {
             let sentence = format!("no link to what is at {}: {why}", path.peer);
             self.tell(path, None, sentence);
         }
+    }
+
+    /// What is at the peer's address broke off before it had proved anything.
+    pub(super) fn count_refused(&self, path: &LinkPath) {
+        self.board().count_refused(path);
     }
 
     /// A message came.

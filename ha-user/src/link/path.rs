@@ -80,8 +80,12 @@ impl Path {
         };
         match Session::begin(stream, Part::Initiator, key, &self.hub.hello).await {
             Ok(session) => Some(session),
-            Err(why) => {
-                self.hub.trouble(&self.path, &why);
+            Err(unfit) if unfit.is_refusal => {
+                self.hub.trouble(&self.path, &unfit.why);
+                None
+            }
+            Err(unfit) => {
+                self.hub.miss(&self.path, &unfit.why);
                 None
             }
         }

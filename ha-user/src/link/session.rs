@@ -50,6 +50,34 @@ pub(super) struct Session {
     received: u64,
 }
 
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) why: String,
+    /// Whether one end refused the other, which somebody should see to; else it broke off.
+    pub(super) is_refusal: bool,
+}
+
+impl From<Refusal> for Unfit {
+    fn from(refusal: Refusal) -> Self {
+        let (why, is_refusal) = match refusal {
+            Refusal::Io(error) => (ended(&error), false),
+            refusal => (refusal.to_string(), true),
+        };
+        Self { why, is_refusal }
+    }
+}
+
+/// It broke off.
+impl From<String> for Unfit {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            is_refusal: false,
+        }
+    }
+}
+
 /// Which end this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -66,10 +94,10 @@ impl Session {
         part: Part,
         key: &LinkKey,
         own: &Hello,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unfit> {
         let begun = timeout(HANDSHAKE_LIMIT, Self::greet(stream, part, key, own)).await;
         let limit = HANDSHAKE_LIMIT.as_secs();
-        begun.unwrap_or_else(|_| Err(format!("it did not answer within {limit} s")))
+        begun.unwrap_or_else(|_| Err(format!("it did not answer within {limit} s").into()))
     }
 
     async fn greet(
@@ -77,15 +105,11 @@ impl Session {
         part: Part,
         key: &LinkKey,
         own: &Hello,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unfit> {
         let cipher = match part {
-            Part::Initiator => noise::initiate(&mut stream, key).await,
-            Part::Responder => noise::respond(&mut stream, key).await,
+            Part::Initiator => noise::initiate(&mut stream, key).await?,
+            Part::Responder => noise::respond(&mut stream, key).await?,
         };
-        let cipher = cipher.map_err(|refusal| match refusal {
-            Refusal::Io(error) => ended(&error),
-            refusal => refusal.to_string(),
-        })?;
         let mut session = Self {
             stream,
             cipher,
@@ -102,9 +126,12 @@ impl Session {
         }
         let node = &session.hello.node;
         if *node == own.node {
-            return Err(format!(
-                "it says that it is {node}, which is this node's name: give each node its own node.name"
-            ));
+            return Err(Unfit {
+                why: format!(
+                    "it says that it is {node}, which is this node's name: give each node its own node.name"
+                ),
+                is_refusal: true,
+            });
         }
         Ok(session)
     }
