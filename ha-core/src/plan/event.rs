@@ -133,6 +133,26 @@ pub struct Done {
     pub position: Option<Position>,
 }
 
+/// A node that is not known to have all that was acknowledged would be promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// When it asked, by its own clock.
+    pub asked_at: MonoNs,
+    /// The epoch.
+    pub epoch: u64,
+    /// With which priority.
+    pub priority: u8,
+}
+
+/// Another node has nothing that the one lacks which asks, and will not be promoted in an epoch up to that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// The wish.
+    pub asked_at: MonoNs,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
 /// How a node's time as primary ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
@@ -169,6 +189,10 @@ pub struct GroupWord {
     pub renounces: bool,
     /// As the primary: confirms the last ask of the node to which this word goes.
     pub grant: Option<Grant>,
+    /// It would be promoted, and asks whether the node to which this word goes has anything against it.
+    pub wish: Option<Wish>,
+    /// It has nothing against the last wish of the node to which this word goes.
+    pub consent: Option<Consent>,
     /// How its last epoch as primary ended.
     pub handover: Option<Handover>,
     /// It became primary since another node failed, and that one is to go into maintenance.

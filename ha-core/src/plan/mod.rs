@@ -31,7 +31,10 @@ pub use self::conductor::Mutations;
 pub use self::{
     conductor::Conductor,
     config::{AfterFailover, ConductorConfig, Durability, Limits, RoleConfig, RoleKind},
-    event::{Context, Done, GroupWord, Handover, Order, PlanAction, PlanInput, Purpose, Stance},
+    event::{
+        Consent, Context, Done, GroupWord, Handover, Order, PlanAction, PlanInput, Purpose, Stance,
+        Wish,
+    },
     journal::{Record, Recovered, recover},
     membership::{Ask, Grant},
     observation::{Follows, Observation, Position, Replicas},

@@ -6,7 +6,7 @@ use ha_core::{
     plan::{ConductorConfig, Durability, Purpose, RoleKind, Stance, sequence},
 };
 
-use crate::node::{Manners, Node, able, config, database, disk_roles, mysql, role};
+use crate::node::{Manners, Node, able, config, database, disk_roles, exchange, mysql, role};
 
 /// Groups that have every step there is.
 fn groups() -> Vec<ConductorConfig> {
@@ -35,6 +35,7 @@ fn promoted(config: &ConductorConfig) -> Node {
 /// A node whose data is known to be the best there is.
 fn ready(config: &ConductorConfig) -> Node {
     let mut node = Node::new("n1", config.clone());
+    node.conductor.set_priority(100);
     node.observe_all(able());
     node.observe(0, database(100));
     let mut other = Node::new(
@@ -45,7 +46,9 @@ fn ready(config: &ConductorConfig) -> Node {
         },
     );
     other.observe(0, database(100));
-    other.tell(&mut node);
+    for _ in 0..3 {
+        exchange(&mut node, &mut other);
+    }
     node
 }
 
@@ -127,6 +130,8 @@ fn a_demotion_that_is_not_proven_is_tried_again_until_it_is() {
     node.bad.clear();
     node.pass(LONG);
     assert_eq!(node.stance(), Stance::Standby);
+    assert!(node.eligible().is_err(), "nobody has looked since");
+    node.observe_all(able());
     assert_eq!(node.eligible(), Ok(()));
 }
 

@@ -1,7 +1,10 @@
 //! Who may be elected: what is known of the data.
 
 use ha_common::Nanos;
-use ha_core::plan::{Durability, Stance};
+use ha_core::{
+    Manner,
+    plan::{Durability, Stance},
+};
 
 use crate::node::{
     LEASE, Node, config, database, exchange, mysql, pair, replica, role, standby, together,
@@ -24,16 +27,53 @@ fn a_node_that_starts_alone_waits_for_the_other_one() {
         why.contains("not heard") && why.contains("--accept-loss"),
         "{why}"
     );
+    one.conductor.set_priority(150);
     let mut two = node("n2", 5);
-    exchange(&mut one, &mut two);
+    for _ in 0..3 {
+        exchange(&mut one, &mut two);
+    }
+    // With the same data the one of the higher priority goes first.
     assert_eq!(one.eligible(), Ok(()));
-    assert_eq!(two.eligible(), Ok(()));
+    assert!(
+        two.eligible()
+            .expect_err("one at a time")
+            .contains("agreed")
+    );
+}
+
+#[test]
+fn a_node_that_is_not_elected_although_it_could_be_lets_the_other_one() {
+    let (mut one, mut two) = (node("n1", 5), node("n2", 5));
+    together(&mut one, &mut two, Nanos::from_secs(2));
+    let name = "the greater name, with equal priorities";
+    assert_eq!(two.eligible(), Ok(()), "{name}");
+    assert!(one.eligible().is_err());
+    // Its interface is down, say.
+    together(&mut one, &mut two, Nanos::from_secs(5));
+    assert_eq!(one.eligible(), Ok(()));
+    assert!(two.eligible().is_err());
+    together(&mut one, &mut two, Nanos::from_secs(1));
+    assert_eq!(one.eligible(), Ok(()), "for long enough to be elected");
+}
+
+#[test]
+fn what_one_was_told_before_it_stood_still_does_not_count() {
+    let (mut one, mut two) = pair();
+    // The primary stands still, the other one takes over, and stands still in turn, before it has told anything.
+    two.promote(true);
+    assert_eq!(two.promoted, [Ok(())]);
+    one.pass(Nanos::from_millis(300));
+    one.demote(Manner::Forced);
+    one.observe(0, database(100));
+    assert!(one.eligible().is_err());
 }
 
 #[test]
 fn of_two_that_start_the_one_with_less_is_not_elected() {
     let (mut one, mut two) = (node("n1", 5), node("n2", 6));
-    exchange(&mut one, &mut two);
+    for _ in 0..3 {
+        exchange(&mut one, &mut two);
+    }
     let why = one.eligible().expect_err("less");
     assert!(
         why.contains("n2 has newer data (0-1-6 against 0-1-5)"),

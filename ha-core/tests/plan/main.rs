@@ -1,10 +1,12 @@
 //! The conductor, driven by the contract of `ha_core::plan`: what users and the other node see of each plan.
 
+mod database;
 mod failures;
 mod following;
 mod knowledge;
 mod modes;
 mod node;
 mod order;
+mod random;
 mod recovery;
 mod solitude;

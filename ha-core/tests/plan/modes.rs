@@ -99,9 +99,12 @@ fn the_first_promotion_of_all_is_no_take_over() {
     one.demote(ha_core::Manner::Graceful);
     one.observe(0, database(100));
     let (mut one, mut two) = (one.restarted(), two.restarted());
+    one.conductor.set_priority(150);
     one.observe(0, database(100));
     two.observe(0, database(100));
-    exchange(&mut one, &mut two);
+    for _ in 0..3 {
+        exchange(&mut one, &mut two);
+    }
     one.promote(true);
     assert_eq!(one.promoted, [Ok(())]);
     assert_eq!(one.mode, Mode::ActiveStandby);

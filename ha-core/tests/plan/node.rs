@@ -249,16 +249,13 @@ impl Node {
             };
             match action {
                 PlanAction::Write { serial, record } => {
-                    let is_step = matches!(record, Record::Step { .. });
                     if self.disk_full {
                         let why = "no space left on device".to_owned();
                         answers.push_back(PlanInput::Unwritten { serial, why });
                         continue;
                     }
                     self.journal.push(record);
-                    if is_step || self.journal.len().is_multiple_of(2) {
-                        answers.push_back(PlanInput::Written { serial });
-                    }
+                    answers.push_back(PlanInput::Written { serial });
                 }
                 PlanAction::Run(order) => answers.extend(self.run(order)),
                 PlanAction::Abandon { serial } => self.abandoned.push(serial),
@@ -318,11 +315,13 @@ pub(crate) fn pair_with(after_failover: AfterFailover) -> (Node, Node) {
         )
     });
     let [one, two] = &mut nodes;
+    one.conductor.set_priority(150);
     for node in [&mut *one, &mut *two] {
         node.observe(0, database(100));
     }
-    one.tell(two);
-    two.tell(one);
+    // The other one agrees.
+    exchange(one, two);
+    exchange(one, two);
     one.promote(true);
     assert_eq!(one.promoted, [Ok(())], "{:?}", one.eligible());
     one.observe(0, primary(100, true));

@@ -70,6 +70,7 @@ fn without_a_journal_nothing_is_promoted_and_everything_demoted() {
     node.disk_full = true;
     node.demote(Manner::Forced);
     assert_eq!(node.demoted, [Ok(())]);
+    node.observe_all(crate::node::able());
     node.promote(true);
     let why = node.promoted.last().expect("an answer").clone();
     assert!(why.expect_err("no journal").contains("journal"));

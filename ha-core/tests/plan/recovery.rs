@@ -54,6 +54,7 @@ fn a_node_without_a_journal_demotes_first() {
 fn epochs_survive_and_only_grow() {
     let mut node = Node::new("n1", config("n1", disk_roles()));
     for _ in 0..3 {
+        node.observe_all(able());
         node.promote(true);
         node.demote(Manner::Forced);
     }

@@ -91,6 +91,10 @@ pub struct GroupWord {
     pub renounces: bool,
     /// Confirms the last ask of the node to which this goes.
     pub grant: Option<SyncGrant>,
+    /// It would be promoted, and asks whether the node to which this goes has anything against it.
+    pub wish: Option<Wish>,
+    /// It has nothing against the last wish of the node to which this goes.
+    pub consent: Option<SyncGrant>,
     /// Where its last epoch as primary ended.
     pub handover: Option<Handover>,
     /// It became primary since another node failed, and that one is to go into maintenance.
@@ -125,6 +129,18 @@ pub struct Position {
     pub rank: u64,
     /// As the system itself writes it.
     pub text: String,
+}
+
+/// A node would be promoted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// When it asked, by its own clock.
+    pub asked_at: u64,
+    /// In which epoch.
+    pub epoch: u64,
+    /// With which priority.
+    pub priority: u8,
 }
 
 /// A standby asks to be counted as in sync.

@@ -6,7 +6,7 @@ use ha_core::{
     plan::{self, Ask, Grant},
 };
 
-use super::message::{GroupWord, Handover, Position, Stance, SyncAsk, SyncGrant};
+use super::message::{GroupWord, Handover, Position, Stance, SyncAsk, SyncGrant, Wish};
 
 const MODES: [Mode; 3] = [Mode::ActiveStandby, Mode::Maintenance, Mode::Standalone];
 
@@ -27,6 +27,8 @@ impl GroupWord {
             ask,
             renounces,
             grant,
+            wish,
+            consent,
             handover,
             alone_since,
         } = word;
@@ -48,6 +50,15 @@ impl GroupWord {
             grant: grant.map(|grant| SyncGrant {
                 asked_at: grant.asked_at.0,
                 epoch: grant.epoch,
+            }),
+            wish: wish.map(|wish| Wish {
+                asked_at: wish.asked_at.0,
+                epoch: wish.epoch,
+                priority: wish.priority,
+            }),
+            consent: consent.map(|consent| SyncGrant {
+                asked_at: consent.asked_at.0,
+                epoch: consent.epoch,
             }),
             handover: handover.as_ref().map(Into::into),
             alone_since: *alone_since,
@@ -76,6 +87,15 @@ impl GroupWord {
             grant: self.grant.map(|grant| Grant {
                 asked_at: MonoNs(grant.asked_at),
                 epoch: grant.epoch,
+            }),
+            wish: self.wish.map(|wish| plan::Wish {
+                asked_at: MonoNs(wish.asked_at),
+                epoch: wish.epoch,
+                priority: wish.priority,
+            }),
+            consent: self.consent.map(|consent| plan::Consent {
+                asked_at: MonoNs(consent.asked_at),
+                epoch: consent.epoch,
             }),
             handover: self.handover.map(Into::into),
             alone_since: self.alone_since,
@@ -178,6 +198,15 @@ mod tests {
                 asked_at: MonoNs(3),
                 epoch: 8,
             }),
+            wish: Some(plan::Wish {
+                asked_at: MonoNs(4),
+                epoch: 9,
+                priority: 150,
+            }),
+            consent: Some(plan::Consent {
+                asked_at: MonoNs(5),
+                epoch: 10,
+            }),
             handover: Some(plan::Handover {
                 epoch: 6,
                 position: Some(position),
@@ -216,6 +245,8 @@ mod tests {
             ask: None,
             renounces: false,
             grant: None,
+            wish: None,
+            consent: None,
             handover: None,
             alone_since: None,
             ..word(plan::Stance::Standby, Mode::ActiveStandby)

@@ -71,10 +71,14 @@ impl Conductor {
             return Ok(());
         }
         // Of three nodes, one acknowledgement is enough: another standby may have what this one has not.
-        self.is_ahead(held, now)
+        let needed = self.config.peers.saturating_sub(usize::from(held));
+        if self.consents(now) >= needed {
+            return Ok(());
+        }
+        Err(self.objection(now))
     }
 
-    fn is_member(&self, now: MonoNs) -> bool {
+    pub(super) fn is_member(&self, now: MonoNs) -> bool {
         #[cfg(feature = "sim")]
         if self.mutations.eternal_membership {
             return self.member.until() > MonoNs::ZERO;
@@ -82,43 +86,46 @@ impl Conductor {
         now < self.member.until()
     }
 
-    /// Compares with all other nodes. The primary of which this node is a member may be missing.
-    fn is_ahead(&self, member: bool, now: MonoNs) -> Result<(), String> {
+    /// Why nobody has agreed to this node's promotion.
+    fn objection(&self, now: MonoNs) -> String {
         let heard: Vec<_> = self
             .peers
             .iter()
             .filter(|peer| peer.is_fresh(Self::freshness(), now))
+            .map(|peer| &peer.word)
             .collect();
-        let missing = self.config.peers.saturating_sub(heard.len());
-        if missing > usize::from(member) {
-            return Err(self.unknown(missing));
-        }
-        let Some(own) = self.position() else {
-            return Err("how far its data is is not known".into());
-        };
-        for peer in heard {
-            let word = &peer.word;
+        for word in &heard {
             if matches!(word.stance, Stance::Primary | Stance::Promoting) {
-                return Err(match &self.refused {
+                return match &self.refused {
                     Some(why) => format!("it cannot follow {}: {why}", word.node),
                     None => format!(
                         "it is not in sync with {}, which is {}",
                         word.node,
                         word.stance.name()
                     ),
-                });
-            }
-            let Some(theirs) = &word.position else {
-                return Err(format!("how far {}'s data is is not known", word.node));
-            };
-            if theirs.rank > own.rank {
-                return Err(format!(
-                    "{} has newer data ({} against {})",
-                    word.node, theirs.text, own.text
-                ));
+                };
             }
         }
-        Ok(())
+        let missing = self.config.peers.saturating_sub(heard.len());
+        if missing > 0 {
+            return self.unknown(missing);
+        }
+        let Some(own) = self.position() else {
+            return "how far its data is is not known".into();
+        };
+        for word in heard {
+            match &word.position {
+                None => return format!("how far {}'s data is is not known", word.node),
+                Some(theirs) if theirs.rank > own.rank => {
+                    return format!(
+                        "{} has newer data ({} against {})",
+                        word.node, theirs.text, own.text
+                    );
+                }
+                Some(_) => {}
+            }
+        }
+        "the other nodes have not agreed to its promotion (yet)".into()
     }
 
     fn unknown(&self, missing: usize) -> String {

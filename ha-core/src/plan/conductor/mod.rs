@@ -1,5 +1,6 @@
 //! The decisions for one group.
 
+mod ballots;
 mod knowledge;
 mod plans;
 mod sync;
@@ -25,7 +26,10 @@ use crate::{
     roles::{Mode, Prospect},
 };
 
-use self::{plans::Aim, words::Peer};
+use self::{ballots::Ballots, plans::Aim, words::Peer};
+
+/// How often the engine is told that this node's data has moved: its thread is not to be woken without need.
+const POSITION_EACH: Nanos = Nanos::from_secs(1);
 
 /// Decides for one group; see [`crate::plan`].
 #[derive(Debug)]
@@ -55,13 +59,15 @@ pub struct Conductor {
     refused: Option<String>,
     accepts_loss: bool,
     renounces: bool,
+    ballots: Ballots,
+    priority: u8,
     handover: Option<Handover>,
     /// The epoch in which it is primary, or was until a demotion that is under way.
     held: Option<u64>,
     alone_since: Option<u64>,
     /// The last epoch in which a survivor's word sent this node into maintenance.
     heeded: u64,
-    told: Option<Prospect>,
+    told: Option<(Prospect, MonoNs)>,
     /// By role: whether it was looked at since the last plan.
     seen: Vec<bool>,
     /// Since when this node does not receive from the primary, or does not acknowledge.
@@ -119,6 +125,8 @@ impl Conductor {
             refused: None,
             accepts_loss: false,
             renounces: false,
+            ballots: Ballots::default(),
+            priority: 0,
             handover: None,
             held: None,
             alone_since: None,
@@ -137,12 +145,19 @@ impl Conductor {
         conductor
     }
 
+    /// The configured priority of the group's instances: of two nodes with the same data the one with the greater is
+    /// promoted.
+    pub const fn set_priority(&mut self, priority: u8) {
+        self.priority = priority;
+    }
+
     /// Takes in something that happened. Poll the actions and the timeout afterwards.
     pub fn handle(&mut self, input: PlanInput, now: MonoNs) {
         match input {
             PlanInput::Promote { round, unplanned } => self.promote(round, unplanned, now),
             PlanInput::Demote { round, manner } => self.demote(round, manner, now),
             PlanInput::Written { serial } => {
+                self.ballots.written(serial, &mut self.out);
                 self.with_run(now, |run, means| {
                     run.written(serial, now, means);
                     None
@@ -197,6 +212,7 @@ impl Conductor {
             self.astray_since
                 .map_or(MonoNs::ZERO, |since| since.after(upkeep::ASTRAY)),
             self.member.until(),
+            self.ballots.until(),
             self.fresh_until,
             self.keeper.asked_at.after(super::membership::PATIENCE),
             self.keeper.free_at(lease),
@@ -233,7 +249,7 @@ impl Conductor {
             eligible: self.eligible(now),
             in_sync: self.in_sync(),
             plan,
-            under_way: self.run.is_some() || self.pending.is_some(),
+            under_way: self.is_busy(),
             steps,
         }
     }
@@ -260,9 +276,13 @@ impl Conductor {
             eligible: self.eligible(now),
             position: rank_position(position),
         };
-        if self.told.as_ref() != Some(&prospect) {
+        let is_news = self.told.as_ref().is_none_or(|(told, at)| {
+            told.eligible != prospect.eligible
+                || told.position != prospect.position && at.after(POSITION_EACH) <= now
+        });
+        if is_news {
             self.out.push_back(PlanAction::Prospect(prospect.clone()));
-            self.told = Some(prospect);
+            self.told = Some((prospect, now));
         }
     }
 
@@ -283,6 +303,10 @@ impl Conductor {
         if let Some(outcome) = act(run, &mut means) {
             self.finish(outcome, now);
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.run.is_some() || self.pending.is_some()
     }
 
     fn note(&mut self, sentence: String) {

@@ -216,6 +216,7 @@ impl Conductor {
             }
             (Aim::HandOver { round }, Ok(())) => {
                 self.ended_as_primary(true, position);
+                self.forget();
                 self.end(Stance::Standby, None);
                 self.answer_demoted(round, Ok(()));
             }
@@ -253,6 +254,7 @@ impl Conductor {
     }
 
     fn promoted(&mut self, round: MonoNs, failed_over: bool) {
+        self.ballots.clear();
         self.held = Some(self.epoch);
         self.keeper = Keeper::default();
         self.sole = self.data().is_some();
@@ -272,6 +274,7 @@ impl Conductor {
     }
 
     fn end_demotion(&mut self, outcome: &Outcome, failed: Option<&String>, now: MonoNs) {
+        self.forget();
         match outcome {
             Ok(()) => {
                 self.failures = 0;

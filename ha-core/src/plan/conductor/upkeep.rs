@@ -28,7 +28,7 @@ const LONGEST_RETRY: Nanos = Nanos::from_secs(30);
 
 impl Conductor {
     pub(super) fn look_after(&mut self, now: MonoNs) {
-        if self.run.is_some() || self.pending.is_some() || self.retry_at > now {
+        if self.is_busy() || self.retry_at > now {
             return;
         }
         if self.stance == Stance::Unsettled {
@@ -149,6 +149,14 @@ impl Conductor {
         self.back_off(now);
         let stance = self.stance;
         self.end(stance, Some(why));
+    }
+
+    /// What was found of roles before they were demoted does not say that they could be promoted again.
+    pub(super) fn forget(&mut self) {
+        for observation in &mut self.observations {
+            observation.able = Err("it was not looked at since it was demoted".into());
+            observation.position = None;
+        }
     }
 
     pub(super) fn back_off(&mut self, now: MonoNs) {

@@ -11,7 +11,7 @@ use crate::{
         event::{GroupWord, PlanAction, Stance},
         journal::Record,
         membership::{Ask, Grant},
-        observation::Follows,
+        observation::{Follows, Position},
     },
     roles::Mode,
 };
@@ -37,21 +37,31 @@ impl Conductor {
         if grant.is_some() {
             self.keeper.granted_at = Some(now);
         }
+        let ask = self.ask(now);
         GroupWord {
             node: self.config.node.clone(),
             epoch: self.epoch,
             stance: self.stance,
             mode: self.mode,
             eligible: self.eligible(now),
-            position: self.position().cloned(),
+            position: self.told_position(),
             endpoint: endpoint.map(String::from),
             history: self.data().and_then(|data| data.history.clone()),
-            ask: self.ask(now),
-            renounces: self.renounces,
+            renounces: self.renounces && ask.is_none(),
+            ask,
             grant,
+            wish: self.wish(now),
+            consent: self.ballots.consent(to),
             handover: self.handover.clone(),
             alone_since: self.alone_since,
         }
+    }
+
+    /// How far this node's data is, if it stays there but for what the primary sends: else it says nothing of what
+    /// this node had acknowledged.
+    pub(super) fn told_position(&self) -> Option<Position> {
+        let is_still = self.stance == Stance::Standby;
+        self.position().filter(|_| is_still).cloned()
     }
 
     /// Asks to be counted as in sync, if this node's server acknowledges what the primary's sends.
@@ -102,6 +112,7 @@ impl Conductor {
             self.member.heard(word.epoch);
         }
         self.heed(&word);
+        self.hear_ballots(&word, now);
         self.hear_replica(&word, now);
         self.peers.retain(|peer| peer.word.node != word.node);
         self.peers.push(Peer {
@@ -177,7 +188,7 @@ impl Conductor {
         self.peers
             .iter()
             .map(|peer| peer.word.epoch)
-            .fold(self.epoch, u64::max)
+            .fold(self.epoch.max(self.ballots.promised()), u64::max)
     }
 
     /// Whether somebody else holds, or is about to hold, what this node has been promoted to in `epoch`.
