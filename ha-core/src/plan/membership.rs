@@ -65,6 +65,11 @@ impl Member {
         }
     }
 
+    /// The greatest in which somebody was primary, as far as was heard.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(super) const fn until(&self) -> MonoNs {
         self.until
     }

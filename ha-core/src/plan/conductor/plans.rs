@@ -255,6 +255,8 @@ impl Conductor {
 
     fn promoted(&mut self, round: MonoNs, failed_over: bool) {
         self.ballots.clear();
+        // Whom it followed before counts no more.
+        self.member.heard(self.epoch);
         self.held = Some(self.epoch);
         self.keeper = Keeper::default();
         self.sole = self.data().is_some();

@@ -84,7 +84,7 @@ impl Conductor {
             self.keeper.asked_at = MonoNs::ZERO;
             return;
         }
-        if word.ask.is_none_or(|ask| ask.epoch != self.epoch) {
+        if word.ask.is_none_or(|ask| ask.epoch != self.own_epoch()) {
             return;
         }
         self.keeper.asked_at = now;

@@ -40,7 +40,7 @@ impl Conductor {
         let ask = self.ask(now);
         GroupWord {
             node: self.config.node.clone(),
-            epoch: self.epoch,
+            epoch: self.own_epoch(),
             stance: self.stance,
             mode: self.mode,
             eligible: self.eligible(now),
@@ -90,11 +90,20 @@ impl Conductor {
         }
         let peer = self.peers.iter().find(|peer| peer.word.node == to)?;
         let ask = peer.word.ask?;
-        let counts = ask.epoch == self.epoch && peer.is_fresh(Self::freshness(), now);
+        let counts = ask.epoch == self.own_epoch() && peer.is_fresh(Self::freshness(), now);
         counts.then_some(Grant {
             asked_at: ask.sent_at,
-            epoch: self.epoch,
+            epoch: self.own_epoch(),
         })
+    }
+
+    /// The epoch in which it is primary, or is promoted; else the greatest that it knows.
+    pub(super) fn own_epoch(&self) -> u64 {
+        match (self.stance, &self.run) {
+            (Stance::Promoting, Some((run, _))) => run.epoch,
+            (Stance::Primary | Stance::Demoting, _) => self.held.unwrap_or(self.epoch),
+            _ => self.epoch,
+        }
     }
 
     pub(super) fn hear(&mut self, word: GroupWord, now: MonoNs) {
@@ -143,7 +152,8 @@ impl Conductor {
         };
         if self.config.after_failover != AfterFailover::Maintenance
             || word.mode != Mode::Standalone
-            || self.mode != Mode::ActiveStandby
+            || self.mode == Mode::Maintenance
+            || self.alone_since >= Some(since)
         {
             return;
         }
@@ -160,6 +170,8 @@ impl Conductor {
         if mode == self.mode {
             return;
         }
+        // It is for an operator to say that nobody has anything newer.
+        self.accepts_loss |= mode == Mode::Standalone;
         if mode == Mode::ActiveStandby {
             self.alone_since = None;
             self.heeded = self.heeded.max(self.epoch);
@@ -170,11 +182,12 @@ impl Conductor {
 
     /// The node that is primary, as far as was heard lately.
     pub(super) fn primary(&self, now: MonoNs) -> Option<&Peer> {
-        self.peers.iter().find(|peer| {
+        let claims = self.peers.iter().filter(|peer| {
             peer.word.stance == Stance::Primary
-                && peer.word.epoch == self.epoch
+                && peer.word.epoch >= self.member.epoch()
                 && peer.is_fresh(Self::freshness(), now)
-        })
+        });
+        claims.max_by_key(|peer| peer.word.epoch)
     }
 
     /// Whether no other node is heard whose server answers.
