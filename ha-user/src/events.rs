@@ -36,6 +36,8 @@ pub enum Kind {
     Check,
     /// What passes between this node's daemon and another one's; the event names the path instead of an instance.
     Link,
+    /// Something about a group's roles; the event names the group instead of an instance.
+    Roles,
 }
 
 impl Kind {
@@ -55,6 +57,7 @@ impl Kind {
             Self::Channel => "channel",
             Self::Check => "check",
             Self::Link => "link",
+            Self::Roles => "roles",
         }
     }
 }

@@ -44,6 +44,27 @@ pub enum Request {
         #[serde(default)]
         to: Option<String>,
     },
+    /// What that would do, of a group with roles; a [`super::report::PreviewReport`].
+    Preview {
+        /// The name of a group or an instance.
+        target: String,
+        /// The node that is to take over.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// This node may be promoted although another one may have newer data; a [`super::report::GroupReport`].
+    AcceptLoss {
+        /// The name of a group or an instance.
+        target: String,
+    },
+    /// How the groups' roles stand, as a [`super::report::RolesReport`].
+    Roles,
+    /// The node's mode, as a [`super::report::ModeReport`].
+    Mode {
+        /// Which it is to be from now on.
+        #[serde(default)]
+        set: Option<String>,
+    },
     /// Read the configuration again; a [`super::report::ReloadReport`].
     Reload,
     /// What is watched and tracked, as a [`super::report::ChecksReport`].
@@ -140,6 +161,17 @@ mod tests {
             Request::Switchover {
                 target: "db".to_owned(),
                 to: Some("192.168.33.102".to_owned()),
+            },
+            Request::Preview {
+                target: "db".to_owned(),
+                to: None,
+            },
+            Request::AcceptLoss {
+                target: "db".to_owned(),
+            },
+            Request::Roles,
+            Request::Mode {
+                set: Some("maintenance".to_owned()),
             },
             Request::Reload,
             Request::Checks,

@@ -1,9 +1,15 @@
 //! What the daemon reports. The JSON of `hactl --json` is exactly this.
 
+mod roles;
+
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::roles::{
+    GroupPeerReport, GroupReport, ModeReport, PlanReport, PlannedReport, PreviewReport, RoleReport,
+    RolesReport, StepReport,
+};
 use crate::{
     link::message::InstanceState,
     net::links::{Bond, Slave},

@@ -4,6 +4,8 @@
 //! `ANSWER_LIMIT`. A client that goes away in the middle cancels only its own answer: a command that
 //! reached the engine thread is carried out.
 
+mod roles;
+
 use std::{
     fs, io,
     os::unix::{
@@ -28,7 +30,7 @@ use tracing::{debug, warn};
 
 use super::{
     protocol::{self, MAX_LINE, Request, Response},
-    report::{CheckReport, ChecksReport, ReloadReport, TrackedReport},
+    report::{CheckReport, ChecksReport, ReloadReport, RolesReport, TrackedReport},
 };
 use crate::{
     checks::Checks,
@@ -36,6 +38,7 @@ use crate::{
     events::History,
     link::Link,
     others,
+    roles::{Groups, ModeRequest},
 };
 
 /// Connections at a time; further ones wait.
@@ -61,8 +64,12 @@ pub struct Context {
     pub link: Link,
     /// What was done about interfaces that no instance names.
     pub others: Arc<Mutex<others::State>>,
+    /// The groups that have roles.
+    pub groups: Groups,
     /// To the daemon's main task.
     pub reload: mpsc::Sender<ReloadRequest>,
+    /// To the daemon's main task.
+    pub modes: mpsc::Sender<ModeRequest>,
 }
 
 /// Opens the socket: mode 0660, group `had` if there is one. A socket on which nobody listens is
@@ -191,12 +198,34 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
                 .await
                 .map_err(unreachable)??,
         ),
-        Request::Switchover { target, to } => value(
-            engine
-                .ask(|reply| Command::Switchover { target, to, reply })
-                .await
-                .map_err(unreachable)??,
-        ),
+        Request::Switchover { target, to } => {
+            let to = match context.groups.preview(&target, to.as_deref()) {
+                Some(preview) => roles::allowed(&preview, to)?,
+                None => to,
+            };
+            value(
+                engine
+                    .ask(|reply| Command::Switchover { target, to, reply })
+                    .await
+                    .map_err(unreachable)??,
+            )
+        }
+        Request::Preview { target, to } => {
+            let preview = context.groups.preview(&target, to.as_deref());
+            value(preview.ok_or_else(|| {
+                format!("no group with roles is called \"{target}\", nor has such an instance: without roles there is nothing to show beforehand")
+            })?)
+        }
+        Request::AcceptLoss { target } => value(context.groups.accept_loss(&target)?),
+        Request::Roles => {
+            let mode = roles::mode(context, None).await?;
+            value(RolesReport {
+                node: mode.node,
+                mode: mode.mode,
+                groups: context.groups.report(),
+            })
+        }
+        Request::Mode { set } => value(roles::mode(context, set).await?),
         Request::Reload => {
             let (reply, done) = oneshot::channel();
             let gone = || "the daemon is ending".to_owned();

@@ -4,10 +4,10 @@
 //! the control socket, signals, logging, systemd. The main task is the only one that receives the engine's
 //! messages and that reloads; cancelling it is never done: it ends when the engine thread has ended.
 
+mod active;
 pub mod advice;
 mod machine;
 mod reload;
-mod roles;
 mod start;
 
 use std::{
@@ -18,27 +18,31 @@ use std::{
     time::Duration,
 };
 
-use ha_core::RolesConfig;
+use ha_core::Mode;
 use ipnet::IpNet;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{debug, error, info, warn};
 
-use self::{reload::Applying, roles::Roles};
+use self::{active::Actives, reload::Applying};
 use crate::{
     checks::Checks,
     config::{self, Config, ConfigError},
-    control::server::{self, Context, ReloadRequest},
+    control::{
+        report::ModeReport,
+        server::{self, Context, ReloadRequest},
+    },
     dataplane::DataplaneError,
-    engine::{self, Command, Handle, Level, Message},
+    engine::{self, Command, Handle, Level, Message, Unreachable},
     events::{Event, History, Kind},
-    link::Link,
+    link::{self, FromPeer, Link},
     net::links::Table,
     others::Others,
+    roles::{self, Groups, JournalError, ModeRequest, mode::ModeError},
     runtime::{lock::LockError, memory::Memory},
     sys::signals,
 };
@@ -47,6 +51,10 @@ use crate::{
 const MESSAGES: usize = 4_096;
 /// Reload requests that may wait.
 const RELOADS: usize = 8;
+/// Until the engine thread is told again what it could not take.
+const TELL_AGAIN: Duration = Duration::from_millis(5);
+/// Wishes for another mode that may wait.
+const MODES: usize = 8;
 /// How long the engine thread may take to hand everything over.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 /// What follows takes no longer: the guards of other interfaces are waited for.
@@ -93,6 +101,12 @@ pub enum DaemonError {
         /// Why.
         source: io::Error,
     },
+    /// A group's journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The node's mode is not known.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
     /// The engine thread did not end.
     #[error("the engine thread did not hand over within {} s", .0.as_secs())]
     Hung(Duration),
@@ -164,8 +178,10 @@ struct Daemon {
     history: Arc<Mutex<History>>,
     checks: Checks,
     link: Link,
-    roles: Roles,
+    actives: Actives,
     others: Others,
+    groups: Groups,
+    mode: Mode,
     /// What a reload gave the engine thread, as long as that is at it.
     applying: Option<Applying>,
 }
@@ -182,6 +198,8 @@ impl Daemon {
             pins,
             memory_locked,
             locks,
+            groups: opened,
+            mode,
         } = started;
         let mut terminate =
             signal(SignalKind::terminate()).map_err(system("SIGTERM cannot be handled"))?;
@@ -220,9 +238,10 @@ impl Daemon {
         let (engine, thread) =
             engine::spawn(parts, plan).map_err(system("the engine thread cannot be started"))?;
         let history = Arc::new(Mutex::new(History::default()));
+        let (wish, mut modes) = mpsc::channel(MODES);
         let checks = Checks::new(engine.clone(), sender.clone());
-        // No group has roles yet whose conductor could listen to what other nodes say.
-        let (link, _) = Link::start(&config.node.name, sender);
+        let (link, mut from_peers) = Link::start(&config.node.name, sender.clone());
+        let groups = Groups::new(engine.clone(), sender, wish.clone(), Arc::new(link.clone()));
         let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS);
         tokio::spawn(server::serve(
             listener,
@@ -232,7 +251,9 @@ impl Daemon {
                 checks: checks.clone(),
                 link: link.clone(),
                 others: others_state,
+                groups: groups.clone(),
                 reload,
+                modes: wish,
             }),
         ));
         let mut daemon = Self {
@@ -243,11 +264,15 @@ impl Daemon {
             history,
             checks,
             link,
-            roles: Roles::default(),
+            actives: Actives::default(),
             others,
+            groups,
+            mode,
             applying: None,
         };
+        daemon.groups.start(opened, &daemon.config, mode);
         daemon.checks.configure(&daemon.config);
+        daemon.link.set_mode(mode.name());
         daemon.link.configure(&daemon.config);
         // An error means that the thread ended first; its result comes below.
         if is_ready.await.is_ok() {
@@ -267,6 +292,8 @@ impl Daemon {
                 Some(reply) = reloads.recv() => {
                     let _ = reply.send(daemon.reload().await);
                 }
+                Some(request) = modes.recv() => daemon.set_mode(request),
+                Some(word) = from_peers.recv() => daemon.hear(word),
                 result = reload::applied(&mut daemon.applying) => daemon.finish_reload(result),
                 Some(()) = hangup.recv() => {
                     // The log says what came of it.
@@ -284,6 +311,10 @@ impl Daemon {
             .map_err(system("the engine thread failed"))?;
         // It has told its result: there is nothing left that it could wait for.
         let _ = thread.join();
+        daemon
+            .groups
+            .retire(roles::longest_demotion(&daemon.config))
+            .await;
         if let Err(error) = daemon.others.undo().await {
             warn!("{error}");
         }
@@ -323,9 +354,56 @@ impl Daemon {
 
     /// How long handing over may take: the slowest demotion of roles, all of which are demoted at once, comes first.
     fn shutdown_limit(&self) -> Duration {
-        let roles = self.memory.plan(&self.config).roles;
-        let slowest = roles.values().map(RolesConfig::longest_demotion).max();
-        SHUTDOWN_LIMIT + Duration::from_nanos(slowest.unwrap_or_default().0)
+        SHUTDOWN_LIMIT + roles::longest_demotion(&self.config)
+    }
+
+    /// Another node says something.
+    fn hear(&self, from: FromPeer) {
+        if let link::message::Message::Group(word) = from.message {
+            let group = word.group.clone();
+            if let Some(word) = word.said_by(&from.node) {
+                self.groups.hear(&group, word);
+            }
+        }
+    }
+
+    /// Sets the node's mode, if it is to be set, and tells it.
+    fn set_mode(&mut self, request: ModeRequest) {
+        let ModeRequest { mode, reply } = request;
+        let saved = match mode {
+            Some(mode) => self.adopt(mode, reply.is_none()),
+            None => Ok(()),
+        };
+        let report = saved.map(|()| ModeReport {
+            node: self.config.node.name.clone(),
+            mode: self.mode.name().to_owned(),
+        });
+        if let Some(reply) = reply {
+            let _ = reply.send(report);
+        }
+    }
+
+    /// Takes a mode up: on the disk first, so that a reboot does not bring the former one back. What a conductor
+    /// decided holds all the same: it has acted upon it.
+    fn adopt(&mut self, mode: Mode, decided: bool) -> Result<(), String> {
+        let state_dir = &self.config.node.state_dir;
+        let saved = roles::mode::save(state_dir, mode).map_err(|error| {
+            format!(
+                "the mode cannot be written to {}: {error}",
+                state_dir.display()
+            )
+        });
+        if let Err(error) = &saved {
+            error!("{error}");
+        }
+        if (saved.is_ok() || decided) && mode != self.mode {
+            info!(from = %self.mode, to = %mode, "the node's mode");
+            self.mode = mode;
+            self.groups.set_mode(mode);
+            self.link.set_mode(mode.name());
+            tokio::spawn(tell_mode(self.engine.clone(), mode));
+        }
+        saved
     }
 
     /// Logs and remembers what the engine thread tells.
@@ -335,8 +413,9 @@ impl Daemon {
                 log_event(event);
                 if let (Kind::Transition, Some((_, to))) = (event.kind, event.states) {
                     self.link.note_instance(&event.instance, to);
-                    self.roles.note(&event.instance, to);
-                    self.roles.tell(&self.config, &self.checks);
+                    self.actives.note(&event.instance, to);
+                    self.actives.tell(&self.config, &self.checks);
+                    self.groups.note(&event.instance, to);
                 }
                 self.history
                     .lock()
@@ -344,14 +423,29 @@ impl Daemon {
                     .record(event);
             }
             Message::Confirm { check, round } => self.checks.ask(check, *round),
-            // No group has roles: there is nobody to take them up.
-            Message::PromoteRoles { .. } | Message::DemoteRoles { .. } => {}
+            Message::PromoteRoles {
+                group,
+                round,
+                unplanned,
+            } => self.groups.promote(group, *round, *unplanned),
+            Message::DemoteRoles {
+                group,
+                round,
+                manner,
+            } => self.groups.demote(group, *round, *manner),
             Message::Log { level, text } => match level {
                 Level::Info => info!("{text}"),
                 Level::Warn => warn!("{text}"),
                 Level::Error => error!("{text}"),
             },
         }
+    }
+}
+
+/// The engine thread may be busy for a while; what it is told is not lost.
+async fn tell_mode(engine: Handle, mode: Mode) {
+    while let Err(Unreachable::Busy) = engine.send(Command::Mode(mode)) {
+        sleep(TELL_AGAIN).await;
     }
 }
 
@@ -386,6 +480,7 @@ fn log_event(event: &Event) {
         }
         (Kind::Link, None) => warn!(path = instance, at_ns, "{sentence}"),
         (Kind::Check, None) => info!(check = instance, at_ns, "{sentence}"),
+        (Kind::Roles, _) => info!(group = instance, at_ns, "{sentence}"),
         (Kind::Transition | Kind::Note, _) => info!(instance, at_ns, "{sentence}"),
         (kind, _) => debug!(instance, kind = kind.name(), at_ns, "{sentence}"),
     }

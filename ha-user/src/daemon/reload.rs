@@ -62,6 +62,8 @@ impl Daemon {
             check_beside(&self.file, &self.memory).map_err(|error| error.to_string())?;
         let table = Table::read().unwrap_or_default();
         lost_interface(&self.config, &config, &table)?;
+        let is_active = |instance: &str| self.actives.has(instance);
+        self.groups.fits(&config, &is_active)?;
         let fixed = keep_fixed(&self.config, &mut config);
         let mut warnings = advice::of_links(&config, &table);
         warnings.extend(advice::of_tracking(&config, &table));
@@ -74,7 +76,8 @@ impl Daemon {
     /// Has the engine thread apply a configuration. Once it has accepted it, it will do so, however long that takes:
     /// so the checks that it may wait for begin at once.
     async fn apply(&mut self, config: Config, limit: Duration) -> Result<ReloadReport, String> {
-        let plan = self.memory.plan(&config);
+        let mut plan = self.memory.plan(&config);
+        plan.mode = self.mode;
         let runtime_dir = &config.node.runtime_dir;
         // Before: what may be added, and what may be left. Afterwards: the former, and what was left.
         let both = Memory::of(&plan, self.memory.vips());
@@ -97,7 +100,8 @@ impl Daemon {
         self.applying = Some(Applying { plan, done });
         self.checks.configure(&self.config);
         self.link.configure(&self.config);
-        self.roles.tell(&self.config, &self.checks);
+        self.actives.tell(&self.config, &self.checks);
+        let unled = self.groups.configure(&self.config, self.mode).await;
         match timeout(limit, applied(&mut self.applying)).await {
             Ok(result) => {
                 let Reloaded { mut report, left } = result.map_err(|_| {
@@ -105,6 +109,7 @@ impl Daemon {
                     "the engine thread has ended".to_owned()
                 })?;
                 report.changes.extend(sections);
+                report.warnings.extend(unled);
                 report.warnings.extend(self.settle(&left).err());
                 Ok(report)
             }
@@ -112,10 +117,12 @@ impl Daemon {
                 changes: iter::once("the new configuration was accepted".to_owned())
                     .chain(sections)
                     .collect(),
-                warnings: vec![
+                warnings: iter::once(
                     "the engine thread has not finished applying it yet: the log says when it has"
                         .to_owned(),
-                ],
+                )
+                .chain(unled)
+                .collect(),
             }),
         }
     }
@@ -165,6 +172,10 @@ fn keep_fixed(running: &Config, wanted: &mut Config) -> Vec<String> {
         running.node.runtime_dir != wanted.node.runtime_dir,
     );
     keep(
+        "node.state_dir",
+        running.node.state_dir != wanted.node.state_dir,
+    );
+    keep(
         "node.start_delay",
         running.node.start_delay != wanted.node.start_delay,
     );
@@ -174,6 +185,7 @@ fn keep_fixed(running: &Config, wanted: &mut Config) -> Vec<String> {
         .node
         .runtime_dir
         .clone_from(&running.node.runtime_dir);
+    wanted.node.state_dir.clone_from(&running.node.state_dir);
     wanted.node.start_delay = running.node.start_delay;
     wanted.dataplane = running.dataplane.clone();
     wanted.control.clone_from(&running.control);
@@ -224,12 +236,14 @@ fn lost_interface(running: &Config, wanted: &Config, table: &Table) -> Result<()
 mod tests {
     use std::sync::{Arc, mpsc::Receiver};
 
+    use ha_core::Mode;
     use tempfile::TempDir;
     use tokio::{sync::mpsc, time::sleep};
 
     use super::*;
     use crate::{
-        checks::Checks, config, daemon::roles::Roles, engine::Handle, link::Link, others::Others,
+        checks::Checks, config, daemon::active::Actives, engine::Handle, link::Link,
+        others::Others, roles::Groups,
     };
 
     fn config(version: u32, vrid: u32, interval: &str) -> Config {
@@ -287,6 +301,9 @@ mod tests {
             let config = configured(&dir, "10.0.0.1/24", "");
             let (engine, commands) = Handle::unread();
             let (messages, _) = mpsc::channel(64);
+            let (modes, _) = mpsc::channel(8);
+            let link = Link::start("a", messages.clone()).0;
+            let peers = Arc::new(link.clone());
             let mut memory = Memory::default();
             memory = Memory::of(&memory.plan(&config), &[]);
             memory.save(dir.path()).unwrap();
@@ -296,10 +313,12 @@ mod tests {
                 config,
                 memory,
                 checks: Checks::new(engine.clone(), messages.clone()),
-                link: Link::start("a", messages).0,
+                link,
+                groups: Groups::new(engine.clone(), messages, modes, peers),
+                mode: Mode::default(),
                 engine,
                 history: Arc::default(),
-                roles: Roles::default(),
+                actives: Actives::default(),
                 applying: None,
             };
             Self {

@@ -3,15 +3,16 @@
 use std::{collections::BTreeSet, fs, io, path::Path};
 
 use ha_common::{abi::MAX_INSTANCES, gate::Epoch};
-use ha_core::InstanceId;
+use ha_core::{InstanceId, Mode};
 use tracing::{error, info, warn};
 
 use super::{DaemonError, advice, check_beside, machine, taken};
 use crate::{
-    config::{self, Config, Mode},
+    config::{self, Config, Mode as DataplaneMode},
     dataplane::{self, Dataplane, Guards},
     engine::Plan,
     net::{links::Table, netlink::AddressLane},
+    roles::{self, Opened},
     runtime::{
         bpffs::{self, PinDir},
         lock::{self, Lock, LockError},
@@ -32,12 +33,14 @@ pub(super) struct Started {
     pub(super) pins: Option<PinDir>,
     pub(super) memory_locked: bool,
     pub(super) locks: Vec<Lock>,
+    pub(super) groups: Vec<Opened>,
+    pub(super) mode: Mode,
 }
 
 /// Gets everything ready.
 pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
     let config = config::load(file, &|_| None, &|_, _| false)?;
-    let missing = capabilities::missing(config.dataplane.mode != Mode::Off);
+    let missing = capabilities::missing(config.dataplane.mode != DataplaneMode::Off);
     if !missing.is_empty() {
         return Err(DaemonError::Unprivileged(missing));
     }
@@ -82,7 +85,10 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
             false
         }
     };
-    let plan = earlier.plan(&config);
+    let mode = roles::mode::load(&config.node.state_dir)?;
+    let groups = roles::open(&config)?;
+    let mut plan = earlier.plan(&config);
+    plan.mode = mode;
     let (mut dataplane, pins) = open_dataplane(&config, &earlier, &mut locks)?;
     if let Some(dataplane) = &dataplane {
         close_every_gate(dataplane);
@@ -109,6 +115,8 @@ pub(super) fn prepare(file: &Path) -> Result<Started, DaemonError> {
         pins,
         memory_locked,
         locks,
+        groups,
+        mode,
     })
 }
 
@@ -166,11 +174,11 @@ fn open_dataplane(
     locks: &mut Vec<Lock>,
 ) -> Result<(Option<Dataplane>, Option<PinDir>), DaemonError> {
     let mode = match config.dataplane.mode {
-        Mode::Auto => dataplane::Mode::Auto,
-        Mode::Native => dataplane::Mode::Native,
-        Mode::Generic => dataplane::Mode::Generic,
-        Mode::Tc => dataplane::Mode::Tc,
-        Mode::Off => {
+        DataplaneMode::Auto => dataplane::Mode::Auto,
+        DataplaneMode::Native => dataplane::Mode::Native,
+        DataplaneMode::Generic => dataplane::Mode::Generic,
+        DataplaneMode::Tc => dataplane::Mode::Tc,
+        DataplaneMode::Off => {
             warn!(
                 "NO GATE: dataplane.mode = \"off\". A node that hangs goes on speaking for its VIPs"
             );
@@ -192,7 +200,7 @@ fn open_dataplane(
             }
             Ok((Some(dataplane), pins))
         }
-        Err(error) if config.dataplane.mode == Mode::Auto => {
+        Err(error) if config.dataplane.mode == DataplaneMode::Auto => {
             error!(
                 "NO GATE: XDP cannot be used, adverts go by sockets alone: {error}. A node that hangs goes on speaking for its VIPs"
             );

@@ -205,11 +205,16 @@ impl Handle {
     /// # Errors
     /// See [`Unreachable`].
     pub fn send(&self, command: Command) -> Result<(), Unreachable> {
+        self.offer(command).map_err(|refused| refused.0)
+    }
+
+    /// The same, and a command that cannot be taken is given back.
+    pub(crate) fn offer(&self, command: Command) -> Result<(), Box<(Unreachable, Command)>> {
         self.commands
             .try_send(command)
             .map_err(|error| match error {
-                TrySendError::Full(_) => Unreachable::Busy,
-                TrySendError::Disconnected(_) => Unreachable::Ended,
+                TrySendError::Full(command) => Box::new((Unreachable::Busy, command)),
+                TrySendError::Disconnected(command) => Box::new((Unreachable::Ended, command)),
             })?;
         // The counter of an eventfd overflows only after 2^64 unread commands.
         let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());

@@ -7,12 +7,27 @@
 mod cron;
 mod drbd;
 mod found;
+mod groups;
+mod journal;
+pub mod mode;
 mod mount;
 pub(crate) mod mysql;
+mod peers;
+mod preview;
 mod role;
+mod scribe;
 mod script;
+mod spec;
+mod task;
 mod time;
 mod unit;
+mod worker;
 
-pub use self::mysql::init_replication;
-pub use self::role::{Pending, Role, Setting, Situation, of};
+pub use self::{
+    groups::{Groups, ModeRequest, Opened, open},
+    journal::JournalError,
+    mysql::init_replication,
+    peers::Peers,
+    role::{Pending, Role, Setting, Situation, of},
+    spec::{Spec, limits, longest_demotion},
+};

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Config, Family, Instance},
     engine::{Plan, SeatPlan},
+    roles,
 };
 
 /// Grows with every change that an older daemon could not read; the file of a later version is ignored.
@@ -158,7 +159,7 @@ impl Memory {
             node: config.node.name.clone(),
             start_delay: config.node.start_delay,
             groups: config.groups.clone(),
-            roles: BTreeMap::new(),
+            roles: roles::limits(config),
             mode: Mode::default(),
             checks: config.checks.clone(),
             interfaces: config.interfaces.clone(),

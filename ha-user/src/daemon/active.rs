@@ -11,11 +11,11 @@ use crate::{
 
 /// The instances that are Active here, or about to be.
 #[derive(Debug, Default)]
-pub(super) struct Roles {
+pub(super) struct Actives {
     active: BTreeSet<Arc<str>>,
 }
 
-impl Roles {
+impl Actives {
     /// An instance changed its state.
     pub(super) fn note(&mut self, instance: &Arc<str>, to: &str) {
         if matches!(to, "active" | "promoting") {
@@ -23,6 +23,11 @@ impl Roles {
         } else {
             self.active.remove(instance);
         }
+    }
+
+    /// Whether an instance is Active here, or about to be.
+    pub(super) fn has(&self, instance: &str) -> bool {
+        self.active.contains(instance)
     }
 
     /// Tells every check.

@@ -1,0 +1,152 @@
+//! What a configuration makes of a group's roles.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use ha_common::{Nanos, Priority};
+use ha_core::{
+    RolesConfig,
+    plan::{self, ConductorConfig, Limits, Purpose, sequence},
+};
+
+use super::Setting;
+use crate::config::{self, AfterFailover, Config, Group, RoleKind};
+
+/// How long a promotion waits to be told where the node before ended, and some time to write and to tell.
+const BESIDE: Nanos = Nanos::from_secs(1);
+/// Steps that only touch files of this host.
+const FILES: Nanos = Nanos::from_secs(5);
+/// How long a standby counts as in sync, where its roles do not say.
+const SYNC_LEASE: Nanos = Nanos::from_secs(3);
+
+/// Everything about a group's roles: whoever has the same one is not disturbed by a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// What its conductor is told.
+    pub(super) conductor: ConductorConfig,
+    /// Its roles, in order.
+    pub(super) roles: Vec<config::Role>,
+    /// Where its database can be followed, `address:port`.
+    pub(super) endpoint: Option<String>,
+    pub(super) priority: Priority,
+    pub(super) state_dir: PathBuf,
+    pub(super) mask_units: bool,
+}
+
+/// Of each group that has roles.
+pub(super) fn of(config: &Config) -> Vec<Spec> {
+    let groups = config.groups.iter().enumerate();
+    groups
+        .filter(|(_, group)| !group.roles.is_empty())
+        .map(|(index, group)| one(config, index, group))
+        .collect()
+}
+
+fn one(config: &Config, index: usize, group: &Group) -> Spec {
+    let roles = group
+        .roles
+        .iter()
+        .filter_map(|role| config.roles.get(*role));
+    let roles: Vec<config::Role> = roles.cloned().collect();
+    let members = config.instances.iter();
+    let members: Vec<_> = members.filter(|one| one.group == Some(index)).collect();
+    let peers = members.iter().map(|one| one.peers.len()).max();
+    Spec {
+        conductor: ConductorConfig {
+            group: group.name.clone(),
+            node: config.node.name.clone(),
+            roles: roles.iter().map(role_config).collect(),
+            // By multicast, there may be any number of them; one is usual.
+            peers: peers.unwrap_or_default().max(1),
+            sync_lease: SYNC_LEASE,
+            after_failover: match config.modes.after_failover {
+                AfterFailover::Rejoin => plan::AfterFailover::Rejoin,
+                AfterFailover::Maintenance => plan::AfterFailover::Maintenance,
+            },
+        },
+        endpoint: None,
+        priority: members
+            .first()
+            .map_or(Priority(0), |instance| instance.priority),
+        state_dir: config.node.state_dir.clone(),
+        mask_units: config.modes.mask_units,
+        roles,
+    }
+}
+
+fn role_config(role: &config::Role) -> plan::RoleConfig {
+    let (kind, promote, demote) = match &role.kind {
+        RoleKind::Cron(_) => (plan::RoleKind::Cron, FILES, FILES),
+        RoleKind::Script(script) => (
+            plan::RoleKind::Script,
+            script.promote_limit,
+            script.demote_limit,
+        ),
+    };
+    plan::RoleConfig {
+        name: role.name.clone(),
+        kind,
+        limits: Limits {
+            promote,
+            drain: promote,
+            demote,
+        },
+        max_lag: Nanos::ZERO,
+    }
+}
+
+impl Spec {
+    /// Whether the roles can stay as they are: a priority is only told to scripts.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let same_priority = Self {
+            priority: other.priority,
+            ..self.clone()
+        };
+        same_priority == *other
+    }
+
+    /// What the executor of a role is told.
+    pub(super) fn setting(&self, role: &config::Role) -> Setting {
+        Setting {
+            node: self.conductor.node.clone(),
+            group: self.conductor.group.clone(),
+            role: role.name.clone(),
+            priority: self.priority,
+            state_dir: self.state_dir.clone(),
+            mask_units: self.mask_units,
+        }
+    }
+
+    /// How long a plan takes at most, with every hard way.
+    fn longest(&self, purpose: Purpose) -> Nanos {
+        sequence::longest(&sequence::plan(&self.conductor.roles, purpose))
+    }
+
+    /// How long the engine waits for them: a promotion that fails is taken back first, and so is a hand-over.
+    fn limits(&self) -> RolesConfig {
+        let promote = self.longest(Purpose::Promote);
+        let demote = self.longest(Purpose::Demote);
+        let hand_over = self.longest(Purpose::HandOver);
+        RolesConfig {
+            promote_limit: promote.plus(demote).plus(BESIDE),
+            demote_limit: hand_over.plus(promote).plus(demote).plus(BESIDE),
+        }
+    }
+}
+
+/// By the group's name: how long the engine waits for its roles at most.
+#[must_use]
+pub fn limits(config: &Config) -> BTreeMap<String, RolesConfig> {
+    let specs = of(config);
+    specs
+        .iter()
+        .map(|spec| (spec.conductor.group.clone(), spec.limits()))
+        .collect()
+}
+
+/// How long the roles of all groups may take to be demoted, at the end of the daemon: the groups do so side by side.
+#[must_use]
+pub fn longest_demotion(config: &Config) -> Duration {
+    let limits = limits(config);
+    let longest = limits.values().map(RolesConfig::longest_demotion).max();
+    Duration::from_nanos(longest.unwrap_or_default().0)
+}
