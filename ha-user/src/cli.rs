@@ -96,14 +96,37 @@ pub enum Command {
     /// Hand a group or an instance over to another node.
     ///
     /// Where no other node can take over, this one is Active again after about four advert intervals, in
-    /// which nobody serves.
+    /// which nobody serves. A group with roles shows each step, and takes a hand-over back that fails.
     Switchover {
         /// The name of a group or an instance that is Active here.
         #[arg(value_name = "GROUP|INSTANCE")]
         target: String,
-        /// The node that is to take over: the address of the sole configured peer.
-        #[arg(long, value_name = "ADDRESS")]
+        /// The node that is to take over: the address of the sole configured peer, or of a group with roles its name.
+        #[arg(long, value_name = "NODE|ADDRESS")]
         to: Option<String>,
+        /// Of a group with roles: only show what would be done, and what is in the way; exits 1 if anything is.
+        #[arg(long)]
+        dry_run: bool,
+        /// On a node that is not Active: let it be promoted although another one may have newer data.
+        ///
+        /// For when the other node is gone for good: what it alone had is lost.
+        #[arg(long, conflicts_with_all = ["to", "dry_run"])]
+        accept_loss: bool,
+    },
+    /// Show the node's mode, or set it; it outlives a reboot.
+    ///
+    /// active-standby: it takes part. maintenance: it hands everything over and takes nothing over.
+    /// standalone: it takes part, and no other node does.
+    Mode {
+        /// active-standby, maintenance or standalone.
+        #[arg(value_name = "MODE", value_parser = ["active-standby", "maintenance", "standalone"])]
+        set: Option<String>,
+    },
+    /// Show the groups that have roles: how they stand, what is or was done with them, and the other nodes.
+    Roles {
+        /// Show this group alone.
+        #[arg(value_name = "GROUP")]
+        group: Option<String>,
     },
     /// Read the configuration again; an invalid file changes nothing.
     Reload,

@@ -2,6 +2,8 @@
 
 mod checks;
 mod render;
+mod roles;
+mod switchover;
 mod table;
 
 use std::{
@@ -23,8 +25,8 @@ use crate::{
         client::{ClientError, ask},
         protocol::Request,
         report::{
-            ChecksReport, Counters, EventReport, ExplainReport, ReloadReport, StatusReport,
-            SwitchoverReport,
+            ChecksReport, Counters, EventReport, ExplainReport, GroupReport, ModeReport,
+            PreviewReport, ReloadReport, RolesReport, StatusReport, SwitchoverReport,
         },
     },
     sys::clock,
@@ -45,7 +47,7 @@ enum Failure {
     #[error("{0}")]
     NobodyTookOver(String),
     #[error("{0}")]
-    NoSuchCheck(String),
+    NoSuchThing(String),
 }
 
 /// Runs one command.
@@ -91,14 +93,62 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
             let report: ExplainReport = ask(socket, request)?;
             print(out, json, &report, render::explain)
         }
-        Command::Switchover { target, to } => {
+        Command::Switchover {
+            target,
+            dry_run: true,
+            to,
+            ..
+        } => {
+            let request = Request::Preview {
+                target: target.clone(),
+                to: to.clone(),
+            };
+            let report: PreviewReport = ask(socket, request)?;
+            print(out, json, &report, |report| roles::preview(report, style))?;
+            match report.obstacles.is_empty() {
+                true => Ok(()),
+                false => Err(Failure::NobodyTookOver(format!(
+                    "{target} would not be handed over"
+                ))),
+            }
+        }
+        Command::Switchover {
+            target,
+            accept_loss: true,
+            ..
+        } => {
+            let target = target.clone();
+            let report: GroupReport = ask(socket, Request::AcceptLoss { target })?;
+            print(out, json, &report, roles::accepted)
+        }
+        Command::Switchover { target, to, .. } => {
+            let before = switchover::begin(socket, target)?;
             let request = Request::Switchover {
                 target: target.clone(),
                 to: to.clone(),
             };
             let report: SwitchoverReport = ask(socket, request)?;
+            if let Some(before) = before {
+                switchover::follow(socket, &before, json, out)?;
+            }
             print(out, json, &report, render::switchover)?;
             watch_takeover(socket, &report, json, out)
+        }
+        Command::Mode { set } => {
+            let report: ModeReport = ask(socket, Request::Mode { set: set.clone() })?;
+            print(out, json, &report, roles::mode)
+        }
+        Command::Roles { group } => {
+            let mut report: RolesReport = ask(socket, Request::Roles)?;
+            if let Some(name) = group {
+                report.groups.retain(|group| group.group == *name);
+                if report.groups.is_empty() {
+                    return Err(Failure::NoSuchThing(format!(
+                        "there is no group \"{name}\" with roles"
+                    )));
+                }
+            }
+            print(out, json, &report, |report| roles::overview(report, style))
         }
         Command::Reload => {
             let report: ReloadReport = ask(socket, Request::Reload)?;
@@ -147,7 +197,7 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
 
 fn no_check(name: &str, report: &ChecksReport) -> Failure {
     let names: Vec<&str> = report.checks.iter().map(|one| one.name.as_str()).collect();
-    Failure::NoSuchCheck(format!(
+    Failure::NoSuchThing(format!(
         "there is no check \"{name}\". There is: {}",
         if names.is_empty() {
             "none".to_owned()
