@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use ha_common::{Nanos, Priority};
 use ha_core::{
     RolesConfig,
-    plan::{self, ConductorConfig, Limits, Purpose, sequence},
+    plan::{self, ConductorConfig, Durability, Limits, Purpose, sequence},
 };
 
 use super::Setting;
@@ -50,6 +50,7 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
     let members = config.instances.iter();
     let members: Vec<_> = members.filter(|one| one.group == Some(index)).collect();
     let peers = members.iter().map(|one| one.peers.len()).max();
+    let (sync_lease, endpoint) = database(&roles).unzip();
     Spec {
         conductor: ConductorConfig {
             group: group.name.clone(),
@@ -57,13 +58,13 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
             roles: roles.iter().map(role_config).collect(),
             // By multicast, there may be any number of them; one is usual.
             peers: peers.unwrap_or_default().max(1),
-            sync_lease: SYNC_LEASE,
+            sync_lease: sync_lease.unwrap_or(SYNC_LEASE),
             after_failover: match config.modes.after_failover {
                 AfterFailover::Rejoin => plan::AfterFailover::Rejoin,
                 AfterFailover::Maintenance => plan::AfterFailover::Maintenance,
             },
         },
-        endpoint: None,
+        endpoint,
         priority: members
             .first()
             .map_or(Priority(0), |instance| instance.priority),
@@ -74,24 +75,53 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
 }
 
 fn role_config(role: &config::Role) -> plan::RoleConfig {
-    let (kind, promote, demote) = match &role.kind {
-        RoleKind::Cron(_) => (plan::RoleKind::Cron, FILES, FILES),
-        RoleKind::Script(script) => (
-            plan::RoleKind::Script,
-            script.promote_limit,
-            script.demote_limit,
-        ),
+    let files = Limits {
+        promote: FILES,
+        drain: FILES,
+        demote: FILES,
+    };
+    let (kind, limits, max_lag) = match &role.kind {
+        RoleKind::Cron(_) => (plan::RoleKind::Cron, files, Nanos::ZERO),
+        RoleKind::Mysql(mysql) => {
+            let durability = if mysql.semi_sync {
+                Durability::SemiSync
+            } else {
+                Durability::Async
+            };
+            let kind = plan::RoleKind::Mysql {
+                durability,
+                master_master: mysql.master_master,
+            };
+            let limits = Limits {
+                promote: mysql.promote_limit,
+                drain: mysql.drain_limit,
+                demote: mysql.demote_limit,
+            };
+            (kind, limits, mysql.max_lag)
+        }
+        RoleKind::Script(script) => {
+            let limits = Limits {
+                promote: script.promote_limit,
+                drain: script.promote_limit,
+                demote: script.demote_limit,
+            };
+            (plan::RoleKind::Script, limits, Nanos::ZERO)
+        }
     };
     plan::RoleConfig {
         name: role.name.clone(),
         kind,
-        limits: Limits {
-            promote,
-            drain: promote,
-            demote,
-        },
-        max_lag: Nanos::ZERO,
+        limits,
+        max_lag,
     }
+}
+
+/// What of a database concerns the group: how long a standby counts as in sync, and where its server is followed.
+fn database(roles: &[config::Role]) -> Option<(Nanos, String)> {
+    roles.iter().find_map(|role| match &role.kind {
+        RoleKind::Mysql(mysql) => Some((mysql.sync_lease, mysql.replication_address.to_string())),
+        _ => None,
+    })
 }
 
 impl Spec {
