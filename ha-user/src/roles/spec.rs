@@ -75,13 +75,21 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
 }
 
 fn role_config(role: &config::Role) -> plan::RoleConfig {
-    let files = Limits {
-        promote: FILES,
-        drain: FILES,
-        demote: FILES,
+    let limits = |promote, drain, demote| Limits {
+        promote,
+        drain,
+        demote,
     };
-    let (kind, limits, max_lag) = match &role.kind {
-        RoleKind::Cron(_) => (plan::RoleKind::Cron, files, Nanos::ZERO),
+    let (kind, limits) = match &role.kind {
+        RoleKind::Cron(_) => (plan::RoleKind::Cron, limits(FILES, FILES, FILES)),
+        RoleKind::Drbd(drbd) => (
+            plan::RoleKind::Drbd,
+            limits(drbd.promote_limit, drbd.promote_limit, drbd.demote_limit),
+        ),
+        RoleKind::Mount(mount) => (
+            plan::RoleKind::Mount,
+            limits(mount.promote_limit, mount.fsck_limit, mount.demote_limit),
+        ),
         RoleKind::Mysql(mysql) => {
             let durability = if mysql.semi_sync {
                 Durability::SemiSync
@@ -92,21 +100,27 @@ fn role_config(role: &config::Role) -> plan::RoleConfig {
                 durability,
                 master_master: mysql.master_master,
             };
-            let limits = Limits {
-                promote: mysql.promote_limit,
-                drain: mysql.drain_limit,
-                demote: mysql.demote_limit,
-            };
-            (kind, limits, mysql.max_lag)
+            (
+                kind,
+                limits(mysql.promote_limit, mysql.drain_limit, mysql.demote_limit),
+            )
         }
-        RoleKind::Script(script) => {
-            let limits = Limits {
-                promote: script.promote_limit,
-                drain: script.promote_limit,
-                demote: script.demote_limit,
-            };
-            (plan::RoleKind::Script, limits, Nanos::ZERO)
-        }
+        RoleKind::Script(script) => (
+            plan::RoleKind::Script,
+            limits(
+                script.promote_limit,
+                script.promote_limit,
+                script.demote_limit,
+            ),
+        ),
+        RoleKind::Unit(unit) => (
+            plan::RoleKind::Unit,
+            limits(unit.start_limit, unit.start_limit, unit.stop_limit),
+        ),
+    };
+    let max_lag = match &role.kind {
+        RoleKind::Mysql(mysql) => mysql.max_lag,
+        _ => Nanos::ZERO,
     };
     plan::RoleConfig {
         name: role.name.clone(),
