@@ -1,6 +1,6 @@
 //! What this node is for the instances that track a check: what a database has to be depends on it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ha_core::tracking::{Source, Track};
 
@@ -9,25 +9,34 @@ use crate::{
     config::{Check, Config, Instance},
 };
 
+/// How far an instance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Promoting,
+    Active,
+}
+
 /// The instances that are Active here, or about to be.
 #[derive(Debug, Default)]
-pub(super) struct Actives {
-    active: BTreeSet<Arc<str>>,
-}
+pub(super) struct Actives(BTreeMap<Arc<str>, Stage>);
 
 impl Actives {
     /// An instance changed its state.
     pub(super) fn note(&mut self, instance: &Arc<str>, to: &str) {
-        if matches!(to, "active" | "promoting") {
-            self.active.insert(Arc::clone(instance));
-        } else {
-            self.active.remove(instance);
-        }
+        let stage = match to {
+            "active" => Stage::Active,
+            "promoting" => Stage::Promoting,
+            _ => {
+                self.0.remove(instance);
+                return;
+            }
+        };
+        self.0.insert(Arc::clone(instance), stage);
     }
 
     /// Whether an instance is Active here, or about to be.
     pub(super) fn has(&self, instance: &str) -> bool {
-        self.active.contains(instance)
+        self.0.contains_key(instance)
     }
 
     /// Tells every check.
@@ -37,9 +46,20 @@ impl Actives {
                 .instances
                 .iter()
                 .filter(|instance| tracks(config, instance, check))
-                .any(|instance| self.active.contains(instance.name.as_str()));
+                .any(|instance| self.needs(config, instance));
             let role = if active { Role::Active } else { Role::Standby };
             checks.set_role(&check.name, role);
+        }
+    }
+
+    /// Whether what an instance tracks has to be as on an Active node. What roles promote is that only at the end.
+    fn needs(&self, config: &Config, instance: &Instance) -> bool {
+        let group = instance.group.and_then(|group| config.groups.get(group));
+        let has_roles = group.is_some_and(|group| !group.roles.is_empty());
+        match self.0.get(instance.name.as_str()) {
+            Some(Stage::Active) => true,
+            Some(Stage::Promoting) => !has_roles,
+            None => false,
         }
     }
 }

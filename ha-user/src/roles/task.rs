@@ -110,9 +110,11 @@ impl Task {
         });
         let (journal, found) = journal;
         let situation = Situation { mode, fault: false };
+        let mut conductor = Conductor::new(spec.conductor.clone(), found, mode, clock::now());
+        conductor.set_priority(spec.priority.0);
         let task = Self {
             name: spec.conductor.group.as_str().into(),
-            conductor: Conductor::new(spec.conductor.clone(), found, mode, clock::now()),
+            conductor,
             workers: workers.collect(),
             reports,
             inputs,
