@@ -181,6 +181,7 @@ async fn roles_are_promoted_in_order_and_demoted_in_reverse() {
     // A node that does not know how it stood begins as a standby.
     assert_eq!(bench.told(), ["b demote", "a demote"]);
     bench.forget();
+    bench.is_eligible().await;
     bench.groups.promote("db", round(1), true);
     assert_eq!(bench.answer().await, (true, round(1), Ok(())));
     assert_eq!(bench.told(), ["a promote", "b promote"]);
