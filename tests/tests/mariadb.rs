@@ -159,7 +159,7 @@ fn the_daemons_account_can_do_what_roles_need() {
             "SET GLOBAL rpl_semi_sync_slave_enabled = 0",
             "SET GLOBAL rpl_semi_sync_master_wait_no_slave = 0",
             "SET GLOBAL rpl_semi_sync_master_enabled = 1",
-            "SET GLOBAL event_scheduler = ON",
+            "CREATE DATABASE had",
             "STOP SLAVE",
             "RESET SLAVE ALL",
             "FLUSH BINARY LOGS",

@@ -16,29 +16,32 @@ pub struct Account {
     /// Its name.
     pub user: &'static str,
     hosts: &'static [&'static str],
-    grants: &'static str,
+    grants: &'static [&'static str],
 }
 
 /// A client that writes: the only one that `read_only` stops.
 pub const WRITER: Account = Account {
     user: "writer",
     hosts: &["%", "localhost"],
-    grants: "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON shop.*",
+    grants: &["SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON shop.*"],
 };
 
 /// What replicas log in with.
 pub const REPLICATION: Account = Account {
     user: "repl",
     hosts: &["%"],
-    grants: "REPLICATION SLAVE ON *.*",
+    grants: &["REPLICATION SLAVE ON *.*"],
 };
 
-/// What the daemon logs in with: all that it is to need, and nothing more.
+/// What the daemon logs in with: as the documentation says.
 pub const HA: Account = Account {
     user: "had",
     hosts: &["localhost", "%"],
-    grants: "READ ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SLAVE MONITOR, BINLOG ADMIN, \
-             BINLOG MONITOR, BINLOG REPLAY, CONNECTION ADMIN, PROCESS, RELOAD, EVENT, SUPER, REPLICATION SLAVE ON *.*",
+    grants: &[
+        "READ ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SLAVE MONITOR, BINLOG ADMIN, BINLOG MONITOR, \
+         BINLOG REPLAY, CONNECTION ADMIN, PROCESS, RELOAD, EVENT ON *.*",
+        "ALL PRIVILEGES ON had.*",
+    ],
 };
 
 /// All of them.
@@ -66,10 +69,10 @@ pub(super) fn create(dir: &Path) -> Result<String> {
         write_secret(&dir.join(account.password_file()), &password)?;
         for host in account.hosts {
             let who = format!("'{}'@'{host}'", account.user);
-            statements.push_str(&format!(
-                "CREATE USER {who} IDENTIFIED BY '{password}';\nGRANT {} TO {who};\n",
-                account.grants
-            ));
+            statements.push_str(&format!("CREATE USER {who} IDENTIFIED BY '{password}';\n"));
+            for grant in account.grants {
+                statements.push_str(&format!("GRANT {grant} TO {who};\n"));
+            }
         }
     }
     Ok(statements)
