@@ -71,6 +71,8 @@ impl Server {
             this.mounted = true;
         }
         fs::create_dir(this.dir.join("tmp"))?;
+        // Its own, whoever starts it.
+        fs::File::create(this.dir.join("error.log"))?;
         this._template.copy_to(&this.dir)?;
         this.configure(settings)?;
         run(Command::new("chown")
