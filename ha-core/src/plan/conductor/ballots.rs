@@ -88,7 +88,26 @@ impl Conductor {
     /// How many other nodes have consented to this one's promotion.
     pub(super) fn consents(&self, now: MonoNs) -> usize {
         let counts = self.ballots.wished > Some(self.epoch.max(self.ballots.promised()));
+        #[cfg(feature = "sim")]
+        if self.mutations.ignore_epochs {
+            return self.hearsay(now);
+        }
         if counts { self.ballots.count(now) } else { 0 }
+    }
+
+    /// How many other nodes were heard of late as standbys that have nothing which this one lacks.
+    #[cfg(feature = "sim")]
+    fn hearsay(&self, now: MonoNs) -> usize {
+        let own = self.position().map_or(0, |position| position.rank);
+        let lacks = |word: &GroupWord| {
+            let theirs = word.position.as_ref();
+            word.stance == Stance::Standby && theirs.is_some_and(|theirs| theirs.rank <= own)
+        };
+        let heard = self
+            .peers
+            .iter()
+            .filter(|peer| peer.is_fresh(Self::freshness(), now));
+        heard.filter(|peer| lacks(&peer.word)).count()
     }
 
     /// What this node asks of the others.

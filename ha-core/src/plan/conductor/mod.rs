@@ -87,7 +87,8 @@ pub struct Conductor {
 pub struct Mutations {
     /// What was received is not applied before a promotion.
     pub no_drain: bool,
-    /// A promotion completes whatever epochs are heard of.
+    /// Nobody has to agree to an epoch: what was heard of the other nodes is enough, and a promotion completes whatever
+    /// epochs are heard of.
     pub ignore_epochs: bool,
     /// A standby counts itself as in sync for ever.
     pub eternal_membership: bool,

@@ -49,11 +49,17 @@ impl MysqlExecutor {
         }
     }
 
-    /// All but the server's own, replicas' and this role's.
+    /// All but the server's own, replicas' and this role's; not those that came since, which are let in again and again
+    /// where somebody comes back at once, and which find a server that takes no writes.
     pub(super) async fn end_all_sessions(&mut self, deadline: MonoNs) -> Result<usize, Failure> {
         const NO_SUCH_SESSION: u16 = 1094;
         let statements = self.statements().await?;
         self.server.others = self.observer.session().into_iter().collect();
+        let newest = self
+            .server
+            .ask("SELECT MAX(ID) FROM information_schema.PROCESSLIST")
+            .await?;
+        let newest = look::value(&newest, 0);
         let mut ended = std::collections::BTreeSet::new();
         loop {
             let own: Vec<String> = self.server.own().iter().map(u32::to_string).collect();
@@ -63,7 +69,7 @@ impl MysqlExecutor {
                 own.join(", ")
             };
             let list = format!(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID NOT IN (CONNECTION_ID(), {spared}) \
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <= {newest} AND ID NOT IN (CONNECTION_ID(), {spared}) \
                  AND USER NOT IN ('system user', 'event_scheduler', 'unauthenticated user') \
                  AND COMMAND NOT IN ({}) LIMIT {AT_ONCE}",
                 statements.spared_commands
