@@ -128,6 +128,9 @@ pub enum Command {
         #[arg(value_name = "GROUP")]
         group: Option<String>,
     },
+    /// Prepare databases.
+    #[command(subcommand)]
+    Db(Db),
     /// Read the configuration again; an invalid file changes nothing.
     Reload,
     /// Show what is watched: services, tracked interfaces, and what they do to which instance.
@@ -158,6 +161,19 @@ pub enum Command {
         /// Show those of which there were none, too, as --json always does.
         #[arg(long)]
         all: bool,
+    },
+}
+
+/// What `hactl db` can do.
+#[derive(Debug, Subcommand)]
+pub enum Db {
+    /// Prepare this node's server for replication: on each node once, the primary first.
+    ///
+    /// On the primary the account is made as whom replicas come. On a standby it is looked whether following the
+    /// primary would lose anything; had does that by itself then. Nothing is ever overwritten.
+    InitReplication {
+        /// The name of a role of kind "mysql".
+        role: String,
     },
 }
 

@@ -59,6 +59,11 @@ pub enum Request {
     },
     /// How the groups' roles stand, as a [`super::report::RolesReport`].
     Roles,
+    /// Prepares this node's database for replication; a [`super::report::PreparedReport`].
+    InitReplication {
+        /// The role's name.
+        role: String,
+    },
     /// The node's mode, as a [`super::report::ModeReport`].
     Mode {
         /// Which it is to be from now on.
@@ -170,6 +175,9 @@ mod tests {
                 target: "db".to_owned(),
             },
             Request::Roles,
+            Request::InitReplication {
+                role: "mariadb".to_owned(),
+            },
             Request::Mode {
                 set: Some("maintenance".to_owned()),
             },

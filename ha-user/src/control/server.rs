@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 
 use super::{
     protocol::{self, MAX_LINE, Request, Response},
-    report::{CheckReport, ChecksReport, ReloadReport, RolesReport, TrackedReport},
+    report::{CheckReport, ChecksReport, PreparedReport, ReloadReport, RolesReport, TrackedReport},
 };
 use crate::{
     checks::Checks,
@@ -38,7 +38,7 @@ use crate::{
     events::History,
     link::Link,
     others,
-    roles::{Groups, ModeRequest},
+    roles::{Groups, ModeRequest, init_replication},
 };
 
 /// Connections at a time; further ones wait.
@@ -224,6 +224,11 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
                 mode: mode.mode,
                 groups: context.groups.report(),
             })
+        }
+        Request::InitReplication { role } => {
+            let database = context.groups.database(&role)?;
+            let done = init_replication(&database).await?;
+            value(PreparedReport { role, done })
         }
         Request::Mode { set } => value(roles::mode(context, set).await?),
         Request::Reload => {

@@ -20,13 +20,14 @@ use serde_json::Value;
 
 use self::render::Style;
 use crate::{
-    cli::{Command, Hactl},
+    cli::{Command, Db, Hactl},
     control::{
         client::{ClientError, ask},
         protocol::Request,
         report::{
             ChecksReport, Counters, EventReport, ExplainReport, GroupReport, ModeReport,
-            PreviewReport, ReloadReport, RolesReport, StatusReport, SwitchoverReport,
+            PreparedReport, PreviewReport, ReloadReport, RolesReport, StatusReport,
+            SwitchoverReport,
         },
     },
     sys::clock,
@@ -149,6 +150,11 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
                 }
             }
             print(out, json, &report, |report| roles::overview(report, style))
+        }
+        Command::Db(Db::InitReplication { role }) => {
+            let request = Request::InitReplication { role: role.clone() };
+            let report: PreparedReport = ask(socket, request)?;
+            print(out, json, &report, |report| report.done.join("\n") + "\n")
         }
         Command::Reload => {
             let report: ReloadReport = ask(socket, Request::Reload)?;

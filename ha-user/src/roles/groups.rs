@@ -25,7 +25,7 @@ use super::{
     task::{Board, Input, Task, Ways},
 };
 use crate::{
-    config::Config,
+    config::{self, Config},
     control::report::{GroupReport, ModeReport},
     engine::{Handle, Message},
 };
@@ -129,6 +129,32 @@ impl Groups {
 
     fn running(&self) -> MutexGuard<'_, Vec<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration of a database role.
+    ///
+    /// # Errors
+    /// When there is no such role: in words, with those that there are.
+    pub fn database(&self, role: &str) -> Result<config::MysqlRole, String> {
+        let running = self.running();
+        let roles = running.iter().flat_map(|group| &group.spec.roles);
+        let mut names = Vec::new();
+        for known in roles {
+            if let config::RoleKind::Mysql(mysql) = &known.kind {
+                if known.name == role {
+                    return Ok((**mysql).clone());
+                }
+                names.push(known.name.as_str());
+            }
+        }
+        let names = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        Err(format!(
+            "there is no role \"{role}\" of kind \"mysql\". There is: {names}"
+        ))
     }
 
     /// Begins the tasks of groups whose journals are open.

@@ -186,6 +186,7 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
         }
     }
     owners_have_none(reader, draft);
+    none_preempts(reader, draft);
     for role in &draft.roles {
         let Some(name) = &role.name else { continue };
         if !owners.contains_key(name.value.as_str()) {
@@ -223,6 +224,23 @@ fn owners_have_none(reader: &Reader<'_>, draft: &Draft) {
                 format!("{}, priority", instance.place),
                 "255 says that the virtual addresses are this node's own, and its group has roles, which move with them",
                 "write a priority from 1 to 254",
+            );
+        }
+    }
+}
+
+/// To take over from a live node is to take its roles away from it while it serves.
+fn none_preempts(reader: &Reader<'_>, draft: &Draft) {
+    for instance in &draft.instances {
+        let wanted = instance.group.as_ref().map(|group| &group.value);
+        let mut groups = draft.groups.iter();
+        let group = groups.find(|group| Some(&group.name.value) == wanted);
+        if group.is_some_and(|group| !group.roles.is_empty()) && instance.preempt.value {
+            reader.fail(
+                instance.preempt.offset,
+                format!("{}, preempt", instance.place),
+                "its group has roles, and a node that serves is not to lose them to one that has just come back",
+                "write `preempt = false`, or leave it out; `hactl switchover` moves a group back",
             );
         }
     }

@@ -100,6 +100,17 @@ fn an_owner_of_its_addresses_has_no_roles() {
 }
 
 #[test]
+fn roles_are_not_taken_from_a_node_that_serves() {
+    let text = with(
+        "[\"web\"]",
+        "[[role]]\nname = \"web\"\nkind = \"script\"\ncommand = [\"/bin/true\"]\n",
+    );
+    let text = text.replace("vrid = 51", "vrid = 51\npreempt = true");
+    let errors = errors(&text);
+    assert!(errors.contains("preempt: its group has roles"), "{errors}");
+}
+
+#[test]
 fn jobs_of_cron() {
     let keys = "kind = \"cron\"\nfile = \"/etc/had/cron/backup\"\n";
     let role = |name: &str, more: &str| {

@@ -13,6 +13,15 @@ pub struct RolesReport {
     pub groups: Vec<GroupReport>,
 }
 
+/// `hactl db init-replication`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedReport {
+    /// The role.
+    pub role: String,
+    /// What was done, in sentences.
+    pub done: Vec<String>,
+}
+
 /// `hactl mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeReport {
