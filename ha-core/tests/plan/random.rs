@@ -248,6 +248,8 @@ impl World {
             return;
         }
         self.hosts[at].open = true;
+        // What the one before acknowledged in this tick it did before.
+        self.acknowledged_by.clear();
         let database = &self.hosts[at].database;
         let mut writes = self.acknowledged.iter();
         if let Some(lost) = writes.find(|write| !database.log.contains(write)) {
