@@ -28,6 +28,8 @@ const STANDS_BACK: Nanos = Nanos::from_secs(3);
 pub(super) struct Ballots {
     /// The epoch that this node wishes, and since when all have consented.
     wished: Option<u64>,
+    /// Since when: what was agreed to before may have been agreed to for more data than this node has by now.
+    wished_at: MonoNs,
     agreed_since: Option<MonoNs>,
     /// Who consented to that.
     consents: Vec<(String, Consent)>,
@@ -133,6 +135,7 @@ impl Conductor {
         if self.ballots.wished.is_none_or(|wished| wished < least) {
             self.ballots.clear();
             self.ballots.wished = Some(least);
+            self.ballots.wished_at = now;
         }
         Some(Wish {
             asked_at: now,
@@ -157,7 +160,7 @@ impl Conductor {
     pub(super) fn hear_ballots(&mut self, word: &GroupWord, now: MonoNs) {
         if let Some(consent) = word.consent
             && Some(consent.epoch) == self.ballots.wished
-            && consent.asked_at <= now
+            && (self.ballots.wished_at..=now).contains(&consent.asked_at)
         {
             let node = &word.node;
             self.ballots.consents.retain(|(known, _)| known != node);
