@@ -89,6 +89,12 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
+    /// Until a replica has everything anew.
+    pub(super) fn stop_granting(&mut self) {
+        self.grants = false;
+        self.joined_at = None;
+    }
+
     /// When every grant has run out.
     pub(super) fn free_at(&self, lease: Nanos) -> MonoNs {
         self.granted_at.map_or(MonoNs::ZERO, |at| {

@@ -1,7 +1,7 @@
 //! Where nobody is known to have all that was acknowledged, every node has to agree.
 //!
 //! A node that would be promoted tells its wish; every other one consents that has nothing which that one lacks. Who has
-//! consented does not count itself as in sync or as sole any more, and is promoted itself only in a later epoch, to which
+//! consented does not count itself as in sync any more, and is promoted itself only in a later epoch, to which
 //! the former has to consent in turn. So of two nodes that each believe the other one to be a standby, as after one stood
 //! still for a while, none is promoted by what it heard before.
 
@@ -26,10 +26,11 @@ const STANDS_BACK: Nanos = Nanos::from_secs(3);
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ballots {
-    /// The epoch that this node wishes, and since when all have consented.
+    /// The epoch that this node wishes.
     wished: Option<u64>,
     /// Since when: what was agreed to before may have been agreed to for more data than this node has by now.
     wished_at: MonoNs,
+    /// Since when all have consented.
     agreed_since: Option<MonoNs>,
     /// Who consented to that.
     consents: Vec<(String, Consent)>,
@@ -123,11 +124,8 @@ impl Conductor {
             || heir
             || self.mode != Mode::ActiveStandby
             || self.primary(now).is_some()
+            || self.rests(now)
         {
-            self.ballots.clear();
-            return None;
-        }
-        if self.rests(now) {
             self.ballots.clear();
             return None;
         }
@@ -183,7 +181,13 @@ impl Conductor {
             return false;
         };
         let heir = self.is_member(now) && self.data().is_some_and(|data| data.able.is_ok());
-        if !stands || heir || self.mode == Mode::Standalone || self.primary(now).is_some() {
+        // Who alone has everything lets nobody go first, however much that one has which nobody acknowledged.
+        if !stands
+            || heir
+            || self.sole
+            || self.mode == Mode::Standalone
+            || self.primary(now).is_some()
+        {
             return false;
         }
         let promised = self.ballots.promised.as_ref();
@@ -202,7 +206,6 @@ impl Conductor {
 
     fn promise(&mut self, to: &str, wish: Wish, now: MonoNs) {
         self.leave_sync(now);
-        self.sole = false;
         self.ballots.promised_at = now;
         let consent = Consent {
             asked_at: wish.asked_at,

@@ -160,6 +160,10 @@ impl Conductor {
         if self.stance != Stance::Primary {
             self.keeper.grants = false;
         }
+        if matches!(purpose, Purpose::GoSolo | Purpose::Rejoin) {
+            // Its server may acknowledge alone from the first step on: what had joined before counts no more.
+            self.keeper.stop_granting();
+        }
         if matches!(purpose, Purpose::Follow | Purpose::Demote) {
             self.leave_sync(now);
         }

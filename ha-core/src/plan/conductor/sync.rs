@@ -110,6 +110,10 @@ impl Conductor {
             self.keeper.grants = false;
             self.out.push_back(PlanAction::Tell);
         }
+        if replicas.solo {
+            // Its server acknowledges alone, whoever told it to.
+            self.keeper.stop_granting();
+        }
         if is_asked && (replicas.solo || self.keeper.joined_at.is_none()) {
             return SyncNeed::Rejoin;
         }

@@ -20,11 +20,11 @@ use crate::{
 
 /// The first wait after a failure; it doubles.
 const FIRST_RETRY: Nanos = Nanos::from_millis(500);
+/// The longest.
+const LONGEST_RETRY: Nanos = Nanos::from_secs(30);
 /// How long a standby that follows the right server may go without receiving, before that is tried anew: it connects
 /// again by itself, and to try anew is to throw away what it has received and not applied.
 pub(super) const ASTRAY: Nanos = Nanos::from_secs(5);
-/// The longest.
-const LONGEST_RETRY: Nanos = Nanos::from_secs(30);
 
 impl Conductor {
     pub(super) fn look_after(&mut self, now: MonoNs) {
