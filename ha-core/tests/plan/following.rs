@@ -1,6 +1,6 @@
 //! A standby follows the primary; the primary sees to its replica.
 
-use ha_common::Nanos;
+use ha_common::{MonoNs, Nanos};
 use ha_core::plan::{Observation, Purpose};
 
 use crate::node::{LEASE, Manners, database, exchange, pair, primary, purposes, replica, together};
@@ -154,4 +154,22 @@ fn a_replica_counts_again_only_when_it_has_what_came_meanwhile() {
     exchange(&mut one, &mut two);
     exchange(&mut one, &mut two);
     assert_eq!(two.eligible(), Ok(()));
+}
+
+#[test]
+fn nobody_joins_by_what_the_primary_had_before_it_began_to_go_solo() {
+    let (mut one, mut two) = pair();
+    one.bad = vec![("degrade", Manners::Hangs)];
+    while steps(&one, "degrade") == 0 {
+        one.pass(Nanos::from_millis(10));
+        two.pass(Nanos::from_millis(10));
+        one.observe(0, primary(100, false));
+        assert!(one.now.since(MonoNs::ZERO) < Nanos::from_secs(60), "never");
+    }
+    // The link is back while the step is under way: the server may acknowledge alone already, and nobody knows.
+    for _ in 0..3 {
+        two.observe(0, replica(100, true));
+        exchange(&mut one, &mut two);
+    }
+    assert!(two.eligible().is_err());
 }
