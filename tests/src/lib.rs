@@ -16,6 +16,7 @@ pub mod frame;
 pub mod frozen;
 pub mod gaps;
 pub mod guest;
+pub mod ha_pair;
 pub mod hog;
 pub mod kernel;
 pub mod lab;
