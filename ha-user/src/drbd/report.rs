@@ -119,6 +119,11 @@ impl Report {
         self.connections.iter().all(|one| one.state == "Connected")
     }
 
+    /// Whether one was given up; see [`Connection::is_alone`].
+    pub(crate) fn is_alone(&self) -> bool {
+        self.connections.iter().any(Connection::is_alone)
+    }
+
     fn note_replication(&mut self, line: &Line<'_>) {
         let Some(replication) = line.field("replication") else {
             return;

@@ -76,7 +76,7 @@ pub struct Setting {
 pub fn of(role: &config::Role, setting: Setting) -> Box<dyn Role> {
     match &role.kind {
         RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
-        RoleKind::Drbd(drbd) => Box::new(Drbd::new(drbd)),
+        RoleKind::Drbd(drbd) => Box::new(Drbd::new(drbd, &setting.role, &setting.state_dir)),
         RoleKind::Mount(mount) => Box::new(Mount::new(mount)),
         RoleKind::Mysql(mysql) => {
             Box::new(MysqlExecutor::new(&setting.role, mysql, setting.state_dir))

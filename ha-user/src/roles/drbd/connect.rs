@@ -25,7 +25,7 @@ impl Drbd {
         let report = within(deadline, DRBDSETUP, self.report()).await??;
         let verb = if report.role.is_none() {
             "up"
-        } else if report.connections.iter().any(|one| one.is_alone()) {
+        } else if report.is_alone() {
             if self.standing == Standing::SplitBrain {
                 return Err(split_brain(&resource, "its peer"));
             }

@@ -3,10 +3,11 @@
 mod codes;
 mod connect;
 mod judge;
+mod memory;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ha_common::MonoNs;
 use ha_core::plan::{Done, Follows, Observation, Order};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use self::{
     codes::{Refusal, of_code},
     judge::{Standing, promotable},
+    memory::Memory,
 };
 use super::{
     Pending, Role,
@@ -40,18 +42,20 @@ pub(super) struct Drbd {
     /// Tells that something has changed since the last look.
     events: Events,
     standing: Standing,
+    memory: Memory,
     kernel_log: Blocking<Option<bool>>,
 }
 
 impl Drbd {
-    /// Of this resource.
-    pub(super) fn new(config: &DrbdRole) -> Self {
+    /// Of this resource, for a role of that name.
+    pub(super) fn new(config: &DrbdRole, role: &str, state_dir: &Path) -> Self {
         Self {
             resource: config.resource.clone(),
             drbdadm: Tool::new(DRBDADM),
             drbdsetup: Tool::new(DRBDSETUP),
             events: Events::new(&config.resource),
             standing: Standing::default(),
+            memory: Memory::new(state_dir, role),
             kernel_log: Blocking::new(),
         }
     }
@@ -73,7 +77,7 @@ impl Drbd {
         let found = match timeout(LOOK, self.report()).await {
             Ok(Ok(report)) => Found {
                 promoted: Some(report.role.as_deref() == Some("Primary")),
-                able: promotable(&self.resource, &report, self.standing).map(drop),
+                able: self.promotable(&report).map(drop),
             },
             Ok(Err(why)) => Found::unknown(why),
             Err(_) => Found::unknown(format!("{DRBDSETUP} does not answer")),
@@ -111,32 +115,60 @@ impl Drbd {
         Ok(report)
     }
 
-    /// Why a connection stands alone is in the kernel's log, which is read once for each time that one does.
+    /// Why a connection stands alone, or whether one did that now looks for its peer again, is remembered or else in
+    /// the kernel's log, which is read once for each time that something begins.
     async fn note(&mut self, report: &Report) {
-        let alone = report.connections.iter().any(|one| one.is_alone());
-        match (alone, self.standing) {
-            (false, _) if report.role.is_none() => self.standing = Standing::Absent,
-            // Somebody mends it: until the two are connected it is not known whose data stay.
-            (false, Standing::SplitBrain) if !report.is_connected() => {}
-            (false, _) => self.standing = Standing::Together,
-            (true, Standing::Unknown | Standing::Absent | Standing::Together) => {
-                let (resource, asked) = (self.resource.clone(), report.clone());
-                let what = "a look at the kernel's log";
-                let read = move || has_split_brain(&resource, &asked);
-                let said = self.kernel_log.call(what, read).await;
-                self.standing = match said {
-                    Ok(Some(true)) => Standing::SplitBrain,
-                    Ok(Some(false)) => Standing::Alone,
-                    Ok(None) | Err(_) => Standing::Unclear,
-                };
-            }
-            (true, Standing::Alone | Standing::SplitBrain | Standing::Unclear) => {}
+        if report.role.is_none() {
+            self.standing = Standing::Absent;
+            return;
         }
+        if report.is_connected() {
+            self.standing = Standing::Together;
+            self.memory.forget().await;
+            return;
+        }
+        let alone = report.is_alone();
+        self.standing = match (self.standing, alone) {
+            // The peer is gone for good, and somebody has said so.
+            (Standing::SplitBrain, false) if self.memory.is_removed().await => Standing::Together,
+            // Somebody mends it: until the two are connected it is not known whose data stay.
+            (known @ Standing::SplitBrain, _) => known,
+            (known @ (Standing::Alone | Standing::Unclear), true) => known,
+            (known @ Standing::Together, false) => known,
+            _ if self.memory.has_split_brain().await => Standing::SplitBrain,
+            _ => match (self.ask_kernel_log(report).await, alone) {
+                (Some(true), _) => Standing::SplitBrain,
+                (_, false) => Standing::Together,
+                (Some(false), true) => Standing::Alone,
+                (None, true) => Standing::Unclear,
+            },
+        };
+        if self.standing == Standing::SplitBrain {
+            self.memory.keep().await;
+        }
+    }
+
+    async fn ask_kernel_log(&mut self, report: &Report) -> Option<bool> {
+        let (resource, asked) = (self.resource.clone(), report.clone());
+        let what = "a look at the kernel's log";
+        let read = move || has_split_brain(&resource, &asked);
+        self.kernel_log.call(what, read).await.ok().flatten()
+    }
+
+    fn promotable(&self, report: &Report) -> Result<String, String> {
+        let judged = promotable(&self.resource, report, self.standing);
+        if self.standing != Standing::SplitBrain || report.is_alone() {
+            return judged;
+        }
+        let file = self.memory.file().display();
+        judged.map_err(|why| {
+            format!("{why}. If the other node is gone for good, and its writes with it: rm {file}")
+        })
     }
 
     async fn inspect(&mut self, deadline: MonoNs) -> Result<String, String> {
         let report = within(deadline, DRBDSETUP, self.report()).await??;
-        promotable(&self.resource, &report, self.standing)
+        self.promotable(&report)
     }
 
     /// Asks DRBD, which finds out whether a peer that seems to be Primary is still there: for as long as it says that,

@@ -1,5 +1,7 @@
 //! Against what drbdsetup printed; the real thing is in the guest lane.
 
+use std::{fs, path::Path};
+
 use ha_core::plan::Follows;
 
 use super::{
@@ -28,6 +30,15 @@ exists peer-device name:r1 peer-node-id:1 conn-name:beta volume:0 replication:Es
 exists peer-device name:r1 peer-node-id:2 conn-name:gamma volume:0 replication:Off peer-disk:Outdated peer-client:no resync-suspended:no
 exists -
 ";
+
+fn role(resource: &str, state_dir: &Path) -> Drbd {
+    let config = DrbdRole {
+        resource: resource.to_owned(),
+        promote_limit: Nanos::from_secs(1),
+        demote_limit: Nanos::from_secs(1),
+    };
+    Drbd::new(&config, "disk", state_dir)
+}
 
 fn judged(printed: &str, standing: Standing) -> Result<String, String> {
     let resource = if printed.contains("name:r0") {
@@ -101,11 +112,8 @@ fn after_a_split_brain_nobody_is_promoted_and_the_way_out_is_said() {
 /// There is no DRBD in this kernel: that is said, and nothing is promoted or demoted.
 #[tokio::test]
 async fn without_drbd_nothing_can_be_told() {
-    let mut role = Drbd::new(&DrbdRole {
-        resource: "had-no-such-resource".to_owned(),
-        promote_limit: Nanos::from_secs(1),
-        demote_limit: Nanos::from_secs(1),
-    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut role = role("had-no-such-resource", dir.path());
     let found = role.observe().await;
     assert_ne!(found.promoted, Some(true));
     assert!(found.able.is_err());
@@ -119,11 +127,7 @@ async fn without_drbd_nothing_can_be_told() {
 #[test]
 fn only_what_a_person_must_decide_is_not_tried() {
     let follows = |standing| {
-        let mut role = Drbd::new(&DrbdRole {
-            resource: "r0".to_owned(),
-            promote_limit: Nanos::from_secs(1),
-            demote_limit: Nanos::from_secs(1),
-        });
+        let mut role = role("r0", Path::new("/nowhere"));
         role.standing = standing;
         role.follows()
     };
@@ -133,4 +137,62 @@ fn only_what_a_person_must_decide_is_not_tried() {
     for standing in [Standing::Together, Standing::SplitBrain, Standing::Unknown] {
         assert_ne!(follows(standing), Follows::Nobody, "{standing:?}");
     }
+}
+
+/// The kernel's log is this machine's, which has no DRBD: only what was written down tells.
+#[tokio::test]
+async fn a_split_brain_is_remembered_until_the_two_are_connected() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("roles/disk.split-brain");
+    let read = |printed: &str| Report::read(printed, "r1");
+    let alone = read(SPLIT_SECONDARY);
+    let looking = PEER_GONE.replace("role:Primary", "role:Secondary");
+    let looking = read(&looking.replace("name:r0", "name:r1"));
+    let connected = read(SECONDARY);
+    assert!(alone.is_alone() && !looking.is_alone() && !looking.is_connected());
+    assert!(connected.is_connected() && connected.role.is_some());
+
+    // A peer that is away is none.
+    let mut first = role("r1", dir.path());
+    first.note(&looking).await;
+    assert_eq!(first.standing, Standing::Together);
+    first.promotable(&looking).unwrap();
+    assert!(!file.exists());
+
+    // Whoever has seen it, has it on disk.
+    first.standing = Standing::SplitBrain;
+    first.note(&alone).await;
+    assert!(file.exists());
+    first.note(&looking).await;
+    let why = first.promotable(&looking).unwrap_err();
+    assert!(
+        why.contains("split brain of r1") && why.contains("gone for good"),
+        "{why}"
+    );
+
+    // The next daemon begins in the middle of a recovery; and so does one whose resource is brought up.
+    let mut second = role("r1", dir.path());
+    second.note(&looking).await;
+    assert_eq!(second.standing, Standing::SplitBrain);
+    second.note(&read(DOWN)).await;
+    assert_eq!(second.standing, Standing::Absent);
+    second.note(&looking).await;
+    second.promotable(&looking).unwrap_err();
+    assert!(file.exists());
+
+    // The other node is gone for good.
+    fs::remove_file(&file).unwrap();
+    second.note(&looking).await;
+    second.promotable(&looking).unwrap();
+
+    // Or the two have agreed.
+    fs::write(&file, "").unwrap();
+    let mut third = role("r1", dir.path());
+    third.note(&alone).await;
+    assert_eq!(third.standing, Standing::SplitBrain);
+    third.note(&connected).await;
+    third.promotable(&connected).unwrap();
+    assert!(!file.exists());
+    third.note(&looking).await;
+    third.promotable(&looking).unwrap();
 }
