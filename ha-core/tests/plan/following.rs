@@ -173,3 +173,16 @@ fn nobody_joins_by_what_the_primary_had_before_it_began_to_go_solo() {
     }
     assert!(two.eligible().is_err());
 }
+
+#[test]
+fn a_primary_forgets_whom_it_followed() {
+    let (_, mut two) = pair();
+    two.promote(true);
+    two.steps.clear();
+    let mut attached = primary(100, true);
+    attached.follows = replica(100, false).follows;
+    two.observe(0, attached);
+    assert_eq!(two.steps, ["mariadb: detach"]);
+    two.observe(0, primary(100, true));
+    assert_eq!(two.steps.len(), 1);
+}

@@ -77,9 +77,14 @@ impl Conductor {
         };
         let roles = self.config.roles.iter().zip(&self.observations).enumerate();
         roles
-            .filter(|(_, (_, observation))| is_wrong(observation))
-            .flat_map(|(index, (role, _))| {
-                let steps = sequence::correction(role, self.stance);
+            .flat_map(|(index, (role, observation))| {
+                let steps = if is_wrong(observation) {
+                    sequence::correction(role, self.stance)
+                } else if is_primary && observation.follows != Follows::Nobody {
+                    sequence::detachment(role)
+                } else {
+                    Vec::new()
+                };
                 steps.into_iter().map(move |step| (index, step))
             })
             .collect()

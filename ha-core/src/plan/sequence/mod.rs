@@ -64,6 +64,18 @@ pub fn correction(role: &RoleConfig, stance: Stance) -> Vec<StepSpec> {
     }
 }
 
+/// The steps by which a primary forgets whom it followed, where its promotion did not wait for that.
+#[must_use]
+pub fn detachment(role: &RoleConfig) -> Vec<StepSpec> {
+    match role.kind {
+        RoleKind::Mysql {
+            master_master: false,
+            ..
+        } => mysql::detach(&role.limits),
+        _ => Vec::new(),
+    }
+}
+
 /// Whether a standby of this kind does anything to follow the primary.
 #[must_use]
 pub const fn follows(kind: RoleKind) -> bool {

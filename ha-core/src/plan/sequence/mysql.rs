@@ -49,6 +49,10 @@ pub(super) fn allow_writes(limits: &Limits) -> Vec<StepSpec> {
     vec![StepSpec::change("become-primary", limits.promote)]
 }
 
+pub(super) fn detach(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("detach", limits.promote)]
+}
+
 pub(super) fn follow(limits: &Limits, durability: Durability) -> Vec<StepSpec> {
     let mut steps = forbid_writes(limits);
     steps.push(StepSpec::look("compare", limits.promote));

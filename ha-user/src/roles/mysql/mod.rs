@@ -63,6 +63,8 @@ pub(crate) struct MysqlExecutor {
     server: Server,
     process: Process,
     observer: Observer,
+    /// Its receiving thread was killed in this promotion.
+    ended_receiver: bool,
     /// The epoch for which the relay log was salvaged.
     salvaged: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl MysqlExecutor {
             server: Server::new(&config.server),
             process: Process::new(&config),
             observer: Observer::new(name, &config),
+            ended_receiver: false,
             salvaged: None,
             config,
         }

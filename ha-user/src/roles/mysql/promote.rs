@@ -19,6 +19,8 @@ use crate::{roles::mysql::failure::Failure, sys::clock};
 const SLICE: f32 = 0.25;
 /// How long the server may take to allow writes before those are ended that keep it from it.
 const ALLOWING: Duration = Duration::from_secs(1);
+/// How long a killed thread may take to end before it is left to that.
+const ENDING: Nanos = Nanos::from_millis(20);
 /// How long a thread that was started may take to run or to say why it does not.
 const STARTING: Nanos = Nanos::from_secs(2);
 
@@ -28,6 +30,7 @@ const EVENTS: &str = "SELECT EVENT_SCHEMA, EVENT_NAME, STATUS FROM information_s
 impl MysqlExecutor {
     /// Whether it can be promoted; with its applier running, if that alone was stopped.
     pub(super) async fn inspect(&mut self, order: &Order) -> Outcome {
+        self.ended_receiver = false;
         let state = self.look().await?;
         if !state.read_only {
             return Ok(done("takes writes already"));
@@ -114,6 +117,11 @@ impl MysqlExecutor {
                     return Err("the applying thread has stopped".into());
                 }
                 let statements = self.statements().await?;
+                if order.context.source_gone
+                    && let Some(receiver) = statements.receiver
+                {
+                    return self.end_receiver(receiver).await;
+                }
                 self.server.ask(statements.stop_receiving).await?;
                 continue;
             };
@@ -123,6 +131,37 @@ impl MysqlExecutor {
                     because(link)
                 )
                 .into());
+            }
+        }
+    }
+
+    /// MariaDB's receiving thread, as it stops, connects to the primary once more to end its session there, and is
+    /// waited for: two seconds where that has lost its power. One that was killed does the same, and receives and
+    /// acknowledges nothing any more.
+    async fn end_receiver(&mut self, receiver: &str) -> Outcome {
+        let threads = self.server.ask(receiver).await?;
+        for id in threads.rows.iter().flatten().flatten() {
+            // One that has just ended is as good.
+            let _ = self
+                .server
+                .try_ask(&format!("KILL CONNECTION {id}"))
+                .await?;
+            self.ended_receiver = true;
+        }
+        let until = clock::now().after(ENDING);
+        loop {
+            let state = self.look().await?;
+            let Some(link) = state
+                .link
+                .filter(|link| link.receiving != Receiving::Stopped)
+            else {
+                return Ok(done("receives nothing more"));
+            };
+            if !pause(until).await {
+                let source = link.source;
+                return Ok(done(format!(
+                    "ends its connection to {source}, and receives nothing more"
+                )));
             }
         }
     }
@@ -201,6 +240,7 @@ impl MysqlExecutor {
     }
 
     /// The point of no return: from here on it follows nobody. Of two that follow each other, the link stays, stopped.
+    /// Where the receiving thread is still about to end, the link is forgotten later.
     pub(super) async fn detach(&mut self, order: &Order) -> Outcome {
         let state = self.look().await?;
         let Some(link) = &state.link else {
@@ -209,6 +249,10 @@ impl MysqlExecutor {
         let statements = self.statements().await?;
         if !state.is_stopped() {
             self.proved(order, &state)?;
+            if self.ended_receiver && link.receiving != Receiving::Stopped && state.read_only {
+                self.server.ask(statements.stop_applying).await?;
+                return Ok(done(format!("applies nothing more from {}", link.source)));
+            }
             self.server.ask(statements.stop).await?;
         }
         let source = link.source.clone();
@@ -234,6 +278,7 @@ impl MysqlExecutor {
         let semi_sync = state.semi_sync;
         if let Some(link) = &state.link
             && link.receiving != Receiving::Stopped
+            && (link.applying || !self.ended_receiver)
         {
             return Err(format!("it follows {} still", link.source).into());
         }
