@@ -94,16 +94,14 @@ impl MysqlExecutor {
     pub(super) async fn follow(&mut self, order: &Order) -> Outcome {
         let address = source_of(order)?;
         let state = self.look().await?;
+        if !state.read_only {
+            return Err("it takes writes".into());
+        }
+        self.stop_being_source(&state).await?;
         if let Some(link) = &state.link
             && follows_well(link, address)
         {
             return Ok(done(format!("follows {address}")));
-        }
-        if !state.read_only {
-            return Err("it takes writes".into());
-        }
-        if state.semi_sync.waiting > 0 {
-            return Err("writes wait here for an acknowledgement, which must not be given".into());
         }
         if self.config.master_master {
             self.same_domain(address, state.dialect).await?;
@@ -111,9 +109,6 @@ impl MysqlExecutor {
         let statements = self.statements().await?;
         let theirs = history(&mut self.primary(address), state.dialect).await?;
         let taken_back = theirs.taken_back(&state);
-        if self.config.semi_sync {
-            self.server.ask(statements.source_off).await?;
-        }
         // MariaDB skips what has its own server_id, unless it acknowledges: what a killed primary took back at its start
         // would be missing for ever, and nobody would notice.
         let acknowledge = match &taken_back {
@@ -145,6 +140,20 @@ impl MysqlExecutor {
             Some(own) => self.regain(&own, order, address).await,
             None => Ok(done),
         }
+    }
+
+    /// From now on nothing waits here for a replica. Of two that follow each other the one that was primary applies what
+    /// it receives already, and its applying thread waits until then: what that has is the primary's.
+    async fn stop_being_source(&mut self, state: &ServerState) -> Result<(), Failure> {
+        const WAITING: &str = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for semi-sync ACK%' AND USER <> 'system user'";
+        if !(self.config.semi_sync && state.semi_sync.source) {
+            return Ok(());
+        }
+        if state.semi_sync.waiting > 0 && look::value(&self.server.ask(WAITING).await?, 0) != "0" {
+            return Err("writes wait here for an acknowledgement, which must not be given".into());
+        }
+        let statements = self.statements().await?;
+        self.server.ask(statements.source_off).await.map(drop)
     }
 
     /// What it had taken back is here again; from then on it does not acknowledge until it has caught up.
