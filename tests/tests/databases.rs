@@ -14,6 +14,7 @@ use ha_tests::{
     },
     now, scenario,
 };
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -98,11 +99,31 @@ impl Pair {
         index.context("a server of the pair")
     }
 
-    /// The primary, once both are in sync.
+    /// The primary, once the other one may take over: both daemons have to say so, not only the servers.
     fn settle(&self) -> Result<usize> {
         let primary = self.served(now(), None)?;
         self.servers.wait_in_sync(primary)?;
+        let mut last = None;
+        eventually(LIMIT, "the standby may be promoted", || {
+            let [served, standby] = [self.roles(primary)?, self.roles(other(primary))?];
+            let ready = served["stance"] == "primary"
+                && served["in_sync"] != false
+                && standby["stance"] == "standby"
+                && standby["not_eligible"].is_null()
+                // The primary has heard of that.
+                && served["peers"][0]["stance"] == "standby"
+                && served["peers"][0]["not_eligible"].is_null();
+            last = Some((served, standby));
+            Ok(ready)
+        })
+        .with_context(|| format!("{last:?}"))?;
         Ok(primary)
+    }
+
+    /// What the daemon of a node says of the group.
+    fn roles(&self, index: usize) -> Result<Value> {
+        let mut report = self.nodes[index].hactl(&["roles"])?;
+        Ok(report["groups"][0].take())
     }
 
     /// What must hold in the end, with `primary` written to and the other one its replica again.
@@ -191,7 +212,7 @@ fn an_operator_hands_over_and_back() {
             let at = now();
             pair.nodes[old].hactl(&["switchover", role::GROUP])?;
             pair.served(at, Some(other(old)))?;
-            pair.servers.wait_in_sync(other(old))?;
+            ensure!(pair.settle()? == other(old));
         }
         pair.verify(first).map(drop)
     });
