@@ -26,6 +26,11 @@ impl MysqlExecutor {
             if state.semi_sync.waiting == 0 {
                 return Ok(done("acknowledges writes that no replica has"));
             }
+            if state.semi_sync.replicas == 0 {
+                // Whoever waited for a replica whose session ended by itself is released by nothing else.
+                self.server.ask(statements.source_off).await?;
+                self.server.ask(statements.source_on).await?;
+            }
             if !pause(order.deadline).await {
                 let waiting = state.semi_sync.waiting;
                 return Err(format!("{waiting} sessions wait for a replica still").into());

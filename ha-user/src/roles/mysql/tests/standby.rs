@@ -81,6 +81,31 @@ async fn a_primary_goes_on_alone_and_waits_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_whose_replica_has_died_goes_on_alone() {
+    const CLIENTS: &str = "VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'RPL_SEMI_SYNC_MASTER_CLIENTS'";
+    const WAITING: &str = "VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'RPL_SEMI_SYNC_MASTER_WAIT_SESSIONS'";
+    let (mut one, mut other) = pair().await;
+    let writer = Writer::start(&one, 1);
+    writer.more(100).await;
+    other.server.kill();
+    // Its session has ended, and somebody waits for it.
+    one.wait_for(CLIENTS, "0").await;
+    one.wait_for(WAITING, "1").await;
+    one.plan(&["degrade"], 1, &Context::default()).await;
+    writer.more(100).await;
+    other.server.restart().await;
+    other.new_executor();
+    let context = one.context().await;
+    other.plan(&FOLLOW, 1, &context).await;
+    one.run("restore", 1, &Context::default()).await;
+    writer.more(100).await;
+    let acknowledged = writer.end().await;
+    one.server.kill();
+    other.plan(&PROMOTE, 2, &unplanned()).await;
+    assert!(other.ids().await.is_superset(&acknowledged));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_lags_is_no_reason_to_wait() {
     // A standby that was away for long joins asynchronously first.
     let (mut one, other) = tokio::join!(Node::start(1), Node::start(2));
