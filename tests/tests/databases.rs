@@ -1,170 +1,22 @@
 //! A pair of databases behind one address, promoted and demoted by `had`: nothing that a client saw acknowledged is lost,
 //! nothing is written at two servers at once, and who comes back joins by itself.
 
+#[path = "databases/outages.rs"]
+mod outages;
+#[path = "databases/pair.rs"]
+mod pair;
+
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use ha_common::{MonoNs, Nanos};
+use anyhow::ensure;
 use ha_tests::{
-    Client, Kind, Lab, Node, eventually,
+    Kind, eventually,
     lab::VIP,
-    mariadb::{
-        Contents, Durability, Lag, Ledger, Load, PORT, Sampler, Server, ServerPair, Topology,
-        Writers, catch_up, check, overlap, prepare, role,
-    },
+    mariadb::{Durability, Lag, Topology, role},
     now, scenario,
 };
-use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Generous for a busy machine; `bench writes` has the times that count.
-const HEARTBEAT: Nanos = Nanos::from_millis(30);
-
-const LOAD: Load = Load {
-    clients: 4,
-    rate: 300,
-    tellers: 2,
-};
-
-/// Acknowledged writes that are enough to say that there is service.
-const SOME: usize = 100;
-
-struct Pair {
-    writers: Writers,
-    samplers: [Sampler; 2],
-    nodes: [Node; 2],
-    servers: ServerPair,
-    _client: Client,
-}
-
-impl Pair {
-    /// A pair that serves.
-    fn start(lab: &Lab, topology: Topology, durability: Durability) -> Result<Self> {
-        let mut nodes = [lab.node("n1")?, lab.node("n2")?];
-        let client = lab.client("c1")?;
-        let servers = ServerPair::start(&nodes, topology, |settings| {
-            settings.durability = durability;
-        })?;
-        servers.set_up()?;
-        prepare(&servers.servers[0])?;
-        Sampler::prepare(&servers.servers[0])?;
-        servers.wait_in_sync(0)?;
-        role::plug(&nodes)?;
-        let [first, second] = &nodes;
-        let routers = [
-            role::router(first, second, &servers.servers[0], HEARTBEAT)?,
-            role::router(second, first, &servers.servers[1], HEARTBEAT)?,
-        ];
-        for (node, router) in nodes.iter_mut().zip(routers) {
-            node.start(Kind::Had, &[router])?;
-        }
-        let address = (VIP, PORT).into();
-        let writers = Writers::start(client.ns(), address, &servers.servers[0], LOAD)?;
-        let samplers = [
-            Sampler::start(&servers.servers[0])?,
-            Sampler::start(&servers.servers[1])?,
-        ];
-        Ok(Self {
-            writers,
-            samplers,
-            nodes,
-            servers,
-            _client: client,
-        })
-    }
-
-    fn server(&self, index: usize) -> &Server {
-        &self.servers.servers[index]
-    }
-
-    /// Waits for writes that were sent at `from` or later, by one server if it is named; returns who acknowledged
-    /// the last one.
-    fn served(&self, from: MonoNs, by: Option<usize>) -> Result<usize> {
-        let wanted = by.map(|index| self.server(index).settings().server_id);
-        let mut last = None;
-        eventually(LIMIT, "writes are acknowledged", || {
-            let ledger = self.writers.ledger();
-            let served: Vec<u32> = ledger
-                .acknowledged()
-                .filter(|write| write.sent >= from)
-                .filter_map(|write| write.server)
-                .filter(|server| wanted.is_none_or(|wanted| *server == wanted))
-                .collect();
-            last = served.last().copied();
-            Ok(served.len() >= SOME)
-        })?;
-        let last = last.context("the condition above")?;
-        let index = (0..2).find(|index| self.server(*index).settings().server_id == last);
-        index.context("a server of the pair")
-    }
-
-    /// The primary, once the other one may take over: both daemons have to say so, not only the servers.
-    fn settle(&self) -> Result<usize> {
-        let primary = self.served(now(), None)?;
-        self.servers.wait_in_sync(primary)?;
-        let mut last = None;
-        eventually(LIMIT, "the standby may be promoted", || {
-            let [served, standby] = [self.roles(primary)?, self.roles(other(primary))?];
-            let ready = served["stance"] == "primary"
-                && served["in_sync"] != false
-                && standby["stance"] == "standby"
-                && standby["not_eligible"].is_null()
-                // The primary has heard of that.
-                && served["peers"][0]["stance"] == "standby"
-                && served["peers"][0]["not_eligible"].is_null();
-            last = Some((served, standby));
-            Ok(ready)
-        })
-        .with_context(|| format!("{last:?}"))?;
-        Ok(primary)
-    }
-
-    /// What the daemon of a node says of the group.
-    fn roles(&self, index: usize) -> Result<Value> {
-        let mut report = self.nodes[index].hactl(&["roles"])?;
-        Ok(report["groups"][0].take())
-    }
-
-    /// What must hold in the end, with `primary` written to and the other one its replica again.
-    fn verify(self, primary: usize) -> Result<Ledger> {
-        self.servers
-            .wait_in_sync(primary)
-            .context("the old primary has not come back by itself")?;
-        let ledger = self.writers.stop()?;
-        self.samplers.iter().for_each(Sampler::pause);
-        let servers = [
-            &self.servers.servers[primary],
-            &self.servers.servers[1 - primary],
-        ];
-        let mut last = None;
-        eventually(LIMIT, "both have the same", || {
-            catch_up(servers[0], servers[1])?;
-            let [one, other] = [Contents::of(servers[0])?, Contents::of(servers[1])?];
-            let same = one.is_same(&other);
-            last = Some((one, other));
-            Ok(same)
-        })
-        .with_context(|| format!("{last:?}"))?;
-        for server in servers {
-            let findings = check(server, &ledger, 0)?;
-            ensure!(findings.is_clean(), "{}: {findings:?}", server.name());
-        }
-        let [one, other] = self.samplers.each_ref().map(Sampler::take);
-        let both = overlap(&one.attempts, &other.attempts);
-        ensure!(
-            both == Nanos::ZERO,
-            "both servers acknowledged writes for {both}"
-        );
-        ensure!(servers[0].is_writable()? && !servers[1].is_writable()?);
-        Ok(ledger)
-    }
-}
-
-/// The one that was not.
-fn other(index: usize) -> usize {
-    1 - index
-}
+use self::pair::{Pair, other};
 
 #[test]
 fn a_killed_server_is_taken_over_from_and_comes_back_as_a_replica() {
@@ -183,11 +35,13 @@ fn a_killed_server_is_taken_over_from_and_comes_back_as_a_replica() {
 #[test]
 fn a_replica_that_lags_applies_everything_before_the_address_is_served() {
     scenario(|lab| {
-        const HELD: Duration = Duration::from_secs(3);
+        const HELD: Duration = Duration::from_secs(5);
+        const BACKLOG: usize = 1_000;
         let pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
         let old = pair.settle()?;
         let lag = Lag::begin(pair.server(other(old)))?;
-        pair.served(now(), Some(old))?;
+        let from = now();
+        pair.acknowledged(from, Some(old), BACKLOG)?;
         let at = now();
         pair.server(old).strike()?;
         // For so long nothing is applied: nobody may serve.

@@ -25,12 +25,12 @@ const FLOW: Nanos = Nanos::from_millis(100);
 const STEADY: Nanos = Nanos::from_millis(500);
 
 /// See the module.
-pub(super) struct Stage {
-    pub(super) promoter: Promoter,
-    pub(super) writers: Writers,
-    pub(super) samplers: [Sampler; 2],
-    pub(super) nodes: [Node; 2],
-    pub(super) servers: ServerPair,
+pub(crate) struct Stage {
+    pub(crate) promoter: Promoter,
+    pub(crate) writers: Writers,
+    pub(crate) samplers: [Sampler; 2],
+    pub(crate) nodes: [Node; 2],
+    pub(crate) servers: ServerPair,
     _client: Client,
     // Last: it goes when the nodes are gone.
     lab: Lab,
@@ -38,7 +38,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds everything; the clients pause.
-    pub(super) fn start(promoter: Promoter, options: &Options) -> Result<Self> {
+    pub(crate) fn start(promoter: Promoter, options: &Options) -> Result<Self> {
         eprintln!(
             "starting two nodes with {} and MariaDB ...",
             promoter.name()
@@ -69,12 +69,12 @@ impl Stage {
             ),
             Promoter::Had => {
                 role::plug(&nodes)?;
-                let heartbeat = options.heartbeat;
+                let setup = role::Setup::new(options.heartbeat);
                 (
                     Kind::Had,
                     [
-                        role::router(first, second, &servers.servers[0], heartbeat)?,
-                        role::router(second, first, &servers.servers[1], heartbeat)?,
+                        role::router(first, second, &servers.servers[0], &setup)?,
+                        role::router(second, first, &servers.servers[1], &setup)?,
                     ],
                 )
             }
@@ -110,7 +110,7 @@ impl Stage {
 
     /// Lets the clients write, and waits until one server acknowledges all the time and the other one has it all;
     /// returns the first one's index. Forgets what was seen before.
-    pub(super) fn settle(&self) -> Result<usize> {
+    pub(crate) fn settle(&self) -> Result<usize> {
         drop(self.writers.take_ledger());
         self.writers.resume();
         self.wait_for_flow(now(), SETTLE_LIMIT)?;
@@ -129,7 +129,7 @@ impl Stage {
     }
 
     /// Waits until writes that were sent after `from` have been acknowledged all the time for a while.
-    pub(super) fn wait_for_flow(&self, from: MonoNs, limit: Duration) -> Result<()> {
+    pub(crate) fn wait_for_flow(&self, from: MonoNs, limit: Duration) -> Result<()> {
         let mut since = None;
         eventually(limit, "the clients' writes are acknowledged", || {
             let last = self.writers.last_acknowledged();
@@ -142,14 +142,14 @@ impl Stage {
     }
 
     /// The index of the server with this number.
-    pub(super) fn index_of(&self, server_id: u32) -> Result<usize> {
+    pub(crate) fn index_of(&self, server_id: u32) -> Result<usize> {
         let index = usize::try_from(server_id)?.checked_sub(1);
         let index = index.filter(|index| *index < 2);
         index.with_context(|| format!("there is no server {server_id}"))
     }
 
     /// An operator hands over from a node.
-    pub(super) fn hand_over(&mut self, old: usize) -> Result<()> {
+    pub(crate) fn hand_over(&mut self, old: usize) -> Result<()> {
         match self.promoter {
             Promoter::Keepalived => self.nodes[old].hand_over(INSTANCE),
             Promoter::Had => self.nodes[old]
@@ -159,7 +159,7 @@ impl Stage {
     }
 
     /// A server runs again: by the daemon, or as systemd would start it.
-    pub(super) fn boot_server(&self, index: usize) -> Result<()> {
+    pub(crate) fn boot_server(&self, index: usize) -> Result<()> {
         let server = &self.servers.servers[index];
         let started = eventually(START_LIMIT, "somebody starts the server", || {
             ensure!(self.promoter == Promoter::Had, "nobody does");
@@ -171,12 +171,12 @@ impl Stage {
         }
     }
 
-    pub(super) const fn lab(&self) -> &Lab {
+    pub(crate) const fn lab(&self) -> &Lab {
         &self.lab
     }
 
     /// The ends of all logs.
-    pub(super) fn log_tails(&self) -> String {
+    pub(crate) fn log_tails(&self) -> String {
         let mut text = self.lab.log_tails();
         for server in &self.servers.servers {
             text.push_str(&format!(

@@ -1,7 +1,7 @@
 //! `had` before a pair of servers, as the documentation says: a group with a role of kind `mysql`, leases on the LAN and
 //! on a cable of the nodes' own, and the link on both.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use ha_common::Nanos;
@@ -21,6 +21,32 @@ pub const GROUP: &str = "db";
 /// The key of the link, which both nodes have: of a lab that is gone in a minute.
 const KEY_BYTES: usize = 32;
 
+/// How `had` is configured, beside what the documentation says for a pair.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Between two heartbeats.
+    pub heartbeat: Nanos,
+    /// What the group tracks beside its server, as in `[{ check = "gateway" }]`.
+    pub track: Vec<String>,
+    /// Further sections.
+    pub sections: String,
+    /// Where the daemon reaches the server, if not at the server's own socket.
+    pub socket: Option<PathBuf>,
+}
+
+impl Setup {
+    /// With nothing else.
+    #[must_use]
+    pub const fn new(heartbeat: Nanos) -> Self {
+        Self {
+            heartbeat,
+            track: Vec::new(),
+            sections: String::new(),
+            socket: None,
+        }
+    }
+}
+
 /// Plugs in the further cable.
 pub fn plug(nodes: &[Node; 2]) -> Result<()> {
     for node in nodes {
@@ -32,27 +58,27 @@ pub fn plug(nodes: &[Node; 2]) -> Result<()> {
 }
 
 /// The virtual router of one node, with what belongs to it.
-pub fn router(
-    node: &Node,
-    peer: &Node,
-    server: &Server,
-    heartbeat: Nanos,
-) -> Result<VirtualRouter> {
+pub fn router(node: &Node, peer: &Node, server: &Server, setup: &Setup) -> Result<VirtualRouter> {
     let key = node.dir().join("link.key");
     fs::write(&key, "5a".repeat(KEY_BYTES)).context("writing the link's key")?;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
     let (local, other) = (direct(node), direct(peer));
-    let micros = heartbeat.0 / 1_000;
+    let micros = setup.heartbeat.0 / 1_000;
+    let socket = setup.socket.clone().unwrap_or_else(|| server.socket());
+    let own = "{ check = \"mariadb\" }".to_owned();
+    let tracked: Vec<String> = [own].into_iter().chain(setup.track.clone()).collect();
+    let tracked = tracked.join(", ");
     let lines = format!(
         "heartbeat = {{ interval = \"{micros}us\", multiplier = {MULTIPLIER} }}\nchannels = [\"direct\"]\ngroup = \"{GROUP}\"\n\n\
          [[channel]]\nname = \"direct\"\nkind = \"lease\"\ninterface = \"{DIRECT}\"\nlocal = \"{local}\"\n\
          peer = \"{other}\"\ninterval = \"{micros}us\"\nmultiplier = {MULTIPLIER}\n\n\
-         [[group]]\nname = \"{GROUP}\"\nroles = [\"mariadb\"]\ntrack = [{{ check = \"mariadb\" }}]\n\n\
+         [[group]]\nname = \"{GROUP}\"\nroles = [\"mariadb\"]\ntrack = [{tracked}]\n\n\
          [[check]]\nname = \"mariadb\"\nkind = \"mysql\"\ninterval = \"100ms\"\ntimeout = \"1s\"\n{}\n\
          [link]\nkey_file = {key:?}\n\n\
-         [[role]]\nname = \"mariadb\"\n{}",
-        server.login_keys(),
-        server.role_keys()
+         [[role]]\nname = \"mariadb\"\n{}\n{}",
+        server.login_keys(&socket),
+        server.role_keys(&socket),
+        setup.sections
     );
     Ok(node
         .router()

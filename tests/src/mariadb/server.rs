@@ -301,12 +301,11 @@ impl Server {
             .and_then(|(_, value)| value))
     }
 
-    /// How the daemon logs in: keys of a `[[check]]` or `[[role]]`.
+    /// How the daemon logs in by a socket: keys of a `[[check]]` or `[[role]]`.
     #[must_use]
-    pub fn login_keys(&self) -> String {
+    pub fn login_keys(&self, socket: &Path) -> String {
         format!(
-            "socket = {:?}\nuser = {:?}\npassword_file = {:?}\n",
-            self.socket(),
+            "socket = {socket:?}\nuser = {:?}\npassword_file = {:?}\n",
             HA.user,
             self.password_file(HA),
         )
@@ -314,7 +313,7 @@ impl Server {
 
     /// The keys of a `[[role]]` of kind `mysql`, without its name.
     #[must_use]
-    pub fn role_keys(&self) -> String {
+    pub fn role_keys(&self, socket: &Path) -> String {
         let command: Vec<String> = self
             .start_command()
             .iter()
@@ -328,7 +327,7 @@ impl Server {
             "kind = \"mysql\"\ndurability = \"{durability}\"\n{}data_dir = {:?}\npid_file = {:?}\n\
              start_command = [{}]\nreplication_address = \"{}\"\nreplication_user = {:?}\n\
              replication_password_file = {:?}\n",
-            self.login_keys(),
+            self.login_keys(socket),
             self.data_dir(),
             self.pid_file(),
             command.join(", "),
