@@ -133,6 +133,8 @@ pub struct Priority(pub u8);
 impl Priority {
     /// "I no longer take part": sent by an Active router that lets go.
     pub const RELEASE: Self = Self(0);
+    /// Of a router that goes last.
+    pub const LEAST: Self = Self(1);
     /// The router that owns the addresses.
     pub const OWNER: Self = Self(255);
 }

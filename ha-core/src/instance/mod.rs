@@ -21,7 +21,10 @@ use core::net::IpAddr;
 use ha_common::{MonoNs, Nanos, Priority, gate::Epoch};
 
 pub(crate) use self::roles::Roles;
-use self::{arbitration::Arbitrators, lease::Leases};
+use self::{
+    arbitration::Arbitrators,
+    lease::{Company, Leases},
+};
 use crate::{
     config::InstanceConfig,
     event::{Action, Advert, ChannelState, Input, InstanceId, InterfaceCondition},
@@ -133,6 +136,10 @@ pub(crate) struct Instance {
 
     /// What it competes with.
     pub(crate) priority: Priority,
+    /// The same, as what it tracks gives it: see [`Self::standing`].
+    pub(crate) tracked: Priority,
+    /// Who stands by it while it is Active.
+    pub(crate) company: Company,
     /// How far its data is, beside other candidates for leases.
     pub(crate) position: u32,
     /// The veto that stands against it: who, and why.
@@ -258,6 +265,8 @@ impl Instance {
             epoch,
             timers: TimerTable::default(),
             priority,
+            tracked: priority,
+            company: Company::None,
             position: 0,
             veto: None,
             muted: Vec::new(),
@@ -450,6 +459,9 @@ impl Instance {
         self.state = to;
         self.cause = cause;
         self.since = now;
+        if !self.holds() {
+            self.part_company(out);
+        }
     }
 
     /// Closes for good: whatever lease is in flight carries an epoch of the past.

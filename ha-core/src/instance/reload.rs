@@ -44,6 +44,8 @@ impl Instance {
         let watched = core::mem::replace(&mut self.kernel_watch, kernel_watch);
         self.link_delays_changed(now);
         let before = self.priority;
+        self.tracked = priority;
+        let priority = self.standing(priority);
         if before != priority {
             self.set_priority(priority, out);
         }

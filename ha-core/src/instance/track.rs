@@ -24,7 +24,8 @@ impl Instance {
             muted,
         } = bearing;
         self.muted = muted;
-        let moved = self.compete_with(priority, now, out);
+        self.tracked = priority;
+        let moved = self.compete_with(self.standing(priority), now, out);
         let awaited = core::mem::replace(&mut self.awaits_first, awaits);
         let advised = self.arbitrators.match_advisors(arbitrators);
         let vetoed = core::mem::replace(&mut self.veto, veto);
@@ -113,8 +114,13 @@ impl Instance {
         out.push(Action::SetRank {
             instance: self.config.id,
             priority: self.priority,
-            position,
+            position: self.told_position(),
         });
+    }
+
+    /// That of a node that goes last counts for nothing.
+    fn told_position(&self) -> u32 {
+        if self.is_left() { 0 } else { self.position }
     }
 
     /// Tells the dataplane of another priority. As long as it may not know of a higher one, the lower one counts.
@@ -129,7 +135,7 @@ impl Instance {
         out.push(Action::SetRank {
             instance: self.config.id,
             priority,
-            position: self.position,
+            position: self.told_position(),
         });
     }
 }

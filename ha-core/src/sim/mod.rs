@@ -68,6 +68,8 @@ pub struct Mutations {
     pub ask_once: bool,
     /// Roles: the addresses do not wait for them.
     pub open_unpromoted: bool,
+    /// Roles: a node that its peers have left goes first all the same.
+    pub left_goes_first: bool,
     /// Roles: a conductor's rules.
     pub plan: crate::plan::Mutations,
 }
@@ -95,15 +97,17 @@ impl Mutations {
         resume_unlistened: false,
         ask_once: false,
         open_unpromoted: false,
+        left_goes_first: false,
         plan: crate::plan::Mutations {
             no_drain: false,
             ignore_epochs: false,
             eternal_membership: false,
+            ignore_later: false,
         },
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
-    pub const KNOBS: [(&'static str, Case, Self); 23] = {
+    pub const KNOBS: [(&'static str, Case, Self); 24] = {
         let mut knobs = [
             ("gate-stretch", Case::Adverts, Self::NONE),
             ("stamp-after-send", Case::Adverts, Self::NONE),
@@ -125,6 +129,7 @@ impl Mutations {
             ("resume-unlistened", Case::Leases, Self::NONE),
             ("ask-once", Case::Leases, Self::NONE),
             ("open-unpromoted", Case::Roles, Self::NONE),
+            ("left-goes-first", Case::Roles, Self::NONE),
             ("no-drain", Case::Roles, Self::NONE),
             ("ignore-epochs", Case::Roles, Self::NONE),
             ("eternal-membership", Case::Roles, Self::NONE),
@@ -149,9 +154,11 @@ impl Mutations {
         knobs[17].2.resume_unlistened = true;
         knobs[18].2.ask_once = true;
         knobs[19].2.open_unpromoted = true;
-        knobs[20].2.plan.no_drain = true;
-        knobs[21].2.plan.ignore_epochs = true;
-        knobs[22].2.plan.eternal_membership = true;
+        knobs[20].2.left_goes_first = true;
+        knobs[20].2.plan.ignore_later = true;
+        knobs[21].2.plan.no_drain = true;
+        knobs[22].2.plan.ignore_epochs = true;
+        knobs[23].2.plan.eternal_membership = true;
         knobs
     };
 }

@@ -62,3 +62,36 @@ fn nor_once_another_one_has_taken_over() {
     two.pass(Nanos::from_secs(60));
     assert!(two.eligible().is_err());
 }
+
+/// The two heard nothing of each other for a while.
+#[test]
+fn a_primary_lets_go_to_one_that_was_promoted_after_it() {
+    let (mut one, mut two) = pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    one.hear(two.conductor.word("n1", None, two.now));
+    let why = one.eligible().expect_err("it is superseded");
+    assert!(
+        why.contains("n2 was promoted later, in epoch 2; this node in epoch 1"),
+        "{why}"
+    );
+
+    // Also if that one has been demoted meanwhile.
+    let (mut one, mut two) = pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    two.demote(Manner::Forced);
+    one.hear(two.conductor.word("n1", None, two.now));
+    assert!(one.eligible().is_err());
+}
+
+#[test]
+fn a_promotion_that_failed_elsewhere_does_not_concern_a_primary() {
+    let (mut one, mut two) = pair();
+    two.observe(0, replica(100, false));
+    two.bad = vec![("drain", crate::node::Manners::Fails)];
+    two.promote(true);
+    assert!(two.promoted[0].is_err());
+    one.hear(two.conductor.word("n1", None, two.now));
+    assert_eq!(one.eligible(), Ok(()));
+}

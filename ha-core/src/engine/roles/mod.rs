@@ -69,7 +69,7 @@ impl Engine {
         let Err(why) = self.roles[roles].is_eligible() else {
             return;
         };
-        if self.roles[roles].stage == Stage::Free {
+        if matches!(self.roles[roles].stage, Stage::Free | Stage::Promoted) {
             self.let_go(roles, &Cause::NotEligible { why }, now);
         }
     }

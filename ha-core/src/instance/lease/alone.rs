@@ -143,6 +143,7 @@ impl Instance {
         if self.hears_nobody(now) {
             self.ask_arbitrators(now, out);
         }
+        self.consider_company(now, out);
     }
 
     /// Renews a lease to what the last echo would give, never from now: a peer that heard it grants as

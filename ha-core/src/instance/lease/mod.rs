@@ -4,6 +4,7 @@
 
 mod alone;
 mod candidate;
+mod company;
 mod leaving;
 mod resume;
 mod silence;
@@ -13,6 +14,7 @@ use core::net::IpAddr;
 
 use ha_common::{MonoNs, Nanos, lease};
 
+pub(crate) use self::company::Company;
 use self::{alone::Awaited, resume::Resumptions, silence::Silence};
 use super::{Instance, Speaker, Verdict};
 use crate::{

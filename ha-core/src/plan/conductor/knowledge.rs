@@ -18,7 +18,8 @@ impl Conductor {
     /// Whether this node may be elected, or why not.
     pub(super) fn eligible(&self, now: MonoNs) -> Result<(), String> {
         match self.stance {
-            Stance::Primary | Stance::Promoting => return Ok(()),
+            Stance::Primary => return self.superseded().map_or(Ok(()), Err),
+            Stance::Promoting => return Ok(()),
             Stance::Unsettled | Stance::Demoting => {
                 return Err("its roles are being demoted".into());
             }

@@ -92,6 +92,8 @@ pub struct Mutations {
     pub ignore_epochs: bool,
     /// A standby counts itself as in sync for ever.
     pub eternal_membership: bool,
+    /// A primary goes on although another node was promoted after it.
+    pub ignore_later: bool,
 }
 
 impl Conductor {

@@ -220,6 +220,26 @@ impl Conductor {
         ))
     }
 
+    /// Whether another node was promoted after this one, which was cut off from it meanwhile: that one acknowledged what
+    /// this one lacks.
+    pub(super) fn superseded(&self) -> Option<String> {
+        #[cfg(feature = "sim")]
+        if self.mutations.ignore_later {
+            return None;
+        }
+        let held = self.held?;
+        let later = self.peers.iter().find_map(|peer| {
+            let word = &peer.word;
+            let ended = word.handover.as_ref().map(|ended| ended.epoch);
+            let stands = (word.stance == Stance::Primary).then_some(word.epoch);
+            let epoch = ended.max(stands).filter(|epoch| *epoch > held)?;
+            Some((&word.node, epoch))
+        });
+        later.map(|(node, epoch)| {
+            format!("{node} was promoted later, in epoch {epoch}; this node in epoch {held}")
+        })
+    }
+
     /// Whether the node before is about to tell where it ended.
     pub(super) fn awaits_handover(&self, now: MonoNs) -> bool {
         self.data().is_some()

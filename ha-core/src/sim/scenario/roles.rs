@@ -91,7 +91,11 @@ impl Scenario {
         // Until both are in sync.
         let begin = scenario.settled_after_start() + 2_000 * MS;
         scenario.quiet_at = begin + rng.between(2_000 * MS, 10_000 * MS);
-        scenario.draw_role_faults(rng, begin);
+        if rng.chance(150) {
+            scenario.draw_full_cuts(rng, begin);
+        } else {
+            scenario.draw_role_faults(rng, begin);
+        }
         scenario.faults.sort_by_key(|(at, _)| *at);
         let quiet_at = scenario.quiet_at;
         scenario.put_right(rng, quiet_at);
@@ -104,6 +108,28 @@ impl Scenario {
         scenario.served_by = scenario.end_at;
         scenario.settled_by = scenario.end_at;
         scenario
+    }
+
+    /// The nodes hear nothing of each other for less than the sync lease, and nothing else happens: then the one that
+    /// was primary has acknowledged nothing that its replica lacks, and must let the other one go first.
+    fn draw_full_cuts(&mut self, rng: &mut Rng, begin: u64) {
+        let lease = self.data.map_or(0, |data| data.sync_lease.0);
+        let mut at = begin;
+        loop {
+            at += rng.between(0, 1_500 * MS);
+            let until = at + rng.between(MS, lease / 10 * 9);
+            if until >= self.quiet_at {
+                return;
+            }
+            for link in 0..LINKS {
+                for (from, to) in [(0, 1), (1, 0)] {
+                    self.faults.push((at, Fault::CutLink { link, from, to }));
+                }
+            }
+            self.faults.push((until, Fault::Heal));
+            // Until both are in sync again.
+            at = until + 2_000 * MS;
+        }
     }
 
     fn draw_role_faults(&mut self, rng: &mut Rng, begin: u64) {
@@ -148,7 +174,7 @@ impl Scenario {
                     let trouble = DataTrouble::Lags { until };
                     Fault::Database { node, trouble }
                 }
-                // One link in both directions, or all links in one: never everything.
+                // One link in both directions, or all links in one: not everything.
                 kind if at >= healed_at => {
                     healed_at = until;
                     let lan = [(0, node, other), (0, other, node)];

@@ -247,3 +247,58 @@ fn a_node_that_was_held_up_does_not_ask_whether_it_may_go_on() {
         assert_eq!(node.driver.state(), State::Promoting, "as any Backup");
     }
 }
+
+fn ranks(node: &Node) -> Vec<(u8, u32)> {
+    let rank = |action: &Action| match action {
+        Action::SetRank {
+            priority, position, ..
+        } => Some((priority.0, *position)),
+        _ => None,
+    };
+    node.done.iter().filter_map(rank).collect()
+}
+
+/// Whoever was promoted while the two heard nothing of each other has what clients wrote meanwhile.
+#[test]
+fn a_node_that_its_peer_left_goes_last_until_that_grants_again() {
+    let mut node = active();
+    node.grants = false;
+    node.run_for(LEASE);
+    assert_eq!(node.driver.state(), State::Active, "alone");
+    assert_eq!(ranks(&node), [(1, 0)]);
+    node.done.clear();
+
+    // It is heard, and does not grant: it may be Active itself.
+    node.view.heard_at = node.now();
+    node.run_for(Nanos::from_millis(3));
+    assert_eq!(ranks(&node), []);
+    node.grants = true;
+    node.run_for(LEASE);
+    assert_eq!(ranks(&node), [(100, 7)]);
+    assert_eq!(node.driver.state(), State::Active);
+}
+
+#[test]
+fn a_node_that_goes_last_lets_a_peer_of_any_priority_and_address_go_first() {
+    let mut node = active();
+    node.grants = false;
+    node.run_for(LEASE);
+    node.driver.hear(PEER - 2, 2);
+    node.carry_out();
+    assert_eq!(node.driver.state(), State::Backup);
+    assert_eq!(
+        ranks(&node).last(),
+        Some(&(100, 7)),
+        "as a Backup it competes with what it has"
+    );
+}
+
+#[test]
+fn a_node_that_is_promoted_alone_does_not_go_last() {
+    let (mut node, round) = promoting(false);
+    node.input(outcome(round, true));
+    node.done.clear();
+    node.run_for(LEASE.times(3));
+    assert_eq!(node.driver.state(), State::Active);
+    assert_eq!(ranks(&node), []);
+}
