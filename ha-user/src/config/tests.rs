@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     Checksum, Config, ConfigError, Family, Mode, diagnostic::Diagnostic, load, parse_and_check,
+    roles as forms,
 };
 
 mod channels;
@@ -105,6 +106,21 @@ fn the_example_beside_keepalived_is_valid() {
     assert_eq!(config.instances[0].version, Version::V3);
 }
 
+/// Those of README.md are parts of one file, beside a link.
+#[test]
+fn the_examples_of_the_readme_fit_together() {
+    let [instance, roles] = examples("../README.md").try_into().expect("two parts");
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("link.key");
+    fs::write(&key, "a0".repeat(32)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let instance = instance.replacen("vrid = 51\n", "vrid = 51\ngroup = \"web\"\n", 1);
+    let link = format!("[link]\nkey_file = \"{}\"\n", key.display());
+    let config = parse(&format!("{instance}\n{link}\n{roles}"));
+    assert_eq!(config.groups[0].roles, [0, 1, 2]);
+    assert_eq!(config.instances[0].group, Some(0));
+}
+
 /// Those of docs/pair.md are two whole files, of nodes that name each other.
 #[test]
 fn the_example_of_a_pair_fits_together() {
@@ -142,6 +158,7 @@ fn the_packaged_file_shows_every_key_truly() {
         ("cable.key", &*"a0".repeat(16)),
         ("link.key", &*"a0".repeat(32)),
         ("mysql.password", "a secret"),
+        ("repl.password", "a secret"),
         ("mysql-ca.pem", "-----BEGIN CERTIFICATE-----"),
     ] {
         let file = dir.path().join(name);
@@ -151,7 +168,29 @@ fn the_packaged_file_shows_every_key_truly() {
         assert!(shown.contains(&named), "{named}");
         there = there.replace(&named, file.to_str().unwrap());
     }
-    parse(&there);
+    let config = parse(&there);
+    assert_eq!(config.groups[0].roles.len(), config.roles.len());
+    for kind in forms::kinds() {
+        let shown: Vec<&str> = shown
+            .split("\n[")
+            .filter(|section| {
+                section.starts_with("[role]") && section.contains(&format!("kind = \"{kind}\""))
+            })
+            .collect();
+        assert_eq!(
+            shown.len(),
+            1,
+            "packaging/had.toml shows one role of kind {kind}"
+        );
+        for key in forms::keys(Some(kind)) {
+            // Of a server that is a check's as well, it names them.
+            let words = [format!("{key} = "), format!("{key},"), format!("{key}.")];
+            assert!(
+                words.iter().any(|words| shown[0].contains(words)),
+                "packaging/had.toml does not show {key} of kind {kind}"
+            );
+        }
+    }
     for key in [
         "name",
         "state_dir",

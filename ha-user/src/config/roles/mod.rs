@@ -127,6 +127,12 @@ pub(super) struct DraftRole {
     kind: Option<RoleKind>,
 }
 
+/// Every kind.
+#[cfg(test)]
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    FORMS.iter().map(|form| form.name)
+}
+
 /// The keys that a role of this kind has; those of all kinds, where there is no such kind.
 pub(super) fn keys(kind: Option<&str>) -> Vec<&'static str> {
     let forms = FORMS.iter().filter(|form| kind == Some(form.name));
