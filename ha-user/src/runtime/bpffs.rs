@@ -10,6 +10,8 @@ use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
+use crate::sys;
+
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
@@ -61,7 +63,7 @@ pub fn prepare(pin_dir: &Path, runtime_dir: &Path) -> io::Result<PinDir> {
     fs::create_dir_all(&path)?;
     Ok(PinDir {
         path,
-        fragile: mounted && !in_first_mount_namespace(),
+        fragile: mounted && !sys::in_first_mount_namespace(),
         mounted: mounted.then_some(own),
     })
 }
@@ -90,12 +92,6 @@ fn is_bpffs(path: &Path) -> bool {
     // `f_type` has another width on other architectures; the magic number has 32 bits on all.
     statfs(path)
         .is_ok_and(|found| u32::try_from(found.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC))
-}
-
-fn in_first_mount_namespace() -> bool {
-    let own = fs::read_link("/proc/self/ns/mnt");
-    let first = fs::read_link("/proc/1/ns/mnt");
-    matches!((own, first), (Ok(own), Ok(first)) if own == first)
 }
 
 #[cfg(test)]

@@ -18,3 +18,11 @@ pub fn forwards_v6(interface: &str) -> bool {
     // Without the file there is no IPv6.
     std::fs::read_to_string(setting).is_ok_and(|value| value.trim() == "1")
 }
+
+/// Whether this process is known to see the same mounts as the first one.
+#[must_use]
+pub fn in_first_mount_namespace() -> bool {
+    let own = std::fs::read_link("/proc/self/ns/mnt");
+    let first = std::fs::read_link("/proc/1/ns/mnt");
+    matches!((own, first), (Ok(own), Ok(first)) if own == first)
+}

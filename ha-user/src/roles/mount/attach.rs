@@ -16,7 +16,9 @@ use super::{
     FileSystem,
     table::{self, Mount, Number},
 };
-use crate::{checks::words, config::mount_flags, roles::found::Found};
+use crate::{
+    checks::words, config::mount_flags, roles::found::Found, sys::in_first_mount_namespace,
+};
 
 /// Mounts it, unless it is mounted.
 pub(super) fn mount(system: &FileSystem, given_up: &AtomicBool) -> Result<String, String> {
@@ -27,6 +29,7 @@ pub(super) fn mount(system: &FileSystem, given_up: &AtomicBool) -> Result<String
     if is_mounted(&mounts, &place, number)? {
         return Ok(format!("{shown} is mounted already"));
     }
+    seen_by_others(&mounts, &place, in_first_mount_namespace())?;
     let below = mounts
         .iter()
         .find(|mount| mount.place != place && mount.place.starts_with(&place));
@@ -75,8 +78,10 @@ pub(super) fn look(system: &FileSystem) -> Found {
                         "{} takes no writes any more, as after an error: see the kernel's log",
                         place.display()
                     ))
-                } else {
+                } else if mounted {
                     Ok(())
+                } else {
+                    seen_by_others(&mounts, &place, in_first_mount_namespace())
                 };
                 Ok(Found {
                     promoted: Some(mounted),
@@ -93,6 +98,19 @@ pub(super) fn look(system: &FileSystem) -> Found {
         promoted: Some(false),
         able: Err(why),
     })
+}
+
+/// In a mount namespace of the daemon's own only the daemon would have what it mounts: whoever is to use it would work
+/// in the empty directory below.
+pub(super) fn seen_by_others(mounts: &[Mount], place: &Path, is_first: bool) -> Result<(), String> {
+    let is_shared = table::below(mounts, place).is_some_and(|mount| mount.is_shared);
+    if is_first || is_shared {
+        return Ok(());
+    }
+    Err(format!(
+        "nobody else would see what had mounts at {}: it runs in a mount namespace of its own, as settings like ProtectSystem= of its unit make one: run: install -D packaging/roles.conf /etc/systemd/system/had.service.d/roles.conf; systemctl daemon-reload; systemctl restart had",
+        place.display()
+    ))
 }
 
 /// The directory, as the kernel names it.

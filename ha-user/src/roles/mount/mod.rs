@@ -140,4 +140,8 @@ impl Role for Mount {
     fn every(&self) -> Duration {
         EVERY
     }
+
+    fn look_limit(&self) -> Duration {
+        LOOK + EVERY
+    }
 }

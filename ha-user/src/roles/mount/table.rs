@@ -21,18 +21,32 @@ pub(super) struct Mount {
     pub(super) source: String,
     /// Whether the file system itself takes no writes, as after an error.
     pub(super) read_only: bool,
+    /// Whether other mount namespaces have what is mounted below it, and it does not only have what they have.
+    pub(super) is_shared: bool,
 }
 
 /// All mounts that this process sees, in the order in which they lie upon one another.
 pub(super) fn read() -> Result<Vec<Mount>, String> {
     let text = fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| format!("/proc/self/mountinfo: {}", words::of_io(&error)))?;
-    Ok(text.lines().filter_map(mount).collect())
+    Ok(of(&text))
+}
+
+/// Those of a file of this kind.
+pub(super) fn of(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(mount).collect()
 }
 
 /// What is uppermost at a place.
 pub(super) fn at<'m>(mounts: &'m [Mount], place: &Path) -> Option<&'m Mount> {
     mounts.iter().rev().find(|mount| mount.place == place)
+}
+
+/// What a path lies on.
+pub(super) fn below<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount> {
+    let below = mounts.iter().filter(|mount| path.starts_with(&mount.place));
+    // The uppermost of several at the same place.
+    below.max_by_key(|mount| mount.place.components().count())
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
@@ -41,6 +55,10 @@ fn mount(line: &str) -> Option<Mount> {
     let mut own = own.split(' ');
     let (major, minor) = own.nth(2)?.split_once(':')?;
     let place = own.nth(1)?;
+    // Behind the options.
+    let tags: Vec<&str> = own.skip(1).collect();
+    let has = |tag: &str| tags.iter().any(|one| one.starts_with(tag));
+    let is_shared = has("shared:") && !has("master:");
     let mut system = system.split(' ');
     let source = system.nth(1)?;
     let options = system.next()?;
@@ -49,6 +67,7 @@ fn mount(line: &str) -> Option<Mount> {
         place: PathBuf::from(std::ffi::OsString::from_vec(unescaped(place))),
         source: String::from_utf8_lossy(&unescaped(source)).into_owned(),
         read_only: options.split(',').any(|option| option == "ro"),
+        is_shared,
     })
 }
 
@@ -85,7 +104,8 @@ mod tests {
         let lines = [
             "36 35 147:0 / /srv/my\\040data rw,noatime master:1 - ext4 /dev/drbd0 rw,errors=remount-ro",
             "37 36 0:41 / /srv/my\\040data/x rw - tmpfs none ro,size=4k",
-            "38 36 147:1 /sub /srv/\\134040 rw shared:2 propagate_from:1 - xfs /dev/drbd1 rw",
+            "38 36 147:1 /sub /srv/\\134040 rw shared:2 - xfs /dev/drbd1 rw",
+            "39 36 147:1 /sub /mnt rw shared:3 master:2 - xfs /dev/drbd1 rw",
         ];
         let mounts: Vec<Mount> = lines.iter().filter_map(|line| mount(line)).collect();
         assert_eq!(
@@ -95,12 +115,18 @@ mod tests {
                 place: PathBuf::from("/srv/my data"),
                 source: "/dev/drbd0".to_owned(),
                 read_only: false,
+                is_shared: false,
             }
         );
+        assert!(mounts[2].is_shared && !mounts[1].is_shared && !mounts[3].is_shared);
         assert!(mounts[1].read_only);
         assert_eq!(mounts[2].place, Path::new("/srv/\\040"));
         assert_eq!(at(&mounts, Path::new("/srv/my data/x")), Some(&mounts[1]));
         assert_eq!(at(&mounts, Path::new("/srv")), None);
+        let below = |path| below(&mounts, Path::new(path));
+        assert_eq!(below("/srv/my data/x/y"), Some(&mounts[1]));
+        assert_eq!(below("/srv/my data/z"), Some(&mounts[0]));
+        assert_eq!(below("/elsewhere"), None);
     }
 
     #[test]

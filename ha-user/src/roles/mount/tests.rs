@@ -10,7 +10,11 @@ use std::{
 
 use rustix::fs::{major, minor};
 
-use super::{attach, table::Number, users};
+use super::{
+    attach,
+    table::{self, Number},
+    users,
+};
 
 /// A file system of its own on each machine.
 const ELSEWHERE: &str = "/dev/shm";
@@ -60,6 +64,20 @@ fn what_is_no_block_device_is_not_mounted() {
     assert_eq!(why, "/dev/null is no block device");
     let why = attach::number_of(Path::new("/dev/had-no-such-device")).unwrap_err();
     assert!(why.contains("No such file"), "{why}");
+}
+
+#[test]
+fn what_nobody_else_would_see_is_not_mounted() {
+    let mounts = |tags: &str| table::of(&format!("36 35 8:1 / / rw {tags}- ext4 /dev/sda1 rw\n"));
+    let judged =
+        |tags, is_first| attach::seen_by_others(&mounts(tags), Path::new("/srv"), is_first);
+    // As systemd leaves it to everybody, and to a service with ProtectSystem=.
+    judged("shared:1 ", false).unwrap();
+    let why = judged("shared:270 master:1 ", false).unwrap_err();
+    assert!(why.contains("packaging/roles.conf"), "{why}");
+    judged("", false).unwrap_err();
+    // Without systemd nothing is shared, and nobody is elsewhere.
+    judged("", true).unwrap();
 }
 
 /// Needs loop devices: `cargo xtask vm-test -- in_guest`.
