@@ -38,6 +38,11 @@ pub trait Role: Send {
         Duration::from_millis(100)
     }
 
+    /// How long a look may take; then it has found nothing out.
+    fn look_limit(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     /// Does what the node's mode or the group's state demands beside steps. Called at the start and after each
     /// change, while no step is under way; called again where it fails.
     fn adapt(&mut self, _situation: Situation) -> Pending<'_, Result<(), String>> {

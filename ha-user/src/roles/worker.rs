@@ -14,8 +14,6 @@ use crate::sys::clock;
 
 /// Jobs that may wait for a worker: it takes them up at once, whatever it does.
 const JOBS: usize = 32;
-/// A look that takes longer has found nothing out.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// What a role does about the node's mode takes no longer.
 const ADAPT_LIMIT: Duration = Duration::from_secs(30);
 /// Until that is tried again.
@@ -208,8 +206,9 @@ async fn idle(
         let result = timeout(ADAPT_LIMIT, role.adapt(situation)).await;
         return Did::Adapted(result.unwrap_or(Err(limit)));
     }
-    let unknown = format!("it does not answer within {} s", LOOK_LIMIT.as_secs());
-    let found = timeout(LOOK_LIMIT, role.observe()).await;
+    let limit = role.look_limit();
+    let unknown = format!("it does not answer within {} s", limit.as_secs());
+    let found = timeout(limit, role.observe()).await;
     Did::Looked(found.unwrap_or_else(|_| Observation::unknown(&unknown)))
 }
 

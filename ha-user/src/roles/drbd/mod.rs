@@ -275,4 +275,8 @@ impl Role for Drbd {
     fn every(&self) -> Duration {
         EVERY
     }
+
+    fn look_limit(&self) -> Duration {
+        LOOK + EVERY
+    }
 }

@@ -131,6 +131,10 @@ impl Role for Unit {
         EVERY
     }
 
+    fn look_limit(&self) -> Duration {
+        LOOK + EVERY
+    }
+
     fn adapt(&mut self, situation: Situation) -> Pending<'_, Result<(), String>> {
         Box::pin(async move {
             if !self.mask {
