@@ -13,6 +13,7 @@ mod plot;
 mod scale;
 mod split;
 mod steady;
+mod steps;
 mod usage;
 mod writes;
 mod xdp;
@@ -208,6 +209,19 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// A pair of MariaDB servers of which one, or its daemon, is killed at each step of each plan: what becomes of the
+    /// plan and of the writes
+    Steps {
+        /// What brings the plans about; all, if none is named
+        #[arg(long, value_delimiter = ',')]
+        occasions: Vec<steps::Occasion>,
+        /// Who is killed
+        #[arg(long, value_delimiter = ',', default_values = ["server", "daemon"])]
+        faults: Vec<steps::Fault>,
+        /// Fail when a plan ends otherwise than it should
+        #[arg(long)]
+        check: bool,
+    },
     /// A take-over step by step, with keepalived's beside it
     Demo {
         /// Take-overs of each daemon
@@ -300,6 +314,15 @@ fn main() -> Result<()> {
             flood::run(seconds, trials, heartbeat, json.as_deref(), check)
         }
         Command::Xdp { json, check } => xdp::run(json.as_deref(), check),
+        Command::Steps {
+            occasions,
+            faults,
+            check,
+        } => {
+            let all = steps::Occasion::ALL.to_vec();
+            let occasions = Some(occasions).filter(|named| !named.is_empty());
+            steps::run(&occasions.unwrap_or(all), &faults, check)
+        }
         Command::Writes {
             trials,
             promoters,

@@ -14,8 +14,11 @@ use anyhow::{Context as _, Result, ensure};
 use ha_common::Nanos;
 use ha_tests::mariadb::{Durability, Load, Storage};
 
-pub(crate) use self::fault::Fault;
-use self::{stage::Stage, trial::Trial};
+pub(crate) use self::{
+    fault::Fault,
+    stage::Stage,
+    trial::{Trial, judge},
+};
 use crate::{figures::verdict, write_json};
 
 /// Who promotes.

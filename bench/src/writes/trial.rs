@@ -23,20 +23,20 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(30);
 const REJOIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// See the module.
-pub(super) struct Trial {
+pub(crate) struct Trial {
     /// From the fault to the first acknowledged write by the other server.
     pub(super) take_over: Option<Nanos>,
     /// The longest time without an acknowledgement.
     pub(super) gap: Option<Nanos>,
     /// Acknowledged writes a second before the fault.
     pub(super) rate: f64,
-    pub(super) acknowledged: usize,
+    pub(crate) acknowledged: usize,
     pub(super) refused: usize,
     pub(super) unknown: usize,
     /// What the server that is written to at the end has.
-    pub(super) findings: Findings,
+    pub(crate) findings: Findings,
     /// For how long both servers acknowledged writes, and for how long both had `read_only` off.
-    pub(super) both_wrote: Nanos,
+    pub(crate) both_wrote: Nanos,
     pub(super) both_open: Nanos,
     /// Acknowledged by the former server after the other one had begun.
     pub(super) by_the_former: usize,
@@ -48,7 +48,7 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Whether another trial can follow in the same stage.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.rejoined.is_some() && self.equal && self.findings.is_clean()
     }
 }
@@ -151,7 +151,7 @@ fn wait_rejoined(stage: &Stage, primary: usize, healed: MonoNs) -> Option<Nanos>
 }
 
 /// Looks at what is there, once nobody writes.
-fn judge(
+pub(crate) fn judge(
     stage: &Stage,
     first: u64,
     at: MonoNs,
