@@ -27,6 +27,8 @@ pub(super) struct Run {
     pub(super) reports: Vec<StepReport>,
     /// Where the data ended, as the step told that finds that out.
     pub(super) position: Option<Position>,
+    /// Roles of which a step failed and others took its place.
+    pub(super) forced: Vec<usize>,
     todo: VecDeque<(usize, StepSpec)>,
     current: Option<Current>,
     /// What failed on the way of a plan that goes on all the same.
@@ -78,6 +80,7 @@ impl Run {
             context,
             reports: Vec::new(),
             position: None,
+            forced: Vec::new(),
             todo: steps.into(),
             current: None,
             failed: Vec::new(),
@@ -231,6 +234,7 @@ impl Run {
         match current.step.failure {
             OnFailure::Instead(steps) => {
                 means.out.push_back(PlanAction::Note(sentence));
+                self.forced.push(current.role);
                 for step in steps.into_iter().rev() {
                     self.todo.push_front((current.role, step));
                 }

@@ -6,7 +6,9 @@ use ha_core::{
     plan::{ConductorConfig, Durability, Purpose, RoleKind, Stance, sequence},
 };
 
-use crate::node::{Manners, Node, able, config, database, disk_roles, exchange, mysql, role};
+use crate::node::{
+    Manners, Node, able, config, database, disk_roles, exchange, mysql, purposes, role,
+};
 
 /// Groups that have every step there is.
 fn groups() -> Vec<ConductorConfig> {
@@ -178,4 +180,17 @@ fn what_ends_after_it_was_given_up_changes_nothing() {
     });
     assert_eq!(node.steps, before);
     assert_eq!(node.stance(), Stance::Standby);
+}
+
+/// To start a server takes long, and nobody takes over before it is told that the node has let go.
+#[test]
+fn a_server_that_was_killed_is_started_when_the_engine_was_told() {
+    let mut node = promoted(&groups()[0]);
+    node.bad = vec![("forbid-writes", Manners::Fails)];
+    node.demote(Manner::Forced);
+    assert_eq!(node.demoted, [Ok(())]);
+    assert!(node.steps.iter().any(|step| step.ends_with("kill-server")));
+    let last = node.steps.last().expect("steps");
+    assert!(last.ends_with("start-as-replica"), "{:?}", node.steps);
+    assert_eq!(purposes(&node.journal).last(), Some(&Purpose::Correct));
 }

@@ -70,6 +70,8 @@ pub struct Conductor {
     told: Option<(Prospect, MonoNs)>,
     /// By role: whether it was looked at since the last plan.
     seen: Vec<bool>,
+    /// Roles that were demoted the hard way, which is not all that is to be done.
+    forced: Vec<usize>,
     /// Since when this node does not receive from the primary, or does not acknowledge.
     astray_since: Option<MonoNs>,
     /// Whether no other node may have all that was acknowledged: this one was primary last, and nobody counts as in
@@ -136,6 +138,7 @@ impl Conductor {
             heeded: 0,
             told: None,
             seen,
+            forced: Vec::new(),
             astray_since: None,
             sole: found.sole,
             serial: 0,

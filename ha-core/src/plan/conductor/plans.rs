@@ -199,6 +199,9 @@ impl Conductor {
         };
         let (purpose, epoch, position) = (run.purpose, run.epoch, run.position);
         self.last = Some((purpose, run.reports));
+        if purpose == Purpose::Demote {
+            self.forced.extend(run.forced);
+        }
         // What was found before says nothing of what the plan did.
         self.seen.fill(false);
         match (aim, outcome) {

@@ -38,6 +38,12 @@ impl Conductor {
         if self.mode == Mode::Maintenance {
             return;
         }
+        let revival = self.revival();
+        if !revival.is_empty() {
+            let context = Context::default();
+            self.begin_steps(Purpose::Correct, Aim::Upkeep, context, revival, now);
+            return;
+        }
         if !self.seen.iter().all(|seen| *seen) {
             return;
         }
@@ -67,6 +73,18 @@ impl Conductor {
 
     fn keep_up(&mut self, purpose: Purpose, context: Context, now: MonoNs) {
         self.begin(purpose, Aim::Upkeep, context, now);
+    }
+
+    /// What a demotion by the hard way left to do.
+    fn revival(&mut self) -> Vec<(usize, StepSpec)> {
+        let mut revival = Vec::new();
+        for index in core::mem::take(&mut self.forced) {
+            if let Some(role) = self.config.roles.get(index) {
+                let steps = sequence::revival(role);
+                revival.extend(steps.into_iter().map(|step| (index, step)));
+            }
+        }
+        revival
     }
 
     /// The steps for the roles that are not as they should be.

@@ -64,6 +64,15 @@ pub fn correction(role: &RoleConfig, stance: Stance) -> Vec<StepSpec> {
     }
 }
 
+/// The steps that are left to do for a role that was demoted the hard way.
+#[must_use]
+pub fn revival(role: &RoleConfig) -> Vec<StepSpec> {
+    match role.kind {
+        RoleKind::Mysql { .. } => mysql::revive(&role.limits),
+        _ => Vec::new(),
+    }
+}
+
 /// The steps by which a primary forgets whom it followed, where its promotion did not wait for that.
 #[must_use]
 pub fn detachment(role: &RoleConfig) -> Vec<StepSpec> {

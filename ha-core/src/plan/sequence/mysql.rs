@@ -30,10 +30,17 @@ pub(super) fn hand_over(limits: &Limits) -> Vec<StepSpec> {
 }
 
 pub(super) fn demote(limits: &Limits) -> Vec<StepSpec> {
-    let mut steps = forbid_writes(limits);
+    let forbid = StepSpec::change("forbid-writes", limits.demote);
+    let kill = StepSpec::change("kill-server", limits.demote);
+    let mut steps = vec![forbid.or(vec![kill])];
     steps.push(StepSpec::change("end-sessions", limits.demote).or_go_on());
     steps.push(StepSpec::change("settle", limits.demote).or_go_on());
     steps
+}
+
+/// A server that was killed to demote it runs again, while nobody waits for that.
+pub(super) fn revive(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("start-as-replica", limits.promote)]
 }
 
 /// By the hard way if need be: neither switching semi-synchronous replication off nor ending the sessions that wait

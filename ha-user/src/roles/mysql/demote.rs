@@ -1,21 +1,31 @@
 //! A primary lets go: it takes no more writes, or does not run.
 
+use std::time::Duration;
+
 use ha_common::MonoNs;
 use ha_core::{data::mysql::Place, plan::Order};
+
+use tokio::time::timeout;
 
 use super::{MysqlExecutor, Outcome, done, look, pause, position, promote::left};
 use crate::{roles::mysql::failure::Failure, sys::clock};
 
 /// Sessions that are ended in one go.
 const AT_ONCE: usize = 64;
+/// A server that answers nothing for that long hangs: what has to let go does not wait for it any longer.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the end of the data has to stay where it is.
-const STILL: std::time::Duration = std::time::Duration::from_millis(50);
+const STILL: Duration = Duration::from_millis(50);
 
 impl MysqlExecutor {
     /// It waits for writes under way, for as long as there is; should it be given up, the server is told so before
     /// anything else is done.
     pub(super) async fn forbid_writes(&mut self, order: &Order) -> Outcome {
-        let state = match self.look().await {
+        let Ok(looked) = timeout(ANSWERS_WITHIN, self.look()).await else {
+            let limit = ANSWERS_WITHIN.as_millis();
+            return Err(format!("the server does not answer within {limit} ms").into());
+        };
+        let state = match looked {
             Ok(state) => state,
             Err(failure) if self.is_gone(&failure).await => {
                 self.server.forget();
