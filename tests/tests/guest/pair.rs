@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ha_tests::{
-    eventually, guest, ha_pair::HaPair, mirrored_pair::MirroredPair, now, wait::throughout,
+    eventually, guest,
+    ha_pair::{HaPair, Settings},
+    mirrored_pair::MirroredPair,
+    now,
+    wait::throughout,
 };
 
 /// Longer than a take-over would take.
@@ -56,7 +60,7 @@ fn with_had(body: impl FnOnce(&mut HaPair) -> Result<()>) {
         guest::is_here(),
         "this test needs two of QEMU's guests: run `cargo xtask vm-test`"
     );
-    let outcome = HaPair::new().and_then(|mut pair| body(&mut pair));
+    let outcome = HaPair::new(Settings::default()).and_then(|mut pair| body(&mut pair));
     if let Err(error) = outcome {
         panic!("{error:?}");
     }
@@ -135,14 +139,15 @@ fn after_a_split_brain_nothing_is_promoted_until_somebody_has_decided() {
             Ok(pair.state(1)? != "active")
         })?;
         pair.ensure_demoted(1)?;
+        // The first part of the guidance: who starts now finds a resource that looks for its peer, and remembers why.
+        pair.machines.first("drbdadm connect r0 || true")?;
         pair.start(0)?;
         wait_until(pair, 0, told)?;
         throughout(A_WHILE, "nobody is promoted", || {
             Ok(pair.state(0)? != "active" && pair.state(1)? != "active")
         })?;
 
-        // What the guidance says.
-        pair.machines.first("drbdadm connect r0 || true")?;
+        // The other part.
         pair.machines.second.run(
             "drbdadm disconnect r0; drbdadm secondary r0; drbdadm connect --discard-my-data r0",
         )?;

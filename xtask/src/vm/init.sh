@@ -79,7 +79,9 @@ grep -q ^messagebus: /new/etc/passwd ||
 echo 6861640000000000000000000000cafe >/new/etc/machine-id
 systemd=/usr/lib/systemd/systemd
 [ -e "/new$systemd" ] || systemd=/lib/systemd/systemd
-export SYSTEMD_UNIT_PATH=/run/guest/units:/run/systemd/system
+# The last one is for units as packages have them: a mask in /run goes before these.
+mkdir -p /new/run/guest/packaged
+export SYSTEMD_UNIT_PATH=/run/guest/units:/run/systemd/system:/run/guest/packaged
 export SYSTEMD_GENERATOR_PATH=/run/guest/no-generators
 export SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/guest/no-generators
 exec switch_root /new "$systemd" --unit=guest.target --log-target=kmsg --crash-reboot --crash-shell=no --show-status=no

@@ -23,8 +23,8 @@ const FILES: [&[&str]; 4] = [
     &["/usr/share/dbus-1/system.conf"],
 ];
 
-/// The units of the guest, beside those of the bus: systemd looks for others in /run/systemd/system alone, so
-/// nothing of the machine's starts.
+/// The units of the guest, beside those of the bus: systemd looks for others in /run/systemd/system and
+/// /run/guest/packaged alone, so nothing of the machine's starts.
 pub(super) const UNITS: [(&str, &str); 6] = [
     ("guest.target", include_str!("units/guest.target")),
     ("job.service", include_str!("units/job.service")),
