@@ -18,13 +18,15 @@ pub(super) enum Refusal {
     Final(String),
 }
 
-/// `Ok(None)`: it said yes. `Err`: it did not run, or not to its end; `before` is what it said the last time.
+/// `Ok(None)`: it said yes. `Err`: it had not ended in time; `before` is what it said the last time. One that did not run,
+/// as where an earlier one that was killed has not ended yet, may run the next time.
 pub(super) fn of_code(
     ended: Result<Result<Ended, String>, String>,
     before: Option<String>,
 ) -> Result<Option<Refusal>, String> {
     let ended = match ended {
-        Ok(ended) => ended?,
+        Ok(Ok(ended)) => ended,
+        Ok(Err(why)) => return Ok(Some(Refusal::Passing(why))),
         // Its time was over: what it said before tells more.
         Err(why) => return Err(before.unwrap_or(why)),
     };
@@ -68,6 +70,12 @@ mod tests {
             assert!(matches!(judge(Some(code), ""), Some(Refusal::Final(_))));
         }
         assert!(matches!(judge(None, ""), Some(Refusal::Final(_))));
+        let busy = "an earlier drbdadm does not end".to_owned();
+        assert_eq!(
+            of_code(Ok(Err(busy.clone())), None),
+            Ok(Some(Refusal::Passing(busy)))
+        );
+        assert!(of_code(Err("not in time".to_owned()), None).is_err());
         let Some(Refusal::Final(why)) = judge(Some(17), "(-2) Need access to UpToDate data") else {
             panic!("final");
         };

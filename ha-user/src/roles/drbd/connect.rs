@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     checks::words::clean,
-    drbd::{DRBDSETUP, Report},
+    drbd::Report,
     roles::time::{again, within},
     sys::clock,
 };
@@ -22,7 +22,7 @@ impl Drbd {
     /// bitmaps DRBD syncs what the peer wrote meanwhile, and where both wrote, it disconnects again.
     pub(super) async fn connect(&mut self, deadline: MonoNs) -> Result<String, String> {
         let resource = self.resource.clone();
-        let report = within(deadline, DRBDSETUP, self.report()).await??;
+        let report = self.report_by(deadline).await?;
         let verb = if report.role.is_none() {
             "up"
         } else if report.is_alone() {
@@ -43,7 +43,7 @@ impl Drbd {
         self.standing = Standing::Unknown;
         let until = deadline.min(clock::now().after(HANDSHAKE));
         loop {
-            let report = within(deadline, DRBDSETUP, self.report()).await??;
+            let report = self.report_by(deadline).await?;
             if let Some(alone) = report.connections.iter().find(|one| one.is_alone()) {
                 let peer = clean(&alone.peer);
                 return Err(match self.standing {

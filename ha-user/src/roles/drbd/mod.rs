@@ -9,7 +9,7 @@ mod tests;
 
 use std::{path::Path, time::Duration};
 
-use ha_common::MonoNs;
+use ha_common::{MonoNs, Nanos};
 use ha_core::plan::{Done, Follows, Observation, Order};
 use tokio::time::timeout;
 
@@ -27,12 +27,15 @@ use crate::{
     checks::{blocking::Blocking, tool::Tool, words::clean},
     config::DrbdRole,
     drbd::{DRBDADM, DRBDSETUP, Events, Report, has_split_brain},
+    sys::clock,
 };
 
 /// From one look to the next, where DRBD tells of no change.
 const EVERY: Duration = Duration::from_secs(1);
 /// For a look.
 const LOOK: Duration = Duration::from_secs(2);
+/// For one that was given up to end.
+const SETTLES: Nanos = Nanos::from_secs(2);
 
 /// See [`crate::config::DrbdRole`].
 pub(super) struct Drbd {
@@ -115,6 +118,17 @@ impl Drbd {
         Ok(report)
     }
 
+    /// The same for a step. A look that was given up for it may still be under way, and is waited for, for a while.
+    async fn report_by(&mut self, deadline: MonoNs) -> Result<Report, String> {
+        let settled = deadline.min(clock::now().after(SETTLES));
+        loop {
+            match within(deadline, DRBDSETUP, self.report()).await? {
+                Err(_) if again(settled).await => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Why a connection stands alone, or whether one did that now looks for its peer again, is remembered or else in
     /// the kernel's log, which is read once for each time that something begins.
     async fn note(&mut self, report: &Report) {
@@ -167,7 +181,7 @@ impl Drbd {
     }
 
     async fn inspect(&mut self, deadline: MonoNs) -> Result<String, String> {
-        let report = within(deadline, DRBDSETUP, self.report()).await??;
+        let report = self.report_by(deadline).await?;
         self.promotable(&report)
     }
 
@@ -177,7 +191,7 @@ impl Drbd {
         let resource = self.resource.clone();
         let mut refused = None;
         loop {
-            let report = within(deadline, DRBDSETUP, self.report()).await??;
+            let report = self.report_by(deadline).await?;
             if report.role.as_deref() == Some("Primary") {
                 return Ok(format!("{resource} is Primary"));
             }
@@ -220,7 +234,7 @@ impl Drbd {
         let resource = self.resource.clone();
         let mut refused = None;
         loop {
-            let report = within(deadline, DRBDSETUP, self.report()).await??;
+            let report = self.report_by(deadline).await?;
             match report.role.as_deref() {
                 None => return Ok(format!("{resource} is not there")),
                 Some("Secondary") => return Ok(format!("{resource} is Secondary")),
@@ -246,7 +260,7 @@ impl Drbd {
         let arguments = ["secondary", "--force=yes", resource.as_str()];
         let run = self.drbdsetup.finish(&arguments);
         let ended = within(deadline, "drbdsetup secondary --force=yes", run).await??;
-        let report = within(deadline, DRBDSETUP, self.report()).await??;
+        let report = self.report_by(deadline).await?;
         match report.role.as_deref() {
             Some("Primary") => Err(format!(
                 "{resource} is still Primary ({}): end what uses its device, or reset this node",
