@@ -39,6 +39,13 @@ pub enum Record {
         /// That epoch.
         epoch: u64,
     },
+    /// A take-over that nobody asked for, after which one node stands alone until a person returns both.
+    Alone {
+        /// The take-over's; of a return, the greatest that was known.
+        epoch: u64,
+        /// Whether it is this node that stands alone; else what came of the take-over has been seen to here.
+        here: bool,
+    },
 }
 
 /// What a journal comes to.
@@ -50,6 +57,10 @@ pub struct Recovered {
     pub stance: Stance,
     /// Whether no other node may have all that was acknowledged.
     pub sole: bool,
+    /// The take-over since which this node stands alone.
+    pub alone_since: Option<u64>,
+    /// The last take-over by another node that has been seen to here.
+    pub heeded: u64,
 }
 
 /// Reads a journal's records, in order.
@@ -58,6 +69,8 @@ pub fn recover<'a>(records: impl Iterator<Item = &'a Record>) -> Recovered {
         epoch: 0,
         stance: Stance::Unsettled,
         sole: false,
+        alone_since: None,
+        heeded: 0,
     };
     for record in records {
         let epoch = match record {
@@ -79,6 +92,15 @@ pub fn recover<'a>(records: impl Iterator<Item = &'a Record>) -> Recovered {
             } => {
                 found.stance = *stance;
                 found.sole = *sole;
+                *epoch
+            }
+            Record::Alone { epoch, here: true } => {
+                found.alone_since = Some(*epoch);
+                *epoch
+            }
+            Record::Alone { epoch, here: false } => {
+                found.alone_since = None;
+                found.heeded = found.heeded.max(*epoch);
                 *epoch
             }
         };

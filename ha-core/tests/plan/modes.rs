@@ -3,10 +3,10 @@
 use ha_common::Nanos;
 use ha_core::{
     Mode,
-    plan::{AfterFailover, PlanInput},
+    plan::{AfterFailover, ConductorConfig, PlanInput, RoleKind},
 };
 
-use crate::node::{Node, database, exchange, pair, pair_with, primary, replica};
+use crate::node::{Node, config, database, exchange, pair, pair_with, primary, replica, role};
 
 fn strict_pair() -> (Node, Node) {
     pair_with(AfterFailover::Maintenance)
@@ -108,4 +108,58 @@ fn the_first_promotion_of_all_is_no_take_over() {
     one.promote(true);
     assert_eq!(one.promoted, [Ok(())]);
     assert_eq!(one.mode, Mode::ActiveStandby);
+}
+
+#[test]
+fn what_came_of_a_take_over_outlives_a_boot_of_either() {
+    let (one, mut two) = strict_pair();
+    two.observe(0, replica(100, false));
+    two.promote(true);
+    assert_eq!(two.mode, Mode::Standalone);
+    let mut two = two.restarted();
+    two.observe(0, database(100));
+    two.promote(true);
+    two.observe(0, primary(100, true));
+    let mut one = one.restarted();
+    two.tell(&mut one);
+    assert_eq!(one.mode, Mode::Maintenance);
+    // Whom a person has returned is not sent back because it boots before the other one is returned, too.
+    one.handle(PlanInput::Mode(Mode::ActiveStandby));
+    one.mode = Mode::ActiveStandby;
+    let mut one = one.restarted();
+    two.tell(&mut one);
+    assert_eq!(one.mode, Mode::ActiveStandby);
+}
+
+/// Two nodes whose role has no data of which one could have more; the first one is primary.
+fn strict_pair_without_data() -> (Node, Node) {
+    let node = |name| {
+        let config = ConductorConfig {
+            after_failover: AfterFailover::Maintenance,
+            ..config(name, vec![role("told", RoleKind::Script)])
+        };
+        Node::new(name, config)
+    };
+    let (mut one, mut two) = (node("n1"), node("n2"));
+    one.promote(true);
+    one.tell(&mut two);
+    (one, two)
+}
+
+#[test]
+fn a_node_that_lets_go_is_heard_out_before_that_counts_as_a_failure() {
+    let (mut one, mut two) = strict_pair_without_data();
+    // Its adverts are faster than the link.
+    two.promote(false);
+    assert!(two.promoted.is_empty());
+    one.demote(ha_core::Manner::Graceful);
+    one.tell(&mut two);
+    assert_eq!(two.promoted, [Ok(())]);
+    assert_eq!(two.mode, Mode::ActiveStandby);
+
+    let (_, mut two) = strict_pair_without_data();
+    two.promote(false);
+    two.pass(Nanos::from_secs(1));
+    assert_eq!(two.promoted, [Ok(())]);
+    assert_eq!(two.mode, Mode::Standalone);
 }

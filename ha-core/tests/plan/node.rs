@@ -90,6 +90,8 @@ pub(crate) fn standby() -> Recovered {
         epoch: 0,
         stance: Stance::Standby,
         sole: false,
+        alone_since: None,
+        heeded: 0,
     }
 }
 

@@ -95,6 +95,10 @@ enum Line {
     Heard {
         epoch: u64,
     },
+    Alone {
+        epoch: u64,
+        here: bool,
+    },
 }
 
 const PURPOSES: [Purpose; 7] = [
@@ -134,6 +138,7 @@ impl From<&Record> for Line {
                 failed,
             },
             Record::Heard { epoch } => Self::Heard { epoch },
+            Record::Alone { epoch, here } => Self::Alone { epoch, here },
         }
     }
 }
@@ -164,6 +169,7 @@ impl Line {
                 failed,
             },
             Self::Heard { epoch } => Record::Heard { epoch },
+            Self::Alone { epoch, here } => Record::Alone { epoch, here },
         })
     }
 }
@@ -272,13 +278,7 @@ impl Journal {
     fn shorten(&mut self, records: &[Record]) -> io::Result<()> {
         let (old, kept) = records.split_at(records.len().saturating_sub(KEPT));
         let found = recover(old.iter());
-        let sum = Record::End {
-            epoch: found.epoch,
-            stance: found.stance,
-            sole: found.sole,
-            failed: None,
-        };
-        let mut all = text(&[sum])?;
+        let mut all = text(&summary(&found))?;
         all.extend(text(kept)?);
         let draft = self.path.with_extension("new");
         let mut file = OpenOptions::new()
@@ -298,6 +298,28 @@ impl Journal {
             None => Ok(()),
         }
     }
+}
+
+/// What records come to, as records.
+fn summary(found: &Recovered) -> Vec<Record> {
+    let mut summary = vec![Record::End {
+        epoch: found.epoch,
+        stance: found.stance,
+        sole: found.sole,
+        failed: None,
+    }];
+    if found.heeded > 0 {
+        summary.push(Record::Alone {
+            epoch: found.heeded,
+            here: false,
+        });
+    }
+    summary.extend(
+        found
+            .alone_since
+            .map(|epoch| Record::Alone { epoch, here: true }),
+    );
+    summary
 }
 
 /// A process that somebody is just starting has the file open until it has become its program, also when the daemon
@@ -379,6 +401,10 @@ mod tests {
                     step: "drain".to_owned(),
                 },
                 Record::Heard { epoch: 4 },
+                Record::Alone {
+                    epoch: 4,
+                    here: false,
+                },
                 Record::End {
                     epoch: 5,
                     stance: Stance::Primary,
@@ -396,6 +422,8 @@ mod tests {
             epoch: 5,
             stance: Stance::Primary,
             sole: true,
+            alone_since: None,
+            heeded: 4,
         };
         assert_eq!(found, expected);
         assert_eq!(journal.read().unwrap(), all);
@@ -450,6 +478,9 @@ mod tests {
     fn it_does_not_grow_for_ever_and_comes_to_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, _) = open(dir.path()).unwrap();
+        let alone = [(3, true), (4, false), (6, true)];
+        let alone = alone.map(|(epoch, here)| Record::Alone { epoch, here });
+        journal.append(&alone).unwrap();
         journal.append(&[end(7, Stance::Primary)]).unwrap();
         let step = Record::Step {
             epoch: 7,
@@ -467,6 +498,8 @@ mod tests {
             epoch: 7,
             stance: Stance::Primary,
             sole: true,
+            alone_since: Some(6),
+            heeded: 4,
         };
         assert_eq!(found, expected);
     }

@@ -273,6 +273,10 @@ impl Conductor {
         self.refused = None;
         if failed_over && self.config.after_failover == AfterFailover::Maintenance {
             self.alone_since = Some(self.epoch);
+            self.write(Record::Alone {
+                epoch: self.epoch,
+                here: true,
+            });
             if self.mode == Mode::ActiveStandby {
                 self.mode = Mode::Standalone;
                 self.out.push_back(PlanAction::SetMode(Mode::Standalone));
@@ -302,17 +306,20 @@ impl Conductor {
     /// From now on the node stands so.
     pub(super) fn end(&mut self, stance: Stance, failed: Option<String>) {
         self.stance = stance;
-        self.serial += 1;
-        self.out.push_back(PlanAction::Write {
-            serial: self.serial,
-            record: Record::End {
-                epoch: self.epoch,
-                stance,
-                sole: self.sole,
-                failed,
-            },
+        self.write(Record::End {
+            epoch: self.epoch,
+            stance,
+            sole: self.sole,
+            failed,
         });
         self.out.push_back(PlanAction::Tell);
+    }
+
+    /// Has a record written for which nothing waits.
+    pub(super) fn write(&mut self, record: Record) {
+        self.serial += 1;
+        let serial = self.serial;
+        self.out.push_back(PlanAction::Write { serial, record });
     }
 
     fn answer_promoted(&mut self, round: MonoNs, result: Outcome) {

@@ -137,11 +137,7 @@ impl Conductor {
         if epoch > self.epoch {
             self.epoch = epoch;
             self.sole = false;
-            self.serial += 1;
-            self.out.push_back(PlanAction::Write {
-                serial: self.serial,
-                record: Record::Heard { epoch },
-            });
+            self.write(Record::Heard { epoch });
         }
     }
 
@@ -158,6 +154,10 @@ impl Conductor {
             return;
         }
         self.heeded = since;
+        self.write(Record::Alone {
+            epoch: since,
+            here: false,
+        });
         self.mode = Mode::Maintenance;
         self.out.push_back(PlanAction::SetMode(Mode::Maintenance));
         self.note(format!(
@@ -175,6 +175,12 @@ impl Conductor {
         if mode == Mode::ActiveStandby {
             self.alone_since = None;
             self.heeded = self.heeded.max(self.epoch);
+            if self.config.after_failover == AfterFailover::Maintenance {
+                self.write(Record::Alone {
+                    epoch: self.heeded,
+                    here: false,
+                });
+            }
         }
         self.mode = mode;
         self.out.push_back(PlanAction::Tell);
@@ -240,9 +246,11 @@ impl Conductor {
         })
     }
 
-    /// Whether the node before is about to tell where it ended.
+    /// Whether the node before is about to tell where it ended, or whether it was asked to, and that matters.
     pub(super) fn awaits_handover(&self, now: MonoNs) -> bool {
-        self.data().is_some()
+        let matters =
+            self.data().is_some() || self.config.after_failover == AfterFailover::Maintenance;
+        matters
             && self.peers.iter().any(|peer| {
                 let lets_go = matches!(peer.word.stance, Stance::Primary | Stance::Demoting);
                 lets_go && peer.word.epoch == self.epoch && peer.is_fresh(Self::freshness(), now)
