@@ -129,8 +129,9 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
                 to: to.clone(),
             };
             let report: SwitchoverReport = ask(socket, request)?;
-            if let Some(before) = before {
-                switchover::follow(socket, &before, json, out)?;
+            if let Some(before) = &before {
+                switchover::follow(socket, before, json, out)?;
+                switchover::watch_promotion(socket, before)?;
             }
             print(out, json, &report, render::switchover)?;
             watch_takeover(socket, &report, json, out)

@@ -103,3 +103,30 @@ pub(super) fn follow(
         before.group, before.limit, before.group
     )))
 }
+
+/// Waits until another node's roles are promoted: it advertises before they are. Without a link nobody tells.
+pub(super) fn watch_promotion(socket: &Path, before: &Before) -> Result<(), Failure> {
+    let deadline = before.at.after(before.limit);
+    while clock::now() < deadline {
+        let report: RolesReport = ask(socket, Request::Roles)?;
+        let mut groups = report.groups.into_iter();
+        let Some(group) = groups.find(|group| group.group == before.group) else {
+            return Ok(());
+        };
+        let is_promoted = group.peers.iter().any(|peer| peer.stance == "primary");
+        if is_promoted || group.peers.is_empty() {
+            return Ok(());
+        }
+        if group.stance != "standby" {
+            return Err(Failure::NobodyTookOver(format!(
+                "no other node took {0} over, and this one does so again. There, `hactl roles {0}` and `hactl events` say why",
+                before.group
+            )));
+        }
+        thread::sleep(STEP);
+    }
+    Err(Failure::NobodyTookOver(format!(
+        "{0} was let go of, but no other node's roles were promoted within {1}: there, `hactl roles {0}` shows what it waits for",
+        before.group, before.limit
+    )))
+}

@@ -1,5 +1,7 @@
 //! What a hand-over of a group would do, and whether it would be refused.
 
+use std::net::IpAddr;
+
 use ha_core::plan::{Purpose, sequence};
 
 use super::{Groups, Spec};
@@ -94,6 +96,10 @@ fn judge(report: &GroupReport, to: Option<&str>, has_data: bool) -> (Option<Stri
                     "another node could take over as well as {name}: the one with the newest data does, then the one with the highest priority"
                 ));
             }
+            // An address is not known here: the engine does.
+            if named.is_none() && name.parse::<IpAddr>().is_err() {
+                obstacles.push(format!("no node \"{name}\" is heard over the link"));
+            }
             named.copied()
         }
     };
@@ -128,6 +134,9 @@ mod tests {
         let able = group("primary", vec![peer("n2", None)]);
         assert_eq!(judge(&able, None, true), clear);
         assert_eq!(judge(&able, Some("n2"), true), clear);
+        assert_eq!(judge(&able, Some("10.0.0.2"), true).1.len(), 0);
+        let (to, obstacles) = judge(&able, Some("n4"), true);
+        assert!(to.is_none() && obstacles[0].contains("\"n4\""));
         let nobody = group("primary", Vec::new());
         assert_eq!(judge(&nobody, None, false), (None, Vec::new()));
         assert_eq!(judge(&nobody, None, true).1.len(), 1);
