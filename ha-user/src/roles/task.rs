@@ -90,6 +90,8 @@ pub(super) struct Task {
     heard: BTreeMap<String, (GroupWord, MonoNs)>,
     situation: Situation,
     told_at: MonoNs,
+    /// Whether a plan was under way when it was looked last.
+    under_way: bool,
     retires: bool,
 }
 
@@ -131,6 +133,7 @@ impl Task {
             heard: BTreeMap::new(),
             situation,
             told_at: MonoNs::ZERO,
+            under_way: false,
             retires: false,
             spec,
         };
@@ -142,6 +145,7 @@ impl Task {
     pub(super) async fn run(mut self) {
         loop {
             self.carry_out();
+            self.look_again();
             self.tell_engine();
             self.tell_others();
             self.publish();
@@ -305,6 +309,18 @@ impl Task {
                 PlanAction::Tell => self.told_at = MonoNs::ZERO,
                 PlanAction::SetMode(mode) => self.wish(mode),
                 PlanAction::Note(sentence) => self.note(&sentence),
+            }
+        }
+    }
+
+    /// After a plan each role is looked at at once: what was found before does not count, and a node that was demoted
+    /// may not be elected until all of them were.
+    fn look_again(&mut self) {
+        let before = self.under_way;
+        self.under_way = self.conductor.status(clock::now()).under_way;
+        if before && !self.under_way {
+            for worker in &self.workers {
+                worker.look();
             }
         }
     }

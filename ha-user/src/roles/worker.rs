@@ -29,6 +29,7 @@ enum Job {
     Run(Order),
     Abandon(u64),
     Adapt(Situation),
+    Look,
 }
 
 /// What a worker tells.
@@ -80,6 +81,11 @@ impl Worker {
         let _ = self.jobs.try_send(Job::Abandon(serial));
     }
 
+    /// Has it look at the role at once: what it found before says nothing any more.
+    pub(super) fn look(&self) {
+        let _ = self.jobs.try_send(Job::Look);
+    }
+
     /// Tells it what concerns it beside steps.
     pub(super) fn adapt(&self, situation: Situation) {
         let _ = self.jobs.try_send(Job::Adapt(situation));
@@ -119,6 +125,7 @@ impl Bench {
             };
             match job {
                 Job::Adapt(situation) => self.heed(situation),
+                Job::Look => look_at = Instant::now(),
                 // It has ended meanwhile.
                 Job::Abandon(_) => {}
                 Job::Run(order) => {
@@ -159,7 +166,8 @@ impl Bench {
                     job = self.jobs.recv() => match job {
                         None => return,
                         Some(Job::Abandon(given_up)) if given_up == serial => break None,
-                        Some(Job::Abandon(_)) => {}
+                        // It is looked at after a step anyway.
+                        Some(Job::Abandon(_) | Job::Look) => {}
                         Some(Job::Adapt(situation)) => self.heed(situation),
                         Some(Job::Run(other)) => {
                             next = Some(other);
