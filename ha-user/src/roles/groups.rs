@@ -19,7 +19,7 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    JournalError, Peers, Spec,
+    JournalError, Peers, Spec, end_others,
     journal::Journal,
     spec,
     task::{Board, Input, Task, Ways},
@@ -103,6 +103,12 @@ pub fn open(config: &Config) -> Result<Vec<Opened>, JournalError> {
 impl Opened {
     fn new(spec: Spec) -> Result<Self, JournalError> {
         let journal = Journal::open(&spec.state_dir, &spec.conductor.group)?;
+        // Before a step of any role: one that goes on beside them would be out of order.
+        for role in &spec.roles {
+            if let Err(why) = end_others(role, &spec.setting(role)) {
+                error!(group = spec.conductor.group, "role {}: {why}", role.name);
+            }
+        }
         Ok(Self { spec, journal })
     }
 }
@@ -187,7 +193,25 @@ impl Groups {
     /// The first such group, and what to do. `is_active` says whether an instance is Active here, or about to be.
     pub fn fits(&self, config: &Config, is_active: &dyn Fn(&str) -> bool) -> Result<(), String> {
         let running = self.running();
-        for spec in spec::of(config) {
+        let wanted = spec::of(config);
+        for old in running.iter().filter(|one| !one.retires) {
+            let group = &old.spec.conductor.group;
+            let spec = wanted.iter().find(|spec| spec.conductor.group == *group);
+            let members = spec.map_or_else(Vec::new, |spec| members(config, spec));
+            let stays = old.members.iter().any(|member| members.contains(member));
+            let active = old.members.iter().any(|name| is_active(name));
+            if !stays && (active || old.report().stance != "standby") {
+                return Err(format!(
+                    "group {group} would lose its {}, and it is Active here: hand it over first (hactl switchover {group}), then reload",
+                    if members.is_empty() {
+                        "roles"
+                    } else {
+                        "instances"
+                    }
+                ));
+            }
+        }
+        for spec in wanted {
             let group = &spec.conductor.group;
             let old = running
                 .iter()
@@ -331,7 +355,9 @@ impl Groups {
     /// How they stand.
     #[must_use]
     pub fn report(&self) -> Vec<GroupReport> {
-        self.running().iter().map(Running::report).collect()
+        let running = self.running();
+        let alive = running.iter().filter(|one| !one.task.is_finished());
+        alive.map(Running::report).collect()
     }
 
     /// How the group stands that is called so, or has an instance that is; with what it is told.

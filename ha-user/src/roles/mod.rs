@@ -23,6 +23,7 @@ mod time;
 mod unit;
 mod worker;
 
+use self::role::end_others;
 pub use self::{
     groups::{Groups, ModeRequest, Opened, open},
     journal::JournalError,

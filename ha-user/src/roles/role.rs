@@ -9,7 +9,12 @@ use ha_core::{
 };
 
 use super::{
-    cron::Cron, drbd::Drbd, mount::Mount, mysql::MysqlExecutor, script::ScriptRole, unit::Unit,
+    cron::Cron,
+    drbd::Drbd,
+    mount::Mount,
+    mysql::MysqlExecutor,
+    script::{self, ScriptRole},
+    unit::Unit,
 };
 use crate::config::{self, RoleKind};
 
@@ -74,6 +79,22 @@ pub struct Setting {
     pub state_dir: PathBuf,
     /// Whether units are masked in maintenance.
     pub mask_units: bool,
+}
+
+impl Setting {
+    /// A file of the role's own that outlives a reboot.
+    pub(super) fn file(&self, extension: &str) -> PathBuf {
+        let name = format!("{}.{extension}", self.role);
+        self.state_dir.join("roles").join(name)
+    }
+}
+
+/// Ends what a daemon before has left of a role's steps, which its end did not end.
+pub(super) fn end_others(role: &config::Role, setting: &Setting) -> Result<(), String> {
+    match &role.kind {
+        RoleKind::Script(_) => script::end_others(setting),
+        _ => Ok(()),
+    }
 }
 
 /// The executor of a role.

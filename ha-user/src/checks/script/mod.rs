@@ -1,13 +1,19 @@
 //! `kind = "script"`: runs a program and judges its exit code.
 
 mod file;
+mod former;
 mod output;
 mod run;
 
 #[cfg(test)]
 mod tests;
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, Interest},
@@ -61,6 +67,8 @@ pub(crate) struct Runs {
     /// The process of the last run.
     pid: Option<u32>,
     output: Tail,
+    /// Where a run writes down who it is, for the next daemon.
+    record: Option<PathBuf>,
 }
 
 impl ScriptProbe {
@@ -80,7 +88,22 @@ impl Runs {
             permits: Arc::new(Semaphore::new(1)),
             pid: None,
             output: Tail::default(),
+            record: None,
         }
+    }
+
+    /// None so far, by this daemon: a run that one before has left is ended before the first one begins. What that was
+    /// is in the file.
+    pub(crate) fn after_others(record: PathBuf) -> Self {
+        Self {
+            record: Some(record),
+            ..Self::new()
+        }
+    }
+
+    /// Ends what a daemon before has left, at once. It may hang, as every use of a file.
+    pub(crate) fn end_others(record: &Path) -> Result<(), String> {
+        former::end(record)
     }
 
     /// Runs a script to its end: its last line, or how it failed.
@@ -136,9 +159,10 @@ impl Runs {
             ));
         };
         let config = Arc::clone(script);
-        let start = self
-            .starting
-            .call(STARTING, move || run::start(&config, permit));
+        let record = self.record.clone();
+        let start = self.starting.call(STARTING, move || {
+            run::start(&config, permit, record.as_deref())
+        });
         start.await?
     }
 }

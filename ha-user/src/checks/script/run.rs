@@ -14,7 +14,7 @@ use rustix::{
 };
 use tokio::{io::Interest, runtime::Handle, sync::OwnedSemaphorePermit};
 
-use super::file;
+use super::{file, former};
 use crate::{
     checks::words,
     config::Script,
@@ -57,16 +57,25 @@ struct Parts {
     permit: OwnedSemaphorePermit,
 }
 
-/// Starts a run; what it prints comes from the descriptor. It may hang, as every use of a file.
+/// Starts a run; what it prints comes from the descriptor. It may hang, as every use of a file. With a `record`, what
+/// that tells of is ended first.
 pub(super) fn start(
     script: &Script,
     permit: OwnedSemaphorePermit,
+    record: Option<&Path>,
 ) -> Result<(Run, OwnedFd), String> {
     let user = user(script.user.as_deref())?;
     let program = script.command.first().map_or("", String::as_str);
     file::judge(Path::new(program), &user)?;
     let mut command = Command::new(SHELL);
-    command.args(["-c", LAUNCH, "sh"]);
+    match record {
+        None => command.args(["-c", LAUNCH, "sh"]),
+        Some(record) => {
+            former::end(record)?;
+            let launch = format!("{}{LAUNCH}", former::RECORD);
+            command.args(["-c", &launch, "sh"]).arg(record)
+        }
+    };
     if user.uid != geteuid().as_raw() {
         command.args(become_user(&user)?);
     }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ha_core::plan::{Done, Follows, Observation, Order};
 
@@ -15,6 +15,17 @@ use crate::{
 
 /// From one look to the next: a process each time.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Where a run writes down who it is: of a daemon that is killed it is left, and must not go on beside what the next one
+/// does.
+fn record(setting: &Setting) -> PathBuf {
+    setting.file("run")
+}
+
+/// Ends the run that a daemon before has left.
+pub(super) fn end_others(setting: &Setting) -> Result<(), String> {
+    ScriptRuns::end_others(&record(setting))
+}
 
 /// See [`Config`].
 pub(super) struct ScriptRole {
@@ -34,8 +45,8 @@ impl ScriptRole {
     pub(super) fn new(config: &Config, setting: Setting) -> Self {
         Self {
             config: config.clone(),
+            runs: ScriptRuns::after_others(record(&setting)),
             setting,
-            runs: ScriptRuns::new(),
             looks: ScriptRuns::new(),
             judging: Blocking::new(),
             promoted: None,
