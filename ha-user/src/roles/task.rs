@@ -146,9 +146,10 @@ impl Task {
         loop {
             self.carry_out();
             self.look_again();
+            // Who is told something finds it so when he asks.
+            self.publish();
             self.tell_engine();
             self.tell_others();
-            self.publish();
             if self.is_done() {
                 return;
             }
