@@ -239,27 +239,28 @@ impl MysqlExecutor {
         }
     }
 
-    /// The point of no return: from here on it follows nobody. Of two that follow each other, the link stays, stopped.
-    /// Where the receiving thread is still about to end, the link is forgotten later.
+    /// The point of no return: from here on it follows nobody. Whom it followed is forgotten only once it takes writes:
+    /// a server without that, which was not the last primary, could not be promoted should this be interrupted. Of two
+    /// that follow each other it stays.
     pub(super) async fn detach(&mut self, order: &Order) -> Outcome {
         let state = self.look().await?;
         let Some(link) = &state.link else {
             return Ok(done("follows nobody"));
         };
+        let source = link.source.clone();
         let statements = self.statements().await?;
         if !state.is_stopped() {
             self.proved(order, &state)?;
             if self.ended_receiver && link.receiving != Receiving::Stopped && state.read_only {
                 self.server.ask(statements.stop_applying).await?;
-                return Ok(done(format!("applies nothing more from {}", link.source)));
+                return Ok(done(format!("applies nothing more from {source}")));
             }
             self.server.ask(statements.stop).await?;
         }
-        let source = link.source.clone();
-        if self.config.master_master {
+        if self.config.master_master || state.read_only {
             let stopped = self.look().await?.is_stopped();
             return if stopped {
-                Ok(done(format!("does not follow {source} for now")))
+                Ok(done(format!("does not follow {source} any more")))
             } else {
                 Err(format!("it still follows {source}").into())
             };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ha_common::Nanos;
-use ha_core::plan::Context;
+use ha_core::plan::{Context, Follows};
 use mysql_async::{Conn, prelude::Queryable as _};
 use tokio::time::sleep;
 
@@ -32,7 +32,20 @@ async fn a_primary_that_is_killed_loses_nothing() {
             .await,
         "2"
     );
-    assert!(other.server.sql("SHOW SLAVE STATUS").await.is_empty());
+    // Whom it followed is forgotten once it takes writes.
+    let follows = other.observe().await.follows;
+    assert!(
+        matches!(
+            follows,
+            Follows::Source {
+                receives: false,
+                ..
+            }
+        ),
+        "{follows:?}"
+    );
+    other.run("detach", 2, &Context::default()).await;
+    assert_eq!(other.observe().await.follows, Follows::Nobody);
     // It writes without any replica.
     let writer = Writer::start(&other, 1_000_000);
     writer.more(10).await;
