@@ -161,9 +161,15 @@ impl Occasion {
             Self::CorrectPrimary => servers[primary]
                 .sql(&["SET GLOBAL read_only = 1"])
                 .map(drop),
-            Self::CorrectStandby => servers[1 - primary]
-                .sql(&["SET GLOBAL read_only = 0"])
-                .map(drop),
+            Self::CorrectStandby => {
+                // What is written there is not the primary's: the standby would be refused afterwards, as it should.
+                for sampler in &stage.samplers {
+                    sampler.pause();
+                }
+                servers[1 - primary]
+                    .sql(&["SET GLOBAL read_only = 0"])
+                    .map(drop)
+            }
         }
     }
 

@@ -115,6 +115,8 @@ fn restart(stage: &Stage, gone: &mut [Option<MonoNs>; 2]) -> Result<()> {
 /// Waits until all is as it should be, and looks at what is there.
 pub(super) fn of(stage: &Stage, first: u64, fault: Option<MonoNs>) -> Result<Outcome> {
     let at = fault.unwrap_or_else(now);
+    // What the daemons say at first may be from before the fault.
+    stage.wait_for_flow(at, LIMIT)?;
     let primary = wait_ready(stage)?;
     let ready = now();
     stage.wait_for_flow(ready, LIMIT)?;
