@@ -116,6 +116,7 @@ fn restart(stage: &Stage, gone: &mut [Option<MonoNs>; 2]) -> Result<()> {
 pub(super) fn of(stage: &Stage, first: u64, fault: Option<MonoNs>) -> Result<Outcome> {
     let at = fault.unwrap_or_else(now);
     // What the daemons say at first may be from before the fault.
+    wait_ready(stage)?;
     stage.wait_for_flow(at, LIMIT)?;
     let primary = wait_ready(stage)?;
     let ready = now();
