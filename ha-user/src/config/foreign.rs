@@ -174,7 +174,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ),
     (
         "notify",
-        "remove it: this version of had runs no scripts; see its log or `hactl events`",
+        "remove it; what has to be done before the addresses are served or let go of is a [[role]] with kind = \"script\", named in `roles` of a [[group]] (docs/keepalived.md)",
     ),
     ("track_", CHECKS),
 ];

@@ -26,10 +26,8 @@ pub(crate) enum Company {
 
 impl Leases {
     fn is_granted(&self, now: MonoNs) -> bool {
-        let views = self.peers.iter().map(|peer| &peer.view);
-        views
-            .into_iter()
-            .any(|view| !view.self_renewed && view.deadline > now)
+        let mut views = self.peers.iter().map(|peer| &peer.view);
+        views.any(|view| !view.self_renewed && view.deadline > now)
     }
 }
 
@@ -48,6 +46,7 @@ impl Instance {
         }
         let granted = leases.is_granted(now);
         let company = match (leases.all_silent(now), self.company) {
+            // It fell silent before this was looked at: what it granted has not run out yet.
             (true, Company::None) if granted => Company::Left,
             (true, Company::Granted) => Company::Left,
             (false, _) if granted => Company::Granted,

@@ -218,11 +218,7 @@ impl Conductor {
             *known = consent;
             return;
         }
-        self.serial += 1;
-        self.out.push_back(PlanAction::Write {
-            serial: self.serial,
-            record: Record::Heard { epoch: wish.epoch },
-        });
-        self.ballots.promised = Some((to.into(), consent, Some(self.serial)));
+        let serial = self.write(Record::Heard { epoch: wish.epoch });
+        self.ballots.promised = Some((to.into(), consent, Some(serial)));
     }
 }

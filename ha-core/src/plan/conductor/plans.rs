@@ -167,13 +167,9 @@ impl Conductor {
         if matches!(purpose, Purpose::Follow | Purpose::Demote) {
             self.leave_sync(now);
         }
-        self.serial += 1;
-        self.out.push_back(PlanAction::Write {
-            serial: self.serial,
-            record: Record::Begin {
-                epoch: self.epoch,
-                purpose,
-            },
+        self.write(Record::Begin {
+            epoch: self.epoch,
+            purpose,
         });
         self.out.push_back(PlanAction::Tell);
         self.run = Some((Run::new(purpose, self.epoch, context, steps), aim));
@@ -315,11 +311,12 @@ impl Conductor {
         self.out.push_back(PlanAction::Tell);
     }
 
-    /// Has a record written for which nothing waits.
-    pub(super) fn write(&mut self, record: Record) {
+    /// Has a record written; returns its number, for who waits until it is on disk.
+    pub(super) fn write(&mut self, record: Record) -> u64 {
         self.serial += 1;
         let serial = self.serial;
         self.out.push_back(PlanAction::Write { serial, record });
+        serial
     }
 
     fn answer_promoted(&mut self, round: MonoNs, result: Outcome) {
