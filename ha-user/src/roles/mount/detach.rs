@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -11,15 +11,15 @@ use std::{
 use ha_common::{MonoNs, Nanos};
 use rustix::{
     io::Errno,
-    mount::{UnmountFlags, unmount as umount},
+    mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount as umount},
     process::Signal,
 };
 
 use super::{
     FileSystem,
     attach::{is_of, number_of, place_of},
-    table::{self, Mount, Number},
-    users::{self, User},
+    table::{self, Mount},
+    users::{self, Leaving, User},
 };
 use crate::{checks::words, sys::clock};
 
@@ -43,29 +43,23 @@ pub(super) fn unmount(
     let end = begun.after(Nanos(time - time / 8));
     let mut ended = BTreeSet::new();
     loop {
-        let mounts = ours(system)?;
-        if mounts.is_empty() {
+        let leaving = ours(system)?;
+        if leaving.mounts.is_empty() {
             return Ok(report(system, &ended));
         }
-        match all(&mounts) {
+        part(&leaving.mounts)?;
+        match all(&leaving.mounts) {
             Ok(()) | Err((_, Errno::BUSY)) => {}
-            Err((place, error)) => {
-                return Err(format!(
-                    "{} cannot be unmounted: {}",
-                    place.display(),
-                    words::of_io(&error.into())
-                ));
-            }
+            Err((place, error)) => return Err(failed(&place, error)),
         }
-        let mounts = ours(system)?;
-        if mounts.is_empty() {
+        let leaving = ours(system)?;
+        if leaving.mounts.is_empty() {
             continue;
         }
-        let devices: BTreeSet<Number> = mounts.iter().map(|mount| mount.device).collect();
-        let in_the_way = users::of(&devices);
+        let in_the_way = users::of(&leaving);
         let now = clock::now();
         if now >= end || given_up.load(Ordering::SeqCst) {
-            return Err(busy(system, &in_the_way, &devices));
+            return Err(busy(system, &in_the_way, &leaving));
         }
         let signal = if now < half {
             Signal::TERM
@@ -73,12 +67,12 @@ pub(super) fn unmount(
             Signal::KILL
         };
         for user in in_the_way {
-            users::signal(&user, &devices, signal);
+            users::signal(&user, &leaving, signal);
             ended.insert(user);
         }
         for _ in 0..TRIES {
             thread::sleep(AGAIN);
-            if all(&mounts).is_ok() {
+            if all(&leaving.mounts).is_ok() {
                 break;
             }
         }
@@ -86,25 +80,51 @@ pub(super) fn unmount(
 }
 
 /// All mounts of the device and all below them, the uppermost first.
-fn ours(system: &FileSystem) -> Result<Vec<Mount>, String> {
+fn ours(system: &FileSystem) -> Result<Leaving, String> {
     let mut mounts = table::read()?;
     mounts.reverse();
     let place = place_of(system).unwrap_or_else(|_| system.place.clone());
-    let of_device: Vec<PathBuf> = match number_of(&system.device) {
-        Ok(number) => mounts
-            .iter()
-            .filter(|mount| is_of(mount, number))
-            .map(|mount| mount.place.clone())
-            .collect(),
+    let number = number_of(&system.device);
+    let is_own = |mount: &Mount| match number {
+        Ok(number) => is_of(mount, number),
         // Without its device it is known by its place.
-        Err(_) => mounts
-            .iter()
-            .filter(|mount| mount.place == place && mount.source == system.device.to_string_lossy())
-            .map(|mount| mount.place.clone())
-            .collect(),
+        Err(_) => mount.place == place && mount.source == system.device.to_string_lossy(),
     };
-    mounts.retain(|mount| of_device.iter().any(|top| mount.place.starts_with(top)));
-    Ok(mounts)
+    let own: Vec<Mount> = mounts
+        .iter()
+        .filter(|mount| is_own(mount))
+        .cloned()
+        .collect();
+    mounts.retain(|mount| own.iter().any(|top| mount.place.starts_with(&top.place)));
+    Ok(Leaving {
+        own: own.iter().map(|mount| mount.device).collect(),
+        mounts,
+    })
+}
+
+/// What is bound here from elsewhere with all below it (`mount --rbind /dev`) shares with that: without this the system's
+/// `/dev/pts` would be unmounted with that below.
+fn part(mounts: &[Mount]) -> Result<(), String> {
+    let shared: BTreeSet<u64> = table::read()?
+        .iter()
+        .filter(|other| mounts.iter().all(|mount| mount.id != other.id))
+        .filter_map(|other| other.peers)
+        .collect();
+    for mount in mounts {
+        if mount.peers.is_some_and(|peers| shared.contains(&peers)) {
+            mount_change(&mount.place, MountPropagationFlags::DOWNSTREAM)
+                .map_err(|error| failed(&mount.place, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(place: &Path, error: Errno) -> String {
+    format!(
+        "{} cannot be unmounted: {}",
+        place.display(),
+        words::of_io(&error.into())
+    )
 }
 
 fn all(mounts: &[Mount]) -> Result<(), (PathBuf, Errno)> {
@@ -126,9 +146,9 @@ fn report(system: &FileSystem, ended: &BTreeSet<User>) -> String {
     format!("{place} is not mounted; {} had to end", listed(ended))
 }
 
-fn busy(system: &FileSystem, users: &BTreeSet<User>, devices: &BTreeSet<Number>) -> String {
+fn busy(system: &FileSystem, users: &BTreeSet<User>, leaving: &Leaving) -> String {
     let place = system.place.display();
-    if users::are_used_by_us(devices) {
+    if users::are_we(leaving) {
         return format!("{place} is in use by had itself, as by a check that reads a file there");
     }
     if users.is_empty() {

@@ -14,6 +14,8 @@ pub(super) type Number = (u32, u32);
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
+    /// No two have the same, in all mount namespaces.
+    pub(super) id: u64,
     /// Of the file system.
     pub(super) device: Number,
     pub(super) place: PathBuf,
@@ -21,6 +23,8 @@ pub(super) struct Mount {
     pub(super) source: String,
     /// Whether the file system itself takes no writes, as after an error.
     pub(super) read_only: bool,
+    /// Those with the same number share: what is unmounted below one of them is so below all.
+    pub(super) peers: Option<u64>,
     /// Whether other mount namespaces have what is mounted below it, and it does not only have what they have.
     pub(super) is_shared: bool,
 }
@@ -53,20 +57,23 @@ pub(super) fn below<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount> {
 fn mount(line: &str) -> Option<Mount> {
     let (own, system) = line.split_once(" - ")?;
     let mut own = own.split(' ');
-    let (major, minor) = own.nth(2)?.split_once(':')?;
+    let id = own.next()?;
+    let (major, minor) = own.nth(1)?.split_once(':')?;
     let place = own.nth(1)?;
     // Behind the options.
     let tags: Vec<&str> = own.skip(1).collect();
-    let has = |tag: &str| tags.iter().any(|one| one.starts_with(tag));
-    let is_shared = has("shared:") && !has("master:");
+    let value = |name: &str| tags.iter().find_map(|tag| tag.strip_prefix(name));
+    let is_shared = value("shared:").is_some() && value("master:").is_none();
     let mut system = system.split(' ');
     let source = system.nth(1)?;
     let options = system.next()?;
     Some(Mount {
+        id: id.parse().ok()?,
         device: (major.parse().ok()?, minor.parse().ok()?),
         place: PathBuf::from(std::ffi::OsString::from_vec(unescaped(place))),
         source: String::from_utf8_lossy(&unescaped(source)).into_owned(),
         read_only: options.split(',').any(|option| option == "ro"),
+        peers: value("shared:").and_then(|number| number.parse().ok()),
         is_shared,
     })
 }
@@ -111,14 +118,17 @@ mod tests {
         assert_eq!(
             mounts[0],
             Mount {
+                id: 36,
                 device: (147, 0),
                 place: PathBuf::from("/srv/my data"),
                 source: "/dev/drbd0".to_owned(),
                 read_only: false,
+                peers: None,
                 is_shared: false,
             }
         );
         assert!(mounts[2].is_shared && !mounts[1].is_shared && !mounts[3].is_shared);
+        assert_eq!((mounts[2].peers, mounts[3].peers), (Some(2), Some(3)));
         assert!(mounts[1].read_only);
         assert_eq!(mounts[2].place, Path::new("/srv/\\040"));
         assert_eq!(at(&mounts, Path::new("/srv/my data/x")), Some(&mounts[1]));

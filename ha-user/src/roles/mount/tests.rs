@@ -13,7 +13,7 @@ use rustix::fs::{major, minor};
 use super::{
     attach,
     table::{self, Number},
-    users,
+    users::{self, Leaving},
 };
 
 /// A file system of its own on each machine.
@@ -33,6 +33,14 @@ fn sleeper(command: &mut Command) -> Killed {
     Killed(command.spawn().unwrap())
 }
 
+/// Has this device's file system left, wherever it is mounted.
+fn leaving(device: Number) -> Leaving {
+    Leaving {
+        own: BTreeSet::from([device]),
+        mounts: Vec::new(),
+    }
+}
+
 fn device_of(path: &Path) -> Number {
     let device = path.metadata().unwrap().st_dev();
     (major(device), minor(device))
@@ -42,20 +50,20 @@ fn device_of(path: &Path) -> Number {
 fn who_uses_a_file_system_is_found_and_nobody_else() {
     let dir = tempfile::tempdir_in(ELSEWHERE).unwrap();
     let file = File::create(dir.path().join("file")).unwrap();
-    let devices = BTreeSet::from([device_of(dir.path())]);
+    let leaving = leaving(device_of(dir.path()));
     assert_ne!(device_of(dir.path()), device_of(Path::new("/")));
     let there = sleeper(Command::new("env").current_dir(dir.path()));
     let opened = sleeper(Command::new("env").current_dir("/").stdout(file));
     let elsewhere = sleeper(Command::new("env").current_dir("/").stdout(Stdio::null()));
-    let found: Vec<i32> = users::of(&devices).iter().map(|user| user.pid).collect();
+    let found: Vec<i32> = users::of(&leaving).iter().map(|user| user.pid).collect();
     let has = |child: &Killed| found.contains(&i32::try_from(child.0.id()).unwrap());
     assert!(has(&there) && has(&opened) && !has(&elsewhere));
     // Others may be, but neither we, though we have it open, nor the first process.
     let _ours = File::open(dir.path()).unwrap();
-    assert!(users::are_used_by_us(&devices));
+    assert!(users::are_we(&leaving));
     let own = i32::try_from(std::process::id()).unwrap();
     assert!(!found.contains(&own) && !found.contains(&1));
-    assert!(!users::of(&devices).iter().any(|user| user.pid == own));
+    assert!(!users::of(&leaving).iter().any(|user| user.pid == own));
 }
 
 #[test]
@@ -85,7 +93,10 @@ mod in_guest {
     use std::{fs, io::Write as _, path::PathBuf, time::Duration};
 
     use ha_common::{MonoNs, Nanos};
-    use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+    use rustix::mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+        mount_change, unmount,
+    };
     use tempfile::TempDir;
 
     use super::*;
@@ -271,6 +282,121 @@ mod in_guest {
         assert!(Path::new(&format!("/proc/{}", far.0.id())).exists());
     }
 
+    /// Preloads a library, and so has it mapped and not open.
+    fn mapper(library: &Path) -> Killed {
+        let child = sleeper(
+            Command::new("env")
+                .current_dir("/")
+                .arg(format!("LD_PRELOAD={}", library.display())),
+        );
+        let maps = format!("/proc/{}/maps", child.0.id());
+        by_and_by(|| {
+            fs::read_to_string(&maps)
+                .unwrap()
+                .contains(library.to_str().unwrap())
+        });
+        child
+    }
+
+    /// Waits for it, for a minute.
+    fn by_and_by(mut condition: impl FnMut() -> bool) {
+        let deadline = soon();
+        while !condition() {
+            assert!(clock::now() < deadline);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A chroot has the system's `/dev`, say.
+    #[tokio::test]
+    #[ignore = "needs loop devices"]
+    async fn who_uses_elsewhere_what_is_mounted_below_is_left_alone() {
+        let disk = Disk::new();
+        let mut role = disk.role("ext4", &[], false);
+        role.step("mount", soon()).await.unwrap();
+        let below = |name| {
+            let place = disk.place().join(name);
+            fs::create_dir(&place).unwrap();
+            place
+        };
+        let [dev, shared, private] = ["dev", "shared", "private"].map(below);
+        mount_bind("/dev", &dev).unwrap();
+        let elsewhere = tempfile::tempdir_in(ELSEWHERE).unwrap();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let library = maps.lines().find_map(|line| {
+            let path = line.split_ascii_whitespace().nth(5)?;
+            path.contains("libgcc_s").then_some(path)
+        });
+        fs::copy(library.unwrap(), elsewhere.path().join("library")).unwrap();
+        mount_bind(elsewhere.path(), &shared).unwrap();
+        mount("none", &private, "tmpfs", MountFlags::empty(), None).unwrap();
+
+        let null = File::open(dev.join("null")).unwrap();
+        let opened = Command::new("sleep").arg("1000").stdin(null).spawn();
+        // In a mount namespace of its own, as many services are.
+        let secluded = sleeper(
+            Command::new("unshare")
+                .args(["--mount", "--propagation=slave", "env", "-C"])
+                .arg(&private),
+        );
+        let work = format!("/proc/{}/cwd", secluded.0.id());
+        by_and_by(|| fs::read_link(&work).is_ok_and(|link| link == private));
+        let mut near = [
+            sleeper(Command::new("env").current_dir(disk.place())),
+            Killed(opened.unwrap()),
+            mapper(&shared.join("library")),
+            secluded,
+        ];
+        let mut far = [
+            sleeper(Command::new("env").current_dir("/dev")),
+            sleeper(Command::new("env").current_dir(elsewhere.path())),
+            mapper(&elsewhere.path().join("library")),
+        ];
+
+        role.step("unmount", soon()).await.unwrap();
+        assert!(!is_mounted(&mut role).await);
+        use std::os::unix::process::ExitStatusExt as _;
+        for child in &mut near {
+            let mut status = None;
+            by_and_by(|| {
+                status = child.0.try_wait().unwrap();
+                status.is_some()
+            });
+            assert_eq!(status.unwrap().signal(), Some(libc::SIGTERM));
+        }
+        for child in &mut far {
+            assert_eq!(child.0.try_wait().unwrap(), None);
+        }
+    }
+
+    /// What is unmounted below a mount is unmounted below those that it shares with, such as the system's `/dev`.
+    #[tokio::test]
+    #[ignore = "needs loop devices"]
+    async fn what_is_bound_from_elsewhere_stays_there_with_all_below_it() {
+        let disk = Disk::new();
+        let mut role = disk.role("ext4", &[], false);
+        role.step("mount", soon()).await.unwrap();
+        let elsewhere = disk.dir.path().join("elsewhere");
+        let inner = elsewhere.join("inner");
+        fs::create_dir(&elsewhere).unwrap();
+        mount("none", &elsewhere, "tmpfs", MountFlags::empty(), None).unwrap();
+        mount_change(&elsewhere, MountPropagationFlags::SHARED).unwrap();
+        fs::create_dir(&inner).unwrap();
+        mount("none", &inner, "tmpfs", MountFlags::empty(), None).unwrap();
+        let below = disk.place().join("below");
+        fs::create_dir(&below).unwrap();
+        mount_bind_recursive(&elsewhere, &below).unwrap();
+        assert!(table::at(&table::read().unwrap(), &below.join("inner")).is_some());
+
+        role.step("unmount", soon()).await.unwrap();
+        assert!(!is_mounted(&mut role).await);
+        let mounts = table::read().unwrap();
+        let is_there = |place| table::at(&mounts, place).is_some();
+        assert!(is_there(&elsewhere) && is_there(&inner));
+        unmount(&inner, UnmountFlags::empty()).unwrap();
+        unmount(&elsewhere, UnmountFlags::empty()).unwrap();
+    }
+
     #[tokio::test]
     #[ignore = "needs loop devices"]
     async fn we_do_not_kill_ourselves_and_say_so() {
@@ -302,8 +428,8 @@ mod in_guest {
                 .unwrap(),
         );
         // It is there before it hangs.
-        let devices = BTreeSet::from([device_of(&place)]);
-        while users::of(&devices).is_empty() {
+        let leaving = leaving(device_of(&place));
+        while users::of(&leaving).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let why = role
