@@ -19,6 +19,10 @@ pub struct Had {
     #[arg(long)]
     pub check: bool,
 
+    /// Fences databases when the daemon hangs that started this, whose socket is standard input.
+    #[arg(long, hide = true, conflicts_with = "check")]
+    pub fence: bool,
+
     /// How much to log; RUST_LOG, where set, decides instead.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,

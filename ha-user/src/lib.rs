@@ -9,6 +9,7 @@ pub mod dataplane;
 pub(crate) mod drbd;
 pub mod engine;
 pub mod events;
+pub mod fence;
 pub mod hactl;
 pub mod link;
 pub mod net;

@@ -130,13 +130,17 @@ impl Daemon {
         let mut next = 0;
         while let Some(pid) = found.get(next).copied() {
             next += 1;
-            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            let children = children.unwrap_or_default();
-            found.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
+            // A child belongs to the thread that started it.
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+            for thread in threads.into_iter().flatten().flatten() {
+                let children = std::fs::read_to_string(thread.path().join("children"));
+                let children = children.unwrap_or_default();
+                found.extend(
+                    children
+                        .split_whitespace()
+                        .filter_map(|pid| pid.parse::<u32>().ok()),
+                );
+            }
         }
         found
     }
@@ -158,6 +162,18 @@ impl Daemon {
             .into_iter()
             .rev()
             .try_for_each(|pid| signal(pid, Signal::STOP))
+    }
+
+    /// Stops its own process alone, as it would hang: those that it started go on.
+    pub fn hang(&self) -> Result<()> {
+        signal(self.child.id(), Signal::STOP)
+    }
+
+    /// Kills its own process alone, as it would crash.
+    pub fn crash(&mut self) -> Result<()> {
+        signal(self.child.id(), Signal::KILL)?;
+        self.child.wait().context("waiting for a killed daemon")?;
+        Ok(())
     }
 
     /// Lets them go on with SIGCONT.

@@ -92,13 +92,14 @@ fn a_node_without_power_is_taken_over_from_and_returns_as_a_replica() {
 }
 
 #[test]
-fn a_daemon_that_hangs_is_taken_over_from_and_demotes_its_server_afterwards() {
+fn a_daemon_that_hangs_is_taken_over_from_and_its_server_is_fenced_meanwhile() {
     scenario(|lab| {
         let mut pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
         let old = pair.settle()?;
         let at = now();
-        pair.nodes[old].daemon()?.freeze()?;
+        pair.nodes[old].daemon()?.hang()?;
         pair.served(at, Some(other(old)))?;
+        pair.fenced(old)?;
         pair.nodes[old].daemon()?.thaw()?;
         pair.verify(other(old)).map(drop)
     });

@@ -6,13 +6,16 @@ use std::{
 };
 
 use clap::Parser as _;
-use ha_user::{cli, daemon};
+use ha_user::{cli, daemon, fence};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = cli::Had::parse();
     let result = if arguments.check {
         check(&arguments)
+    } else if arguments.fence {
+        log_to_stderr(arguments.log_level);
+        fence::run(&arguments.config).map_err(anyhow::Error::from)
     } else {
         log_to_stderr(arguments.log_level);
         daemon::run(&arguments.config).map_err(anyhow::Error::from)

@@ -39,6 +39,7 @@ use crate::{
     dataplane::DataplaneError,
     engine::{self, Command, Handle, Level, Message, Unreachable},
     events::{Event, History, Kind},
+    fence::Fence,
     link::{self, FromPeer, Link},
     net::links::Table,
     others::Others,
@@ -176,6 +177,7 @@ struct Daemon {
     memory: Memory,
     engine: Handle,
     history: Arc<Mutex<History>>,
+    fence: Fence,
     checks: Checks,
     link: Link,
     actives: Actives,
@@ -223,7 +225,9 @@ impl Daemon {
         let others = Others::spawn(&config, dataplane.is_some(), guards)
             .map_err(system("the other interfaces cannot be watched"))?;
         let others_state = others.state();
+        let fence = Fence::new().map_err(system("no socket can be made"))?;
         let parts = engine::Parts {
+            pulse: fence.pulse(),
             dataplane,
             messages: sender.clone(),
             realtime_priority: config.dataplane.realtime_priority,
@@ -241,7 +245,13 @@ impl Daemon {
         let (wish, mut modes) = mpsc::channel(MODES);
         let checks = Checks::new(engine.clone(), sender.clone());
         let (link, mut from_peers) = Link::start(&config.node.name, sender.clone());
-        let groups = Groups::new(engine.clone(), sender, wish.clone(), Arc::new(link.clone()));
+        let groups = Groups::new(
+            engine.clone(),
+            sender,
+            wish.clone(),
+            Arc::new(link.clone()),
+            fence.clone(),
+        );
         let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS);
         tokio::spawn(server::serve(
             listener,
@@ -262,6 +272,7 @@ impl Daemon {
             memory,
             engine,
             history,
+            fence,
             checks,
             link,
             actives: Actives::default(),
@@ -270,6 +281,9 @@ impl Daemon {
             mode,
             applying: None,
         };
+        daemon
+            .fence
+            .configure(file, roles::any_fenced(&daemon.config));
         daemon.groups.start(opened, &daemon.config, mode);
         daemon.checks.configure(&daemon.config);
         daemon.link.set_mode(mode.name());

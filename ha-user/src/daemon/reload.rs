@@ -18,6 +18,7 @@ use crate::{
     control::report::ReloadReport,
     engine::{Command, Plan, Reloaded},
     net::links::Table,
+    roles,
     runtime::memory::{Memory, Vip},
 };
 
@@ -101,6 +102,8 @@ impl Daemon {
         self.checks.configure(&self.config);
         self.link.configure(&self.config);
         self.actives.tell(&self.config, &self.checks);
+        self.fence
+            .configure(&self.file, roles::any_fenced(&self.config));
         let unled = self.groups.configure(&self.config, self.mode).await;
         match timeout(limit, applied(&mut self.applying)).await {
             Ok(result) => {
@@ -242,7 +245,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        checks::Checks, config, daemon::active::Actives, engine::Handle, link::Link,
+        checks::Checks, config, daemon::active::Actives, engine::Handle, fence::Fence, link::Link,
         others::Others, roles::Groups,
     };
 
@@ -301,6 +304,7 @@ mod tests {
             let config = configured(&dir, "10.0.0.1/24", "");
             let (engine, commands) = Handle::unread();
             let (messages, _) = mpsc::channel(64);
+            let fence = Fence::new().unwrap();
             let (modes, _) = mpsc::channel(8);
             let link = Link::start("a", messages.clone()).0;
             let peers = Arc::new(link.clone());
@@ -314,7 +318,8 @@ mod tests {
                 memory,
                 checks: Checks::new(engine.clone(), messages.clone()),
                 link,
-                groups: Groups::new(engine.clone(), messages, modes, peers),
+                groups: Groups::new(engine.clone(), messages, modes, peers, fence.clone()),
+                fence,
                 mode: Mode::default(),
                 engine,
                 history: Arc::default(),

@@ -45,6 +45,7 @@ use super::{
 use crate::{
     control::report::EngineReport,
     dataplane::Dataplane,
+    fence::Pulse,
     net::{links::Links, netlink::AddressLane, port::Port},
     runtime::memory::Vip,
     sys::{clock, realtime},
@@ -84,6 +85,8 @@ pub struct Parts {
     pub fragile_pins: bool,
     /// Addresses of an earlier run that could not be taken off.
     pub left: Vec<Vip>,
+    /// Beaten as long as the thread runs.
+    pub pulse: Pulse,
     /// Told once the interfaces that are there are attached.
     pub ready: oneshot::Sender<()>,
     /// Told how the thread ended.
@@ -113,6 +116,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 pin_dir,
                 fragile_pins,
                 left,
+                pulse,
                 ready,
                 ended,
             } = parts;
@@ -150,6 +154,7 @@ pub fn spawn(parts: Parts, plan: Plan) -> io::Result<(Handle, JoinHandle<()>)> {
                 pin_dir,
                 fragile_pins,
                 warnings: Warnings::default(),
+                pulse,
                 engine: EngineReport {
                     wakeups: 0,
                     timeouts: 0,
@@ -322,6 +327,7 @@ impl Driver {
                 Err(errno) => return Err(errno.into()),
             };
             self.vitals.engine.wakeups += 1;
+            self.vitals.pulse.beat(clock::now());
             self.shell.work_until = None;
             let mut commands = false;
             let mut links = false;
@@ -481,6 +487,7 @@ impl Driver {
             self.shell.channels.next_due(),
             self.shell.solicitations.next_due(),
             self.shell.out.next_due(),
+            self.vitals.pulse.due(),
             (!self.shell.chores.is_empty()).then_some(MonoNs::ZERO),
         ]
         .into_iter()

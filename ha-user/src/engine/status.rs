@@ -10,6 +10,7 @@ use crate::{
         LeaseReport, StatusReport,
     },
     dataplane::Dataplane,
+    fence::Pulse,
     sys::{clock, slew},
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Vitals {
     pub(super) fragile_pins: bool,
     pub(super) warnings: Warnings,
     pub(super) engine: EngineReport,
+    pub(super) pulse: Pulse,
 }
 
 /// The whole status.

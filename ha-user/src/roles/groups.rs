@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config},
     control::report::{GroupReport, ModeReport},
     engine::{Handle, Message},
+    fence::Fence,
 };
 
 /// What may wait for a task, which takes it up at once.
@@ -121,6 +122,7 @@ impl Groups {
         messages: mpsc::Sender<Message>,
         modes: mpsc::Sender<ModeRequest>,
         peers: Arc<dyn Peers>,
+        fence: Fence,
     ) -> Self {
         Self {
             running: Arc::default(),
@@ -129,6 +131,7 @@ impl Groups {
                 messages,
                 modes,
                 peers,
+                fence,
             },
         }
     }

@@ -30,5 +30,5 @@ pub use self::{
     mysql::init_replication,
     peers::Peers,
     role::{Pending, Role, Setting, Situation, of},
-    spec::{Spec, limits, longest_demotion},
+    spec::{Fenced, Spec, any_fenced, fenced, limits, longest_demotion},
 };

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use ha_common::{Nanos, Priority};
 use ha_core::{
     RolesConfig,
-    plan::{self, ConductorConfig, Durability, Limits, Purpose, sequence},
+    plan::{self, ConductorConfig, Durability, Limits, Purpose, StepSpec, sequence},
+    vrrp,
 };
 
-use super::Setting;
+use super::{Role, Setting};
 use crate::config::{self, AfterFailover, Config, Group, RoleKind};
 
 /// How long a promotion waits to be told where the node before ended, and some time to write and to tell.
@@ -30,6 +31,8 @@ pub struct Spec {
     pub(super) priority: Priority,
     pub(super) state_dir: PathBuf,
     pub(super) mask_units: bool,
+    /// How long a gate stays open that is not renewed.
+    pub(super) gate_time: Nanos,
 }
 
 /// Of each group that has roles.
@@ -70,8 +73,63 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
             .map_or(Priority(0), |instance| instance.priority),
         state_dir: config.node.state_dir.clone(),
         mask_units: config.modes.mask_units,
+        gate_time: members
+            .iter()
+            .map(|instance| gate_time(config, instance))
+            .max()
+            .unwrap_or_default(),
         roles,
     }
+}
+
+/// By adverts, or by leases on the slowest of its paths.
+fn gate_time(config: &Config, instance: &config::Instance) -> Nanos {
+    let Some(heartbeat) = instance.heartbeat else {
+        return vrrp::gate_time(instance.advert_interval);
+    };
+    let channels = config.lease_channels.iter();
+    let channels = channels.filter(|channel| instance.channels.contains(&channel.name));
+    channels
+        .map(|channel| channel.times.lease())
+        .fold(heartbeat.lease(), Nanos::max)
+}
+
+/// A role that is fenced.
+pub struct Fenced {
+    /// Its group's name.
+    pub group: String,
+    /// Its own.
+    pub name: String,
+    /// The steps by which it is fenced.
+    pub steps: Vec<StepSpec>,
+    /// What carries them out.
+    pub role: Box<dyn Role>,
+}
+
+/// The roles that are fenced.
+#[must_use]
+pub fn fenced(config: &Config) -> Vec<Fenced> {
+    let mut fenced = Vec::new();
+    for spec in of(config) {
+        for (role, known) in spec.roles.iter().zip(&spec.conductor.roles) {
+            let steps = sequence::fence(known);
+            if !steps.is_empty() {
+                fenced.push(Fenced {
+                    group: spec.conductor.group.clone(),
+                    name: role.name.clone(),
+                    steps,
+                    role: super::of(role, spec.setting(role)),
+                });
+            }
+        }
+    }
+    fenced
+}
+
+/// Whether any role is fenced.
+#[must_use]
+pub fn any_fenced(config: &Config) -> bool {
+    of(config).iter().any(Spec::is_fenced)
 }
 
 fn role_config(role: &config::Role) -> plan::RoleConfig {
@@ -158,6 +216,14 @@ impl Spec {
             state_dir: self.state_dir.clone(),
             mask_units: self.mask_units,
         }
+    }
+
+    /// Whether one of the roles is fenced.
+    pub(super) fn is_fenced(&self) -> bool {
+        let roles = self.conductor.roles.iter();
+        roles
+            .into_iter()
+            .any(|role| !sequence::fence(role).is_empty())
     }
 
     /// How long a plan takes at most, with every hard way.

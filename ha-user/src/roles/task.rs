@@ -31,6 +31,7 @@ use crate::{
     control::report::GroupReport,
     engine::{Command, Handle, Message, Unreachable},
     events::{Event, Kind},
+    fence::Fence,
     sys::clock,
 };
 
@@ -67,6 +68,7 @@ pub(super) struct Ways {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) modes: mpsc::Sender<ModeRequest>,
     pub(super) peers: Arc<dyn Peers>,
+    pub(super) fence: Fence,
 }
 
 /// Where everybody sees how a group stands.
@@ -421,7 +423,23 @@ impl Task {
         }
     }
 
+    /// From the first step of a promotion to the last of the demotion the roles are fenced should the daemon hang.
+    fn see_to_fence(&self) {
+        if !self.spec.is_fenced() {
+            return;
+        }
+        match self.conductor.status(clock::now()).stance {
+            Stance::Promoting | Stance::Primary => {
+                self.ways.fence.arm(&self.name, self.spec.gate_time);
+            }
+            // A daemon that starts demotes, and has not been elected: nothing depends on its engine thread yet.
+            Stance::Demoting => {}
+            Stance::Standby | Stance::Unsettled => self.ways.fence.disarm(&self.name),
+        }
+    }
+
     fn publish(&self) {
+        self.see_to_fence();
         let report = report::of(self);
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }

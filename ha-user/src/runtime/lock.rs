@@ -11,6 +11,9 @@ use rustix::{
     io::Errno,
 };
 
+/// In the directory that is locked.
+const FILE: &str = "had.lock";
+
 /// A lock that ends with the process, however it ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -49,7 +52,7 @@ fn holder(pid: Option<u32>) -> String {
 /// # Errors
 /// See [`LockError`].
 pub fn runtime_dir(dir: &Path) -> Result<Lock, LockError> {
-    let path = dir.join("had.lock");
+    let path = dir.join(FILE);
     let system = |source: io::Error| LockError::System {
         path: path.clone(),
         source,
@@ -78,6 +81,13 @@ pub fn runtime_dir(dir: &Path) -> Result<Lock, LockError> {
     file.rewind().map_err(system)?;
     writeln!(file, "{}", std::process::id()).map_err(system)?;
     Ok(Lock { _file: file })
+}
+
+/// The daemon that has locked `runtime_dir`, or had; if it is known.
+#[must_use]
+pub fn holder_of(dir: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(dir.join(FILE)).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Locks the pin directory itself: two daemons with different `runtime_dir` must not share it.

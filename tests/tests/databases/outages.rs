@@ -189,3 +189,36 @@ fn a_daemon_and_its_server_are_killed_and_come_back() {
         pair.verify(other(old)).map(drop)
     });
 }
+
+#[test]
+fn the_server_of_a_daemon_that_crashes_is_fenced_at_once() {
+    scenario(|lab| {
+        let mut pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
+        let old = pair.settle()?;
+        let at = now();
+        pair.nodes[old].daemon()?.crash()?;
+        pair.fenced(old)?;
+        pair.nobody_fences(old)?;
+        pair.served(at, Some(other(old)))?;
+        pair.nodes[old].restart(Kind::Had)?;
+        pair.verify(other(old)).map(drop)
+    });
+}
+
+#[test]
+fn a_daemon_that_ends_in_order_leaves_nobody_who_fences() {
+    scenario(|lab| {
+        let mut pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
+        let old = pair.settle()?;
+        let (at, before) = (now(), pair.server(old).pid()?);
+        pair.nodes[old].daemon()?.terminate()?;
+        ensure!(pair.nodes[old].daemon()?.wait(LIMIT)?.success());
+        pair.nobody_fences(old)?;
+        let log = pair.nodes[old].log();
+        ensure!(!log.contains("is fenced"), "{log}");
+        ensure!(before.is_some() && pair.server(old).pid()? == before);
+        pair.served(at, Some(other(old)))?;
+        pair.nodes[old].restart(Kind::Had)?;
+        pair.verify(other(old)).map(drop)
+    });
+}

@@ -12,7 +12,7 @@ use ha_tests::{
         Contents, Durability, Ledger, Load, PORT, Sampler, Server, ServerPair, Topology, Writers,
         catch_up, check, overlap, prepare, role,
     },
-    now,
+    now, processes,
 };
 use serde_json::Value;
 
@@ -147,6 +147,24 @@ impl Pair {
         })
         .with_context(|| format!("{last:?}"))?;
         Ok(primary)
+    }
+
+    /// Waits until nobody can write to the server of a node any more, whatever its daemon does.
+    pub(super) fn fenced(&self, index: usize) -> Result<()> {
+        eventually(LIMIT, "its server takes no writes", || {
+            let server = self.server(index);
+            // It may be killed between the two questions.
+            Ok(server.pid()?.is_none() || server.is_writable().is_ok_and(|writable| !writable))
+        })
+    }
+
+    /// Waits until no process that fences is left of a node's daemon.
+    pub(super) fn nobody_fences(&self, index: usize) -> Result<()> {
+        let dir = self.nodes[index].dir();
+        eventually(LIMIT, "the process that fences has ended", || {
+            let found = processes::naming(dir)?;
+            Ok(!found.iter().any(|one| one.command.contains("--fence")))
+        })
     }
 
     /// What the daemon of a node says of the group.

@@ -64,6 +64,15 @@ pub fn correction(role: &RoleConfig, stance: Stance) -> Vec<StepSpec> {
     }
 }
 
+/// The steps by which a role is kept from being written to, whatever becomes of the daemon.
+#[must_use]
+pub fn fence(role: &RoleConfig) -> Vec<StepSpec> {
+    match role.kind {
+        RoleKind::Mysql { .. } => mysql::fence(&role.limits),
+        _ => Vec::new(),
+    }
+}
+
 /// The steps that are left to do for a role that was demoted the hard way.
 #[must_use]
 pub fn revival(role: &RoleConfig) -> Vec<StepSpec> {

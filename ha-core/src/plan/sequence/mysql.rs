@@ -30,12 +30,17 @@ pub(super) fn hand_over(limits: &Limits) -> Vec<StepSpec> {
 }
 
 pub(super) fn demote(limits: &Limits) -> Vec<StepSpec> {
-    let forbid = StepSpec::change("forbid-writes", limits.demote);
-    let kill = StepSpec::change("kill-server", limits.demote);
-    let mut steps = vec![forbid.or(vec![kill])];
+    let mut steps = fence(limits);
     steps.push(StepSpec::change("end-sessions", limits.demote).or_go_on());
     steps.push(StepSpec::change("settle", limits.demote).or_go_on());
     steps
+}
+
+/// So that nobody writes to it any more.
+pub(super) fn fence(limits: &Limits) -> Vec<StepSpec> {
+    let forbid = StepSpec::change("forbid-writes", limits.demote);
+    let kill = StepSpec::change("kill-server", limits.demote);
+    vec![forbid.or(vec![kill])]
 }
 
 /// A server that was killed to demote it runs again, while nobody waits for that.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::{
     config::{self, Config},
+    fence::Fence,
     link::Link,
     roles::{Groups, open},
 };
@@ -74,7 +75,13 @@ impl Bench {
         let (to_daemon, messages) = mpsc::channel(1_024);
         let (wish, modes) = mpsc::channel(8);
         let link = Link::start("n1", to_daemon.clone()).0;
-        let groups = Groups::new(engine, to_daemon, wish, Arc::new(link));
+        let groups = Groups::new(
+            engine,
+            to_daemon,
+            wish,
+            Arc::new(link),
+            Fence::new().unwrap(),
+        );
         groups.start(open(&config).unwrap(), &config, mode);
         Self {
             dir,

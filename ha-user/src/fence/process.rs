@@ -1,0 +1,225 @@
+//! The process that fences.
+
+#[cfg(test)]
+mod tests;
+mod ward;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ha_common::{MonoNs, Nanos};
+use rustix::net::{RecvFlags, recv};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{error, info, warn};
+
+use self::ward::{Silence, Ward, wards};
+use super::message::{MAX_LEN, Message};
+use crate::{
+    config::{self, ConfigError},
+    runtime::lock,
+    sys::{clock, readiness, realtime},
+};
+
+/// While something may have to be fenced, what the daemon says is read so often at least. To wait for each word would be
+/// to wake for each pulse.
+const READ_EACH: Nanos = Nanos::from_millis(100);
+
+/// Why the process ends before its daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Something that every system has failed.
+    #[error("the process that fences databases cannot go on: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs it, with the daemon's socket as standard input, until the daemon has ended and nothing is left to fence.
+///
+/// # Errors
+/// See [`FenceError`].
+pub fn run(file: &Path) -> Result<(), FenceError> {
+    let config = config::load(file, &|_| None, &|_, _| false)?;
+    if let Err(error) = realtime::lock_memory() {
+        warn!("the memory of the process that fences databases is not locked: {error}");
+    }
+    let priority = config.dataplane.realtime_priority;
+    if priority > 0
+        && let Err(error) = realtime::schedule_fifo(priority)
+    {
+        warn!("no real-time priority for the process that fences databases: {error}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // It outlives a daemon that is told to end, for as long as that has something promoted.
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ];
+        let _ignored = kinds.map(signal);
+        let inbox = io::stdin().as_fd().try_clone_to_owned()?;
+        let daemon = lock::holder_of(&config.node.runtime_dir);
+        let silence = Silence::new(config.node.runtime_dir, daemon);
+        Watch::new(inbox, file, silence)?.run().await
+    })?;
+    Ok(())
+}
+
+struct Watch {
+    inbox: AsyncFd<OwnedFd>,
+    file: PathBuf,
+    /// The configuration file's, as it was told last.
+    edition: u64,
+    /// That from which the wards are.
+    loaded: u64,
+    /// Those that are not being fenced just now.
+    wards: Vec<Ward>,
+    at_work: JoinSet<Ward>,
+    armed: BTreeMap<String, Nanos>,
+    silence: Arc<Silence>,
+    /// The daemon has ended.
+    orphaned: bool,
+}
+
+impl Watch {
+    fn new(inbox: OwnedFd, file: &Path, silence: Silence) -> io::Result<Self> {
+        Ok(Self {
+            inbox: readiness::of(inbox, Interest::READABLE)?,
+            file: file.to_owned(),
+            edition: 0,
+            loaded: 0,
+            wards: Vec::new(),
+            at_work: JoinSet::new(),
+            armed: BTreeMap::new(),
+            silence: Arc::new(silence),
+            orphaned: false,
+        })
+    }
+
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.read()?;
+            if self.orphaned && self.silence.has_successor() {
+                info!("another daemon runs, which demotes first");
+                return Ok(());
+            }
+            // What was read last counts: this process may have been held up itself.
+            let now = clock::now();
+            self.fence_due(now);
+            let due = self.wards.iter().filter_map(|ward| self.due(ward)).min();
+            if self.orphaned && due.is_none() && self.at_work.is_empty() {
+                return Ok(());
+            }
+            let idle = self.armed.is_empty() && self.at_work.is_empty();
+            let wait = due.map_or(READ_EACH, |due| Nanos(due.since(now).0).min(READ_EACH));
+            tokio::select! {
+                Some(ward) = self.at_work.join_next() => {
+                    let ward = ward.map_err(io::Error::other)?;
+                    // Those of a configuration that has changed meanwhile are there already.
+                    if ward.edition == self.loaded {
+                        self.wards.push(ward);
+                    }
+                }
+                ready = self.inbox.readable(), if idle => ready?.clear_ready(),
+                () = sleep(Duration::from_nanos(wait.0)), if !idle => {}
+            }
+        }
+    }
+
+    /// Has those fenced whose time has come, side by side.
+    fn fence_due(&mut self, now: MonoNs) {
+        let (due, rest) = std::mem::take(&mut self.wards)
+            .into_iter()
+            .partition(|ward| self.due(ward).is_some_and(|due| due <= now));
+        self.wards = rest;
+        for ward in due {
+            let silent = Nanos(now.since(self.silence.heard_at()).0);
+            let how = if self.orphaned { "is gone" } else { "hangs" };
+            error!(
+                "the daemon {how}, and said nothing for {silent}: {} is fenced",
+                ward.of.name
+            );
+            let silence = Arc::clone(&self.silence);
+            self.at_work.spawn(ward.fence(silence, self.orphaned));
+        }
+    }
+
+    /// When it is to be fenced, as far as is known.
+    fn due(&self, ward: &Ward) -> Option<MonoNs> {
+        let limit = self.armed.get(&ward.of.group)?;
+        let heard_at = self.silence.heard_at();
+        let silent = if self.orphaned {
+            MonoNs::ZERO
+        } else {
+            heard_at.after(*limit)
+        };
+        (ward.done_for != Some(heard_at)).then_some(silent.max(ward.retry_at))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut packet = vec![0; MAX_LEN];
+        while !self.orphaned {
+            let len = match recv(self.inbox.get_ref(), &mut packet[..], RecvFlags::DONTWAIT) {
+                Ok((len, _)) => len,
+                Err(rustix::io::Errno::AGAIN) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if len == 0 {
+                self.orphaned = true;
+                return Ok(());
+            }
+            self.take(Message::decode(packet.get(..len).unwrap_or_default())?);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) {
+        let at = match message {
+            Message::Pulse { at_ns } => at_ns,
+            Message::Orders {
+                at_ns,
+                edition,
+                limits_ns,
+            } => {
+                let limits = limits_ns.into_iter();
+                self.armed = limits.map(|(group, limit)| (group, Nanos(limit))).collect();
+                if edition != self.edition {
+                    self.edition = edition;
+                    self.configure();
+                }
+                at_ns
+            }
+        };
+        let heard_at = self.silence.heard_at();
+        let was_fenced = |ward: &Ward| ward.done_for == Some(heard_at);
+        if self.silence.hear(MonoNs(at)) && self.wards.iter().any(was_fenced) {
+            info!("the daemon runs again");
+        }
+    }
+
+    fn configure(&mut self) {
+        match config::load(&self.file, &|_| None, &|_, _| false) {
+            Ok(config) => {
+                self.loaded = self.edition;
+                self.wards = wards(&config, self.loaded);
+            }
+            Err(error) => error!("what is fenced stays as it was: {error}"),
+        }
+    }
+}
