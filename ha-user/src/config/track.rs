@@ -88,6 +88,13 @@ pub(super) struct DraftTrack {
     track: Track,
 }
 
+impl DraftTrack {
+    /// What it does to who tracks it.
+    pub(super) const fn effect(&self) -> Effect {
+        self.track.effect
+    }
+}
+
 /// The items of `track`.
 pub(super) fn parse(section: &Section<'_>) -> Vec<DraftTrack> {
     section

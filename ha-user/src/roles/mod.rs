@@ -5,13 +5,16 @@
 //! promotion or a demotion by a message, and is told what came of it by a command.
 
 mod cron;
+mod database;
 mod drbd;
 mod found;
+pub(crate) mod galera;
 mod groups;
 mod journal;
 pub mod mode;
 mod mount;
 pub(crate) mod mysql;
+mod neighbours;
 mod peers;
 mod preview;
 mod role;
@@ -28,6 +31,7 @@ pub use self::{
     groups::{Groups, ModeRequest, Opened, open},
     journal::JournalError,
     mysql::init_replication,
+    neighbours::Neighbours,
     peers::Peers,
     role::{Pending, Role, Setting, Situation, of},
     spec::{Fenced, Spec, any_fenced, fenced, limits, longest_demotion},

@@ -1,6 +1,6 @@
 //! What every kind of role can do.
 
-use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use ha_common::Priority;
 use ha_core::{
@@ -9,8 +9,10 @@ use ha_core::{
 };
 
 use super::{
+    Neighbours,
     cron::Cron,
     drbd::Drbd,
+    galera::GaleraExecutor,
     mount::Mount,
     mysql::MysqlExecutor,
     script::{self, ScriptRole},
@@ -79,6 +81,8 @@ pub struct Setting {
     pub state_dir: PathBuf,
     /// Whether units are masked in maintenance.
     pub mask_units: bool,
+    /// What tells whether this node is the one that is cut off, where nothing is heard from the others.
+    pub arbitrators: Vec<config::Check>,
 }
 
 impl Setting {
@@ -97,12 +101,18 @@ pub(super) fn end_others(role: &config::Role, setting: &Setting) -> Result<(), S
     }
 }
 
-/// The executor of a role.
+/// The executor of a role, in a group whose other nodes are these.
 #[must_use]
-pub fn of(role: &config::Role, setting: Setting) -> Box<dyn Role> {
+pub fn of(role: &config::Role, setting: Setting, neighbours: &Arc<Neighbours>) -> Box<dyn Role> {
     match &role.kind {
         RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
         RoleKind::Drbd(drbd) => Box::new(Drbd::new(drbd, &setting.role, &setting.state_dir)),
+        RoleKind::Galera(galera) => Box::new(GaleraExecutor::new(
+            &setting.role,
+            galera,
+            Arc::clone(neighbours),
+            setting.arbitrators,
+        )),
         RoleKind::Mount(mount) => Box::new(Mount::new(mount)),
         RoleKind::Mysql(mysql) => {
             Box::new(MysqlExecutor::new(&setting.role, mysql, setting.state_dir))

@@ -1,16 +1,17 @@
 //! What a configuration makes of a group's roles.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use ha_common::{Nanos, Priority};
 use ha_core::{
     RolesConfig,
     plan::{self, ConductorConfig, Durability, Limits, Purpose, StepSpec, sequence},
+    tracking::{Effect, Source, Track},
     vrrp,
 };
 
 use super::{Role, Setting};
-use crate::config::{self, AfterFailover, Config, Group, RoleKind};
+use crate::config::{self, AfterFailover, Bootstrap, Config, Group, RoleKind};
 
 /// How long a promotion waits to be told where the node before ended, and some time to write and to tell.
 const BESIDE: Nanos = Nanos::from_secs(1);
@@ -33,6 +34,8 @@ pub struct Spec {
     pub(super) mask_units: bool,
     /// How long a gate stays open that is not renewed.
     pub(super) gate_time: Nanos,
+    /// Of a group whose node may go on alone.
+    pub(super) arbitrators: Vec<config::Check>,
 }
 
 /// Of each group that has roles.
@@ -78,6 +81,7 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
             .map(|instance| gate_time(config, instance))
             .max()
             .unwrap_or_default(),
+        arbitrators: arbitrators(config, group, &members, &roles),
         roles,
     }
 }
@@ -118,7 +122,8 @@ pub fn fenced(config: &Config) -> Vec<Fenced> {
                     group: spec.conductor.group.clone(),
                     name: role.name.clone(),
                     steps,
-                    role: super::of(role, spec.setting(role)),
+                    // What the others say is nothing to it.
+                    role: super::of(role, spec.setting(role), &Arc::default()),
                 });
             }
         }
@@ -132,6 +137,28 @@ pub fn any_fenced(config: &Config) -> bool {
     of(config).iter().any(Spec::is_fenced)
 }
 
+/// The checks that tell whether this node is cut off, where a role goes by them.
+fn arbitrators(
+    config: &Config,
+    group: &Group,
+    members: &[&config::Instance],
+    roles: &[config::Role],
+) -> Vec<config::Check> {
+    let alone = |role: &config::Role| matches!(&role.kind, RoleKind::Galera(galera) if galera.bootstrap == Bootstrap::Alone);
+    if !roles.iter().any(alone) {
+        return Vec::new();
+    }
+    let of_members = members.iter().flat_map(|one| &one.track);
+    let tracks: Vec<&Track> = of_members.chain(&group.track).collect();
+    let arbitrates = |check: &&config::Check| {
+        let source = Source::Check(check.name.clone());
+        let mut tracks = tracks.iter();
+        tracks.any(|track| track.effect == Effect::Arbitrate && track.source == source)
+    };
+    let checks = config.checks.iter().filter(arbitrates);
+    checks.cloned().collect()
+}
+
 fn role_config(role: &config::Role) -> plan::RoleConfig {
     let limits = |promote, drain, demote| Limits {
         promote,
@@ -143,6 +170,14 @@ fn role_config(role: &config::Role) -> plan::RoleConfig {
         RoleKind::Drbd(drbd) => (
             plan::RoleKind::Drbd,
             limits(drbd.promote_limit, drbd.promote_limit, drbd.demote_limit),
+        ),
+        RoleKind::Galera(galera) => (
+            plan::RoleKind::Galera,
+            limits(
+                galera.promote_limit,
+                galera.drain_limit,
+                galera.demote_limit,
+            ),
         ),
         RoleKind::Mount(mount) => (
             plan::RoleKind::Mount,
@@ -215,6 +250,7 @@ impl Spec {
             priority: self.priority,
             state_dir: self.state_dir.clone(),
             mask_units: self.mask_units,
+            arbitrators: self.arbitrators.clone(),
         }
     }
 

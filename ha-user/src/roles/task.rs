@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use self::steps::Steps;
 use super::{
-    Peers, Situation, Spec,
+    Neighbours, Peers, Situation, Spec,
     groups::ModeRequest,
     journal::Journal,
     role,
@@ -90,6 +90,7 @@ pub(super) struct Task {
     steps: Steps,
     found: Vec<Observation>,
     heard: BTreeMap<String, (GroupWord, MonoNs)>,
+    neighbours: Arc<Neighbours>,
     situation: Situation,
     told_at: MonoNs,
     /// Whether a plan was under way when it was looked last.
@@ -107,9 +108,10 @@ impl Task {
         board: Board,
     ) -> Self {
         let (to_task, reports) = mpsc::channel(REPORTS);
+        let neighbours = Arc::default();
         let workers = spec.roles.iter().enumerate();
         let workers = workers.map(|(index, role)| {
-            let executor = role::of(role, spec.setting(role));
+            let executor = role::of(role, spec.setting(role), &neighbours);
             Worker::start(executor, index, to_task.clone())
         });
         let (journal, found) = journal;
@@ -133,6 +135,7 @@ impl Task {
                 .map(|_| Observation::unknown("it was not looked at yet"))
                 .collect(),
             heard: BTreeMap::new(),
+            neighbours,
             situation,
             told_at: MonoNs::ZERO,
             under_way: false,
@@ -206,6 +209,8 @@ impl Task {
             }
             Input::Heard(word) => {
                 let now = clock::now();
+                let history = word.history.as_deref();
+                self.neighbours.hear(&word.node, history, now);
                 self.heard.insert(word.node.clone(), ((*word).clone(), now));
                 self.handle(PlanInput::Heard(*word));
             }

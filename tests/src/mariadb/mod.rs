@@ -8,7 +8,7 @@
 mod accounts;
 mod bank;
 mod checker;
-mod galera;
+pub mod galera;
 mod lag;
 mod ledger;
 mod pair;

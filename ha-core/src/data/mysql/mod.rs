@@ -8,10 +8,11 @@ mod place;
 use alloc::string::String;
 
 pub use self::{
-    audit::{Demands, Finding, SETTINGS, Severity, audit},
+    audit::{Demands, SETTINGS, audit},
     dialect::{Dialect, Version},
     place::{History, Place},
 };
+pub use super::{Finding, Severity};
 
 /// Whether a thread of replication runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -46,7 +46,7 @@ impl Conductor {
             eligible: self.eligible(now),
             position: self.told_position(),
             endpoint: endpoint.map(String::from),
-            history: self.data().and_then(|data| data.history.clone()),
+            history: self.told_history(),
             renounces: self.renounces && ask.is_none(),
             ask,
             grant,
@@ -62,6 +62,12 @@ impl Conductor {
     pub(super) fn told_position(&self) -> Option<Position> {
         let is_still = self.stance == Stance::Standby;
         self.position().filter(|_| is_still).cloned()
+    }
+
+    /// What the first role that has a history says of it. It is told whether or not somebody has to know it.
+    fn told_history(&self) -> Option<String> {
+        let mut found = self.observations.iter();
+        found.find_map(|found| found.history.clone())
     }
 
     /// Asks to be counted as in sync, if this node's server acknowledges what the primary's sends.

@@ -39,3 +39,9 @@ pub(super) fn forbid_writes(limits: &Limits) -> Vec<StepSpec> {
         StepSpec::change("start-server", limits.promote).or_go_on(),
     ])]
 }
+
+/// So that nobody writes to it any more. It is not killed for that: what two nodes of a cluster are told at once is
+/// data that both have.
+pub(super) fn fence(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("forbid-writes", limits.demote)]
+}

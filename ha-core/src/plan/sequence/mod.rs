@@ -68,6 +68,7 @@ pub fn correction(role: &RoleConfig, stance: Stance) -> Vec<StepSpec> {
 #[must_use]
 pub fn fence(role: &RoleConfig) -> Vec<StepSpec> {
     match role.kind {
+        RoleKind::Galera => galera::fence(&role.limits),
         RoleKind::Mysql { .. } => mysql::fence(&role.limits),
         _ => Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! `kind = "galera"`: what a node of a cluster says of itself.
 
-use ha_core::check::Observation;
+use ha_core::{check::Observation, data::galera::NodeState};
 
 use super::{
     server::Server,
@@ -13,11 +13,6 @@ use crate::{
     },
     config::Galera,
 };
-
-/// `wsrep_local_state` of a node that has everything.
-const SYNCED: &str = "4";
-/// That of a node that sends everything to another one.
-const DONOR: &str = "2";
 
 const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_connected', \
                       'wsrep_cluster_status', 'wsrep_cluster_size', 'wsrep_local_state', \
@@ -64,61 +59,27 @@ impl Probe for GaleraProbe {
     }
 }
 
-/// Whole values are compared: "non-Primary" ends like "Primary".
 fn judge(status: &Answer, donor: bool, min_size: u32) -> Result<String, String> {
-    let value = |name: &str| {
-        let named = |row: &&Vec<Option<String>>| matches!(row.first(), Some(Some(known)) if known.eq_ignore_ascii_case(name));
-        let row = status.rows.iter().find(named)?;
-        row.get(1)?.as_deref()
-    };
-    let shown = |name| value(name).map_or_else(|| "not there".to_owned(), clean);
-    if value("wsrep_cluster_status").is_none() {
+    let mut node = NodeState::default();
+    for row in &status.rows {
+        if let [Some(name), Some(value)] = row.as_slice() {
+            node.set(name, &clean(value));
+        }
+    }
+    if node.cluster_status.is_empty() {
         return Err("the server has no Galera: wsrep_cluster_status is not there".to_owned());
     }
-    // In the order in which one is the reason of the next.
-    if value("wsrep_cluster_status") != Some("Primary") {
+    node.serves(donor)?;
+    if node.size < min_size {
         return Err(format!(
-            "the node is not in the primary component: wsrep_cluster_status is {}, wsrep_connected is {}",
-            shown("wsrep_cluster_status"),
-            shown("wsrep_connected")
-        ));
-    }
-    if value("wsrep_connected") != Some("ON") {
-        return Err(format!(
-            "the node is not connected to the cluster: wsrep_connected is {}",
-            shown("wsrep_connected")
-        ));
-    }
-    let state = value("wsrep_local_state");
-    if state != Some(SYNCED) && !(donor && state == Some(DONOR)) {
-        return Err(format!(
-            "the node is not synced: wsrep_local_state is {} ({}){}",
-            shown("wsrep_local_state"),
-            shown("wsrep_local_state_comment"),
-            if state == Some(DONOR) {
-                "; with `donor = true` it may serve"
-            } else {
-                ""
-            }
-        ));
-    }
-    if value("wsrep_ready") != Some("ON") {
-        return Err(format!(
-            "the node takes no statements: wsrep_ready is {}",
-            shown("wsrep_ready")
-        ));
-    }
-    let size = value("wsrep_cluster_size").and_then(|size| size.parse::<u32>().ok());
-    match size {
-        Some(size) if size >= min_size => Ok(format!(
-            "{} in the primary component of {size}",
-            shown("wsrep_local_state_comment")
-        )),
-        _ => Err(format!(
             "the cluster has {} of at least {min_size} nodes (wsrep_cluster_size)",
-            shown("wsrep_cluster_size")
-        )),
+            node.size
+        ));
     }
+    Ok(format!(
+        "{} in the primary component of {}",
+        node.comment, node.size
+    ))
 }
 
 #[cfg(test)]

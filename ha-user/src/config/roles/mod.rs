@@ -1,11 +1,14 @@
 //! `[[role]]`: what a group's Active node does beside holding VIPs. The keys of each kind stand in a file of their own.
 
+mod alone;
 mod cron;
 mod drbd;
+mod galera;
 mod mode;
 mod mount;
 mod mysql;
 mod script;
+mod server;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -16,10 +19,12 @@ pub(super) use self::mode::{KEYS as MODE_KEYS, parse as parse_mode};
 pub use self::{
     cron::CronRole,
     drbd::DrbdRole,
+    galera::{Bootstrap, GaleraRole},
     mode::{AfterFailover, Modes},
     mount::{MountRole, mount_flags},
     mysql::MysqlRole,
     script::{RoleCommand, ScriptRole},
+    server::ServerProcess,
     unit::UnitRole,
 };
 use super::{
@@ -44,6 +49,8 @@ pub enum RoleKind {
     Cron(CronRole),
     /// A resource of DRBD.
     Drbd(DrbdRole),
+    /// A node of a Galera cluster.
+    Galera(Box<GaleraRole>),
     /// A file system.
     Mount(MountRole),
     /// A MariaDB or MySQL server with replication.
@@ -71,6 +78,7 @@ impl RoleKind {
         match self {
             Self::Cron(_) => &cron::FORM,
             Self::Drbd(_) => &drbd::FORM,
+            Self::Galera(_) => &galera::FORM,
             Self::Mount(_) => &mount::FORM,
             Self::Mysql(_) => &mysql::FORM,
             Self::Script(_) => &script::FORM,
@@ -94,6 +102,7 @@ struct Form {
 const FORMS: &[&Form] = &[
     &cron::FORM,
     &drbd::FORM,
+    &galera::FORM,
     &mount::FORM,
     &mysql::FORM,
     &script::FORM,
@@ -101,7 +110,7 @@ const FORMS: &[&Form] = &[
 ];
 
 /// Kinds that the configuration contract has, and a later version of `had` will take.
-const LATER: &[&str] = &["binlog", "galera", "sync"];
+const LATER: &[&str] = &["binlog", "sync"];
 
 /// The keys that every role has.
 const KEYS: &[&str] = &["name", "kind"];
@@ -193,6 +202,7 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
     }
     owners_have_none(reader, draft);
     none_preempts(reader, draft);
+    alone::check(reader, draft);
     for role in &draft.roles {
         let Some(name) = &role.name else { continue };
         if !owners.contains_key(name.value.as_str()) {

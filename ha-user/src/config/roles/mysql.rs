@@ -1,19 +1,17 @@
 //! `kind = "mysql"`: a MariaDB or MySQL server with replication, of which the Active node's is the primary.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use ha_common::Nanos;
 
-use super::{Form, RoleKind};
+use super::{Form, RoleKind, ServerProcess};
 use crate::config::{
     checks::{
         MysqlServer, Secret,
         mysql::{password, server},
         tcp::socket_address,
-        unit::valid,
-        words,
     },
-    parse::{path, span},
+    parse::span,
     reader::Section,
 };
 
@@ -22,14 +20,8 @@ use crate::config::{
 pub struct MysqlRole {
     /// This node's server, and as whom it is managed.
     pub server: MysqlServer,
-    /// Where its data is.
-    pub data_dir: Option<PathBuf>,
-    /// Its unit of systemd.
-    pub unit: Option<String>,
-    /// Where it writes its process number.
-    pub pid_file: Option<PathBuf>,
-    /// How it is started without systemd.
-    pub start_command: Vec<String>,
+    /// Its process.
+    pub process: ServerProcess,
     /// Where the other nodes' replicas reach it.
     pub replication_address: SocketAddr,
     /// As whom replicas come, here and at the other nodes.
@@ -103,18 +95,10 @@ fn parse(section: &Section<'_>) -> Option<RoleKind> {
     let demote_limit = time("demote_limit", Nanos::from_secs(2));
     let max_lag = time("max_lag", Nanos::from_secs(30));
     let sync_lease = time("sync_lease", Nanos::from_secs(3));
-    let (unit, start_command) = (unit(section), start_command(section));
-    let place = |key: &str| match section.offset_of(key) {
-        None => Some(None),
-        Some(_) => path(section, key).map(Some),
-    };
-    let (data_dir, pid_file) = (place("data_dir"), place("pid_file"));
+    let process = ServerProcess::parse(section);
     let role = MysqlRole {
         server: server?,
-        data_dir: data_dir?,
-        unit: unit?,
-        pid_file: pid_file?,
-        start_command: start_command?,
+        process: process?,
         replication_address: address?,
         replication_user: user?,
         replication_password: replication_password?,
@@ -128,53 +112,5 @@ fn parse(section: &Section<'_>) -> Option<RoleKind> {
         max_lag: max_lag?,
         sync_lease: sync_lease?,
     };
-    can_be_ended(section, &role).then(|| RoleKind::Mysql(Box::new(role)))
-}
-
-/// A primary that hangs while another node is to take over has to be killed, and started again.
-fn can_be_ended(section: &Section<'_>, role: &MysqlRole) -> bool {
-    if role.unit.is_none() && role.pid_file.is_none() {
-        section.fail(
-            section.offset,
-            "unit",
-            "is missing, and so is `pid_file`: a server that hangs could not be ended",
-            "add `unit = \"mariadb.service\"`; or, where no systemd runs, `pid_file` and `start_command`",
-        );
-        return false;
-    }
-    if let (Some(_), Some(offset)) = (&role.unit, section.offset_of("start_command")) {
-        section.fail(
-            offset,
-            "start_command",
-            "there is a `unit` already, which starts it",
-            "remove one of the two",
-        );
-        return false;
-    }
-    true
-}
-
-/// `None`: it is wrong, and has been reported.
-fn unit(section: &Section<'_>) -> Option<Option<String>> {
-    let Some(unit) = section.string("unit") else {
-        return section.offset_of("unit").is_none().then_some(None);
-    };
-    match valid(&unit.value) {
-        Ok(()) => Some(Some(unit.value)),
-        Err((message, fix)) => {
-            section.fail(unit.offset, "unit", message, fix);
-            None
-        }
-    }
-}
-
-fn start_command(section: &Section<'_>) -> Option<Vec<String>> {
-    match section.offset_of("start_command") {
-        None => Some(Vec::new()),
-        Some(_) => words(
-            section,
-            "start_command",
-            section.strings("start_command")?.value,
-        ),
-    }
+    Some(RoleKind::Mysql(Box::new(role)))
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use super::{GOOD, errors, parse};
 use ha_common::Nanos;
 
-use crate::config::{CheckKind, Config, Mysql, MysqlPlace, RoleKind};
+use crate::config::{Bootstrap, CheckKind, Config, Mysql, MysqlPlace, RoleKind};
 
 fn check(rest: &str) -> String {
     format!("{GOOD}[[check]]\nname = \"db\"\n{rest}")
@@ -89,7 +89,7 @@ fn a_database_role_has_defaults() {
         panic!("{:?}", config.roles);
     };
     assert!(role.semi_sync && !role.master_master);
-    assert_eq!(role.unit.as_deref(), Some("mariadb.service"));
+    assert_eq!(role.process.unit.as_deref(), Some("mariadb.service"));
     assert_eq!(role.replication_address.to_string(), "10.0.0.1:3306");
     assert_eq!(role.sync_lease, Nanos::from_secs(3));
     assert_eq!(role.demote_limit, Nanos::from_secs(2));
@@ -98,7 +98,10 @@ fn a_database_role_has_defaults() {
         panic!("{:?}", config.roles);
     };
     assert!(!role.semi_sync && role.master_master);
-    assert_eq!(role.start_command, ["/usr/sbin/mariadbd", "--port=1"]);
+    assert_eq!(
+        role.process.start_command,
+        ["/usr/sbin/mariadbd", "--port=1"]
+    );
 }
 
 fn role_text_without_systemd() -> String {
@@ -137,6 +140,66 @@ fn a_database_role_that_cannot_be_is_refused() {
 /// A configuration with such a role.
 pub(crate) fn with_role(more: &str) -> Config {
     with_key(&role(more), parse)
+}
+
+/// A node of a cluster of two, with a check of its server, and an arbitrator.
+fn galera(more: &str, check: &str) -> String {
+    format!(
+        "{GOOD}peers = [\"192.168.33.102\"]\ngroup = \"db\"\nheartbeat = {{ interval = \"20ms\", multiplier = 5 }}\n\
+         track = [{{ check = \"gateway\", when = \"isolated\" }}, {{ check = \"db\" }}]\n\
+         [link]\nkey_file = \"KEY\"\n[[group]]\nname = \"db\"\nroles = [\"mariadb\"]\n\
+         [[check]]\nname = \"gateway\"\nkind = \"ping\"\ntargets = [\"192.168.33.1\"]\n\
+         [[check]]\nname = \"db\"\nkind = \"{check}\"\n\
+         [[role]]\nname = \"mariadb\"\nkind = \"galera\"\nunit = \"mariadb.service\"\n{more}"
+    )
+}
+
+pub(crate) fn with_galera(more: &str, check: &str) -> Config {
+    with_key(&galera(more, check), parse)
+}
+
+#[test]
+fn a_node_of_a_cluster_has_defaults() {
+    let config = with_galera("", "mysql");
+    let RoleKind::Galera(role) = &config.roles[0].kind else {
+        panic!("{:?}", config.roles);
+    };
+    assert_eq!((role.bootstrap, role.donor), (Bootstrap::Never, false));
+    assert_eq!(role.process.unit.as_deref(), Some("mariadb.service"));
+    assert_eq!(role.drain_limit, Nanos::from_secs(30));
+    let config = with_galera("bootstrap = \"alone\"\ndonor = true\n", "mysql");
+    let RoleKind::Galera(role) = &config.roles[0].kind else {
+        panic!("{:?}", config.roles);
+    };
+    assert_eq!((role.bootstrap, role.donor), (Bootstrap::Alone, true));
+}
+
+#[test]
+fn who_may_go_on_alone_needs_to_know_that_it_is_not_cut_off() {
+    let alone = galera("bootstrap = \"alone\"\n", "mysql");
+    let unarbitrated = alone.replace("{ check = \"gateway\", when = \"isolated\" }, ", "");
+    let deaf = alone.replace("heartbeat = { interval = \"20ms\", multiplier = 5 }\n", "");
+    let three = alone.replace(
+        "[\"192.168.33.102\"]",
+        "[\"192.168.33.102\", \"192.168.33.103\"]",
+    );
+    for (text, words) in [
+        (&unarbitrated, "there is no arbitrator"),
+        (&deaf, "by adverts an Active node cannot know"),
+        (&three, "more than two nodes"),
+    ] {
+        let found = with_key(text, errors);
+        assert!(found.contains(words), "{found}");
+        // Who does not go on alone needs none of it.
+        with_key(&text.replace("\"alone\"", "\"never\""), parse);
+    }
+    let found = with_key(
+        &galera("bootstrap = \"always\"\ndurability = \"async\"\n", "mysql"),
+        errors,
+    );
+    for words in ["\"always\" is not possible here", "durability"] {
+        assert!(found.contains(words), "{found}");
+    }
 }
 
 /// The link needs a key.

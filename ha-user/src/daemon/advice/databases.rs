@@ -1,26 +1,34 @@
 //! Of databases: what can be lost with them, and what their servers should have set otherwise.
 
+use std::pin::Pin;
+
+use ha_core::tracking::{Effect, Source};
+
 use crate::{
-    config::{Config, MysqlRole, Role, RoleKind},
-    roles::mysql::findings,
+    config::{Bootstrap, CheckKind, Config, GaleraRole, MysqlRole, Role, RoleKind},
+    roles::{galera, mysql},
 };
 
 /// Asks this node's servers.
 pub(super) fn of(config: &Config) -> Vec<String> {
-    let databases = config.roles.iter().filter_map(|role| match &role.kind {
-        RoleKind::Mysql(mysql) => Some((role, &**mysql)),
-        _ => None,
-    });
-    databases
-        .flat_map(|(role, mysql)| {
+    let roles = config.roles.iter().enumerate();
+    let told = roles.map(|(index, role)| match &role.kind {
+        RoleKind::Mysql(mysql) => {
             let found = loss(mysql).map(str::to_owned).into_iter();
-            found.chain(asked(mysql)).map(|text| told(role, &text))
-        })
-        .collect()
+            all(role, found.chain(asked(Box::pin(mysql::findings(mysql)))))
+        }
+        RoleKind::Galera(galera) => {
+            let found = votes(config, index, galera).into_iter();
+            all(role, found.chain(asked(Box::pin(galera::findings(galera)))))
+        }
+        _ => Vec::new(),
+    });
+    told.flatten().collect()
 }
 
-fn told(role: &Role, text: &str) -> String {
-    format!("[[role]] \"{}\": {text}", role.name)
+fn all(role: &Role, found: impl Iterator<Item = String>) -> Vec<String> {
+    let told = found.map(|text| format!("[[role]] \"{}\": {text}", role.name));
+    told.collect()
 }
 
 /// What the configuration does not promise.
@@ -30,12 +38,54 @@ fn loss(role: &MysqlRole) -> Option<&'static str> {
     )
 }
 
-fn asked(role: &MysqlRole) -> Vec<String> {
+/// Who decides in a cluster of two which node goes on.
+fn votes(config: &Config, index: usize, role: &GaleraRole) -> Vec<String> {
+    let mut groups = config.groups.iter().enumerate();
+    let Some((place, group)) = groups.find(|(_, group)| group.roles.contains(&index)) else {
+        return Vec::new();
+    };
+    let members = config.instances.iter();
+    let members: Vec<_> = members.filter(|one| one.group == Some(place)).collect();
+    if members.iter().any(|one| one.peers.len() > 1) {
+        return Vec::new();
+    }
+    if role.bootstrap == Bootstrap::Never {
+        return vec![
+            "of two nodes none goes on when the other one dies: writes fail until that is back, or until a person starts the cluster anew. Let a third node vote (garbd needs no data); or write `bootstrap = \"alone\"`, with an arbitrator"
+                .to_owned(),
+        ];
+    }
+    let mut told = vec![
+        "of two nodes the survivor goes on alone: where both live and reach the arbitrator, and nothing passes between them on any path, both do, and the writes of one of them are lost when they are put together. A third vote (garbd needs no data) rules that out"
+            .to_owned(),
+    ];
+    let tracks = members
+        .iter()
+        .flat_map(|one| &one.track)
+        .chain(&group.track);
+    for track in tracks.filter(|track| track.effect == Effect::Veto) {
+        let Source::Check(name) = &track.source else {
+            continue;
+        };
+        let mut checks = config.checks.iter();
+        let is_galera = |kind: &CheckKind| matches!(kind, CheckKind::Galera(_));
+        if checks.any(|check| check.name == *name && is_galera(&check.kind)) {
+            told.push(format!(
+                "check {name} is down as long as the survivor has not gone on alone, which keeps it from that: track a check of kind \"mysql\" in its place; the role looks at the cluster itself"
+            ));
+        }
+    }
+    told
+}
+
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, String>> + 'a>>;
+
+fn asked(findings: Asking<'_>) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let found = match runtime {
-        Ok(runtime) => runtime.block_on(findings(role)),
+        Ok(runtime) => runtime.block_on(findings),
         Err(error) => Err(error.to_string()),
     };
     found.unwrap_or_else(|why| {
@@ -47,7 +97,7 @@ fn asked(role: &MysqlRole) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::databases::with_role;
+    use crate::config::tests::databases::{with_galera, with_role};
 
     #[test]
     fn what_can_be_lost_and_a_server_that_is_not_there_are_told() {
@@ -57,5 +107,22 @@ mod tests {
         assert!(told[0].contains("is not known: nobody listens"), "{told:?}");
         let told = super::of(&with_role(&format!("{rest}durability = \"async\"\n")));
         assert!(told[0].contains("loses the writes"), "{told:?}");
+    }
+    #[test]
+    fn a_cluster_of_two_is_told_what_can_be_lost_and_when() {
+        let rest = "socket = \"/nowhere/mysqld.sock\"\n";
+        let told = super::of(&with_galera(rest, "mysql"));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].contains("none goes on when the other one dies"),
+            "{told:?}"
+        );
+        assert!(told[1].contains("is not known: nobody listens"), "{told:?}");
+        let alone = format!("{rest}bootstrap = \"alone\"\n");
+        let told = super::of(&with_galera(&alone, "mysql"));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("both do"), "{told:?}");
+        let told = super::of(&with_galera(&alone, "galera"));
+        assert!(told[1].contains("keeps it from that"), "{told:?}");
     }
 }

@@ -7,11 +7,12 @@ use ha_core::{data::mysql::Place, plan::Order};
 
 use tokio::time::timeout;
 
-use super::{MysqlExecutor, Outcome, done, look, pause, position, promote::left};
-use crate::{roles::mysql::failure::Failure, sys::clock};
+use super::{MysqlExecutor, Outcome, done, left, look, pause, position};
+use crate::{
+    roles::database::{Failure, end_sessions},
+    sys::clock,
+};
 
-/// Sessions that are ended in one go.
-const AT_ONCE: usize = 64;
 /// A server that answers nothing for that long hangs: what has to let go does not wait for it any longer.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the end of the data has to stay where it is.
@@ -59,54 +60,11 @@ impl MysqlExecutor {
         }
     }
 
-    /// All but the server's own, replicas' and this role's; not those that came since, which are let in again and again
-    /// where somebody comes back at once, and which find a server that takes no writes.
+    /// All but the server's own, replicas' and this role's.
     pub(super) async fn end_all_sessions(&mut self, deadline: MonoNs) -> Result<usize, Failure> {
-        const NO_SUCH_SESSION: u16 = 1094;
         let statements = self.statements().await?;
         self.server.others = self.observer.session().into_iter().collect();
-        let newest = self
-            .server
-            .ask("SELECT MAX(ID) FROM information_schema.PROCESSLIST")
-            .await?;
-        let newest = look::value(&newest, 0);
-        let mut ended = std::collections::BTreeSet::new();
-        loop {
-            let own: Vec<String> = self.server.own().iter().map(u32::to_string).collect();
-            let spared = if own.is_empty() {
-                "0".to_owned()
-            } else {
-                own.join(", ")
-            };
-            let list = format!(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <= {newest} AND ID NOT IN (CONNECTION_ID(), {spared}) \
-                 AND USER NOT IN ('system user', 'event_scheduler', 'unauthenticated user') \
-                 AND COMMAND NOT IN ({}) LIMIT {AT_ONCE}",
-                statements.spared_commands
-            );
-            let sessions = self.server.ask(&list).await?;
-            if sessions.rows.is_empty() {
-                return Ok(ended.len());
-            }
-            for id in sessions.rows.iter().flatten().flatten() {
-                match self
-                    .server
-                    .try_ask(&format!("KILL CONNECTION {id}"))
-                    .await?
-                {
-                    Ok(_) | Err(NO_SUCH_SESSION) => ended.insert(id.clone()),
-                    Err(code) => {
-                        return Err(format!(
-                            "sessions of others cannot be ended (error {code}): grant CONNECTION ADMIN"
-                        )
-                        .into());
-                    }
-                };
-            }
-            if !pause(deadline).await {
-                return Err(format!("{} sessions do not end", sessions.rows.len()).into());
-            }
-        }
+        end_sessions(&mut self.server, statements.spared_commands, deadline).await
     }
 
     /// Where its data ends, once nothing is added any more.
@@ -180,7 +138,7 @@ impl MysqlExecutor {
                     return Err(failure);
                 }
                 self.server.forget();
-                self.process.start().await?;
+                self.process.start(&[]).await?;
                 was_started = true;
             }
             if !pause(deadline).await {

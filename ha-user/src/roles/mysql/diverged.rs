@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path};
 use ha_core::data::mysql::History;
 use tokio::task::spawn_blocking;
 
-use super::{look, server::Server, statements::quoted};
-use crate::{checks::tool::Tool, roles::mysql::failure::Failure};
+use super::{Server, look, statements::quoted};
+use crate::{checks::tool::Tool, roles::database::Failure};
 
 /// Binary logs that are looked through, from the last one back.
 const LOGS: usize = 64;

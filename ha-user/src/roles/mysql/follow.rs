@@ -9,12 +9,12 @@ use ha_core::{
 };
 
 use super::{
-    MysqlExecutor, Outcome, diverged, done, init, look, pause, position, promote::because,
-    server::Server, statements::Source,
+    MysqlExecutor, Outcome, Server, diverged, done, init, look, pause, position, promote::because,
+    statements::Source,
 };
 use crate::{
     config::{MysqlPlace, MysqlServer},
-    roles::mysql::failure::Failure,
+    roles::database::Failure,
 };
 
 impl MysqlExecutor {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Failure, server::Server, statements::quoted};
+use super::{Failure, Server, statements::quoted};
 use crate::config::MysqlRole;
 
 /// How long the server may take: where writes wait for a replica, for ever.

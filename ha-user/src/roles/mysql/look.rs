@@ -10,6 +10,7 @@ use ha_core::data::{
 use mysql_async::Error;
 
 use super::statements::{Columns, SemiSyncNames, Statements};
+pub(super) use crate::roles::database::value;
 use crate::{
     checks::{
         mysql::{
@@ -18,7 +19,7 @@ use crate::{
         },
         words::clean,
     },
-    roles::mysql::failure::Failure,
+    roles::database::{Asked, Failure, Server},
 };
 
 /// The last take-over.
@@ -54,6 +55,15 @@ pub(super) async fn look(
     Ok(read.state())
 }
 
+impl Server {
+    /// What the server says of itself.
+    pub(super) async fn look(&mut self) -> Asked<ServerState> {
+        let dialect = self.dialect().await?;
+        self.inquire(&move |session: &mut Session| Box::pin(look(session, dialect)))
+            .await?
+    }
+}
+
 /// The findings of the audit.
 pub(super) async fn audit(
     session: &mut Session,
@@ -78,13 +88,6 @@ pub(super) fn judge(dialect: Dialect, settings: &Answer, semi_sync: bool) -> Vec
     };
     let settings: Vec<(String, String)> = settings.rows.iter().map(pair).collect();
     ha_core::data::mysql::audit(dialect, &settings, &Demands { semi_sync })
-}
-
-/// A column of the first row; nothing where it is NULL.
-pub(super) fn value(answer: &Answer, column: usize) -> String {
-    let row = answer.rows.first();
-    let value = row.and_then(|row| row.get(column)).cloned().flatten();
-    value.unwrap_or_default()
 }
 
 /// What the server answered.

@@ -12,46 +12,43 @@
 mod audit;
 mod demote;
 mod diverged;
-mod failure;
 mod follow;
 mod init;
 mod look;
 mod observer;
-mod process;
 mod promote;
 mod salvage;
-mod server;
 mod statements;
 mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use ha_common::MonoNs;
 use ha_core::{
     data::mysql::{Dialect, Place, ServerState},
     plan::{Done, Observation, Order, Position},
 };
-use tokio::time::sleep;
 
+pub(crate) use self::audit::findings;
 pub use self::init::init_replication;
-pub(crate) use self::{audit::findings, failure::Failure};
-use self::{
-    observer::Observer,
-    process::Process,
-    server::{Asked, Server},
-    statements::Statements,
+use self::{observer::Observer, statements::Statements};
+use super::{
+    Pending, Role,
+    database::{Asked, Failure, Outcome, Process, Server, done, left, pause},
 };
-use super::{Pending, Role};
-use crate::{config::MysqlRole, sys::clock};
+use crate::config::MysqlRole;
 
-/// How often something is looked at that is waited for.
-const POLL: Duration = Duration::from_millis(10);
-
-/// The outcome of a step.
-type Outcome = Result<Done, Failure>;
+/// Of a server that is to be a replica, whatever its files say. The other family skips what it does not know.
+const AS_REPLICA: [&str; 6] = [
+    "--read-only=1",
+    "--loose-super-read-only=1",
+    "--loose-skip-slave-start",
+    "--loose-skip-replica-start",
+    "--loose-init-rpl-role=SLAVE",
+    "--loose-rpl-semi-sync-slave-enabled=1",
+];
 
 /// The executor of such a role.
 pub(crate) struct MysqlExecutor {
@@ -78,7 +75,7 @@ impl MysqlExecutor {
             name: name.to_owned(),
             state_dir,
             server: Server::new(&config.server),
-            process: Process::new(&config),
+            process: Process::new(&config.process, &AS_REPLICA),
             observer: Observer::new(name, &config),
             ended_receiver: false,
             salvaged: None,
@@ -142,22 +139,6 @@ impl Role for MysqlExecutor {
             self.server.sweep().await;
             self.observer.observe(&mut self.process).await
         })
-    }
-}
-
-/// Waits a little, if there is time.
-async fn pause(deadline: MonoNs) -> bool {
-    if clock::now() >= deadline {
-        return false;
-    }
-    sleep(POLL).await;
-    true
-}
-
-fn done(text: impl Into<String>) -> Done {
-    Done {
-        text: text.into(),
-        position: None,
     }
 }
 

@@ -1,44 +1,32 @@
 //! What is found of the server between the steps.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ha_common::Nanos;
 use ha_core::{
     data::mysql::{Dialect, Finding, Receiving, ServerState, Severity},
     plan::{Follows, Observation, Replicas},
 };
-use mysql_async::{Error, Opts};
-use tokio::time::timeout;
+use mysql_async::Error;
 
-use super::{look, position, process::Process};
+use super::{Process, look, position};
 use crate::{
-    checks::mysql::{
-        session::{Session, opts},
-        trouble::Who,
-    },
+    checks::mysql::session::Session,
     config::MysqlRole,
-    roles::mysql::failure::Failure,
+    roles::database::{Failure, Glance, without},
 };
 
-/// How long an answer may take before the server counts as one that hangs.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Looks between two audits.
 const AUDIT_EACH: u32 = 300;
 
-type Work = Pin<Box<dyn Future<Output = (Option<Session>, Found)> + Send>>;
-
 /// What a look came back with.
-type Found = Result<(Result<ServerState, Failure>, Option<Vec<Finding>>), Error>;
+type Found = (Result<ServerState, Failure>, Option<Vec<Finding>>);
 
-/// See the module. A look at a server that hangs goes on from one observation to the next: it is not given one more
-/// session to carry with each.
+/// See the module.
 pub(super) struct Observer {
     name: String,
     config: Arc<MysqlRole>,
-    who: Who,
-    opts: Opts,
-    session: Option<Session>,
-    work: Option<Work>,
+    glance: Glance<Found>,
     findings: Option<Vec<Finding>>,
     looks: u32,
 }
@@ -48,10 +36,7 @@ impl Observer {
         Self {
             name: name.to_owned(),
             config: Arc::clone(config),
-            who: Who::new(&config.server),
-            opts: opts(&config.server),
-            session: None,
-            work: None,
+            glance: Glance::new(&config.server),
             findings: None,
             looks: 0,
         }
@@ -59,21 +44,19 @@ impl Observer {
 
     /// Its own session with the server.
     pub(super) fn session(&self) -> Option<u32> {
-        self.session.as_ref().map(Session::id)
+        self.glance.session()
     }
 
     pub(super) async fn observe(&mut self, process: &mut Process) -> Observation {
-        let was_under_way = self.work.is_some();
-        let Some(mut found) = self.found().await else {
+        let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
+        self.looks = self.looks.wrapping_add(1);
+        let audits = audits.then_some(self.config.semi_sync);
+        let taken = self
+            .glance
+            .take(move |session: &mut Session| Box::pin(found(session, audits)));
+        let Some(found) = taken.await else {
             return Observation::unknown("the server does not answer");
         };
-        // What went wrong with a look that began long ago may be put right.
-        if found.is_err() && was_under_way {
-            match self.found().await {
-                Some(anew) => found = anew,
-                None => return Observation::unknown("the server does not answer"),
-            }
-        }
         match found {
             Ok((Ok(state), findings)) => {
                 if findings.is_some() && self.findings != findings {
@@ -83,40 +66,8 @@ impl Observer {
                 self.observation(&state)
             }
             Ok((Err(failure), _)) => Observation::unknown(&failure.why),
-            Err(error) => without(&self.who.words(&error), &error, process).await,
+            Err(error) => without(&self.glance.words(&error), &error, process).await,
         }
-    }
-
-    /// `None`: it hangs.
-    async fn found(&mut self) -> Option<Found> {
-        let work = match self.work.take() {
-            Some(work) => work,
-            None => self.begin(),
-        };
-        let work = self.work.insert(work);
-        let (session, found) = timeout(PATIENCE, work).await.ok()?;
-        self.work = None;
-        self.session = session;
-        Some(found)
-    }
-
-    fn begin(&mut self) -> Work {
-        let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
-        self.looks = self.looks.wrapping_add(1);
-        let semi_sync = self.config.semi_sync;
-        let (session, opts) = (self.session.take(), self.opts.clone());
-        Box::pin(async move {
-            let mut session = match session {
-                Some(session) => session,
-                None => match Session::open(&opts).await {
-                    Ok(session) => session,
-                    Err(error) => return (None, Err(error)),
-                },
-            };
-            let found = found(&mut session, audits.then_some(semi_sync)).await;
-            let broken = matches!(&found, Err(error) if error.is_fatal());
-            ((!broken).then_some(session), found)
-        })
     }
 
     /// What should be set otherwise, when it is found for the first time.
@@ -149,19 +100,7 @@ impl Observer {
     }
 }
 
-/// The server did not answer.
-async fn without(words: &str, error: &Error, process: &mut Process) -> Observation {
-    let mut observation = Observation::unknown(words);
-    // Whose process has ended takes no writes.
-    let broken = matches!(error, Error::Io(_) | Error::Driver(_));
-    if broken && process.find().await.is_ok_and(|found| found.is_none()) {
-        observation.promoted = Some(false);
-        observation.able = Err(format!("the server does not run: {words}"));
-    }
-    observation
-}
-
-async fn found(session: &mut Session, audits: Option<bool>) -> Found {
+async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Error> {
     let version = session.ask("SELECT @@global.version").await?;
     let dialect = match Dialect::of(&look::value(&version, 0)) {
         Ok(dialect) => dialect,

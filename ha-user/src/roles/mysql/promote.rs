@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ha_common::{MonoNs, Nanos};
+use ha_common::Nanos;
 use ha_core::{
     data::mysql::{Link, Place, Receiving, ServerState},
     plan::Order,
@@ -13,7 +13,7 @@ use super::{
     MysqlExecutor, Outcome, done, look, pause, position,
     statements::{named, wait_for},
 };
-use crate::{roles::mysql::failure::Failure, sys::clock};
+use crate::{roles::database::Failure, sys::clock};
 
 /// Seconds of one wait for the applier, so that it ends soon where the step is given up.
 const SLICE: f32 = 0.25;
@@ -396,9 +396,4 @@ pub(super) fn because(link: &Link) -> String {
         Some(error) => format!(" ({error})"),
         None => String::new(),
     }
-}
-
-/// The time until a deadline.
-pub(super) fn left(deadline: MonoNs) -> Duration {
-    Duration::from_nanos(deadline.since(clock::now()).0)
 }

@@ -14,7 +14,7 @@ use ha_core::{
 use tokio::{io::AsyncReadExt as _, process::Command, task::spawn_blocking};
 
 use super::{MysqlExecutor, Outcome, done, look, statements::quoted};
-use crate::{checks::words::clean, config::MysqlPlace, roles::mysql::failure::Failure};
+use crate::{checks::words::clean, config::MysqlPlace, roles::database::Failure};
 
 /// Bytes of a complaint that are read.
 const COMPLAINT: u64 = 1 << 16;

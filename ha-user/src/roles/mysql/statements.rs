@@ -2,6 +2,8 @@
 
 use ha_core::data::mysql::Dialect;
 
+pub(super) use crate::roles::database::quoted;
+
 /// What is said to a server.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -192,11 +194,6 @@ impl Source<'_> {
             ),
         }
     }
-}
-
-/// A text as a literal, in a session whose `sql_mode` is empty.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// A name as an identifier.

@@ -3,7 +3,7 @@
 use ha_core::plan::Order;
 
 use super::{MysqlExecutor, Outcome, done, pause, position};
-use crate::{roles::mysql::failure::Failure, sys::clock};
+use crate::{roles::database::Failure, sys::clock};
 
 impl MysqlExecutor {
     /// It acknowledges writes that no replica has. In this order: the server counts the session of a replica that died

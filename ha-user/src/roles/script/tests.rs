@@ -66,6 +66,7 @@ impl Bench {
             role: "told".to_owned(),
             priority: Priority(90),
             state_dir: self.path("state"),
+            arbitrators: Vec::new(),
             mask_units: true,
         };
         ScriptRole::new(script, setting)

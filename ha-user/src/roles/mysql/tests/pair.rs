@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     checks::mysql::tests::mariadbd::{Mariadbd, PATIENCE, free_address},
-    config::{MysqlRole, Secret},
+    config::{MysqlRole, Secret, ServerProcess},
     roles::{Role as _, mysql::MysqlExecutor},
     sys::clock,
 };
@@ -79,10 +79,12 @@ impl Node {
         let server = Mariadbd::start(&options).await;
         let mut role = MysqlRole {
             server: server.config(),
-            data_dir: Some(server.dir().join("data")),
-            unit: None,
-            pid_file: Some(server.dir().join("pid")),
-            start_command: server.command(),
+            process: ServerProcess {
+                data_dir: Some(server.dir().join("data")),
+                unit: None,
+                pid_file: Some(server.dir().join("pid")),
+                start_command: server.command(),
+            },
             replication_address: address,
             replication_user: "repl".to_owned(),
             replication_password: Some(Secret::new(PASSWORD.to_owned())),

@@ -1,12 +1,12 @@
 //! The server, as steps speak to it: by one session that is kept open.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use ha_core::data::mysql::{Dialect, ServerState};
+use ha_core::data::mysql::Dialect;
 use mysql_async::{Error, IoError, Opts};
 use tokio::time::{sleep, timeout};
 
-use super::look;
+use super::{Failure, value};
 use crate::{
     checks::mysql::{
         session::{Named, Session, opts},
@@ -14,11 +14,11 @@ use crate::{
         trouble::Who,
     },
     config::MysqlServer,
-    roles::mysql::failure::Failure,
+    roles::Pending,
 };
 
 /// What a server answered.
-pub(super) type Asked<T> = Result<T, Failure>;
+pub(in crate::roles) type Asked<T> = Result<T, Failure>;
 
 /// How a refused connection begins.
 const REFUSED: &str = "nobody listens: ";
@@ -28,7 +28,7 @@ const ENDING: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// See the module.
-pub(super) struct Server {
+pub(in crate::roles) struct Server {
     who: Who,
     opts: Opts,
     kept: Option<Session>,
@@ -36,11 +36,11 @@ pub(super) struct Server {
     /// Sessions of which a statement was given up before it was answered: the server may be at it still.
     abandoned: Vec<u32>,
     /// The sessions of this role that are not asked by this.
-    pub(super) others: Vec<u32>,
+    pub(in crate::roles) others: Vec<u32>,
 }
 
 impl Server {
-    pub(super) fn new(config: &MysqlServer) -> Self {
+    pub(in crate::roles) fn new(config: &MysqlServer) -> Self {
         Self {
             who: Who::new(config),
             opts: opts(config),
@@ -52,7 +52,7 @@ impl Server {
     }
 
     /// Whether nobody listened where the server should be.
-    pub(super) fn refuses(&self, failure: &Failure) -> bool {
+    pub(in crate::roles) fn refuses(&self, failure: &Failure) -> bool {
         failure.why.starts_with(REFUSED)
     }
 
@@ -78,7 +78,7 @@ impl Server {
 
     /// Asks in the session; in a new one where the kept one has ended meanwhile. Should the future be dropped, the
     /// session is closed, and what the server is still at is ended before anything else is asked.
-    async fn put(&mut self, question: Question<'_>) -> Result<Reply, Error> {
+    async fn put<T>(&mut self, question: Question<'_, T>) -> Result<T, Error> {
         self.end_abandoned().await?;
         for again in [true, false] {
             let was_kept = self.kept.is_some();
@@ -88,7 +88,7 @@ impl Server {
             };
             let id = session.id();
             self.abandoned.push(id);
-            let result = question.put(&mut session).await;
+            let result = question(&mut session).await;
             self.abandoned.retain(|&abandoned| abandoned != id);
             match result {
                 Err(error) if error.is_fatal() => {
@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// Ends what a step began that was given up; where the server does not answer, later.
-    pub(super) async fn sweep(&mut self) {
+    pub(in crate::roles) async fn sweep(&mut self) {
         if !self.abandoned.is_empty() {
             let ended = timeout(ENDING, self.end_abandoned()).await;
             if ended.is_err() {
@@ -128,55 +128,65 @@ impl Server {
         }
     }
 
+    async fn state(&mut self, statement: &str) -> Result<Answer, Error> {
+        let statement: Arc<str> = statement.into();
+        self.put(&move |session: &mut Session| {
+            let statement = Arc::clone(&statement);
+            Box::pin(async move { session.ask(&statement).await })
+        })
+        .await
+    }
+
     /// Carries a statement out.
-    pub(super) async fn ask(&mut self, statement: &str) -> Asked<Answer> {
-        match self.put(Question::Ask(statement)).await {
-            Ok(reply) => Ok(reply.answer()),
-            Err(error) => Err(self.words(&error)),
-        }
+    pub(in crate::roles) async fn ask(&mut self, statement: &str) -> Asked<Answer> {
+        let answer = self.state(statement).await;
+        answer.map_err(|error| self.words(&error))
     }
 
     /// As [`Self::ask`], where an error of the server is an answer as well: its number.
-    pub(super) async fn try_ask(&mut self, statement: &str) -> Asked<Result<Answer, u16>> {
-        match self.put(Question::Ask(statement)).await {
-            Ok(reply) => Ok(Ok(reply.answer())),
+    pub(in crate::roles) async fn try_ask(
+        &mut self,
+        statement: &str,
+    ) -> Asked<Result<Answer, u16>> {
+        match self.state(statement).await {
+            Ok(answer) => Ok(Ok(answer)),
             Err(Error::Server(error)) => Ok(Err(error.code)),
             Err(error) => Err(self.words(&error)),
         }
     }
 
     /// Carries a statement out with the rows by the names of their columns.
-    pub(super) async fn table(&mut self, statement: &str) -> Asked<Vec<Named>> {
-        match self.put(Question::Table(statement)).await {
-            Ok(Reply::Table(rows)) => Ok(rows),
-            Ok(_) => Ok(Vec::new()),
-            Err(error) => Err(self.words(&error)),
-        }
+    pub(in crate::roles) async fn table(&mut self, statement: &str) -> Asked<Vec<Named>> {
+        let statement: Arc<str> = statement.into();
+        self.inquire(&move |session: &mut Session| {
+            let statement = Arc::clone(&statement);
+            Box::pin(async move { session.table(&statement).await })
+        })
+        .await
     }
 
     /// MariaDB or MySQL.
-    pub(super) async fn dialect(&mut self) -> Asked<Dialect> {
+    pub(in crate::roles) async fn dialect(&mut self) -> Asked<Dialect> {
         if let Some(dialect) = self.dialect {
             return Ok(dialect);
         }
         let version = self.ask("SELECT @@global.version").await?;
-        let dialect = Dialect::of(&look::value(&version, 0))?;
+        let dialect = Dialect::of(&value(&version, 0))?;
         self.dialect = Some(dialect);
         Ok(dialect)
     }
 
-    /// What the server says of itself.
-    pub(super) async fn look(&mut self) -> Asked<ServerState> {
-        let dialect = self.dialect().await?;
-        match self.put(Question::Look(dialect)).await {
-            Ok(Reply::State(state)) => *state,
-            Ok(_) => Err("the server's state is not known".into()),
-            Err(error) => Err(self.words(&error)),
-        }
+    /// Puts a question that takes several statements of one session.
+    pub(in crate::roles) async fn inquire<T: Send + 'static>(
+        &mut self,
+        question: Question<'_, T>,
+    ) -> Asked<T> {
+        let answer = self.put(question).await;
+        answer.map_err(|error| self.words(&error))
     }
 
     /// The sessions that are this role's own.
-    pub(super) fn own(&self) -> Vec<u32> {
+    pub(in crate::roles) fn own(&self) -> Vec<u32> {
         let kept = self.kept.as_ref().map(Session::id);
         kept.into_iter()
             .chain(self.others.iter().copied())
@@ -184,7 +194,7 @@ impl Server {
     }
 
     /// The server has ended: no session of it is any good.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::roles) fn forget(&mut self) {
         self.kept = None;
         self.abandoned.clear();
         // Another one may be started.
@@ -193,44 +203,19 @@ impl Server {
 }
 
 /// What is asked in one go.
-#[derive(Clone, Copy)]
-enum Question<'a> {
-    Ask(&'a str),
-    Table(&'a str),
-    Look(Dialect),
-}
-
-enum Reply {
-    Answer(Answer),
-    Table(Vec<Named>),
-    State(Box<Asked<ServerState>>),
-}
-
-impl Question<'_> {
-    async fn put(self, session: &mut Session) -> Result<Reply, Error> {
-        Ok(match self {
-            Self::Ask(statement) => Reply::Answer(session.ask(statement).await?),
-            Self::Table(statement) => Reply::Table(session.table(statement).await?),
-            Self::Look(dialect) => Reply::State(Box::new(look::look(session, dialect).await?)),
-        })
-    }
-}
-
-impl Reply {
-    fn answer(self) -> Answer {
-        match self {
-            Self::Answer(answer) => answer,
-            Self::Table(_) | Self::State(_) => Answer::default(),
-        }
-    }
-}
+pub(in crate::roles) type Question<'q, T> =
+    &'q (dyn for<'s> Fn(&'s mut Session) -> Pending<'s, Result<T, Error>> + Sync);
 
 /// Ends a session with what it is doing, and waits until it is gone.
 async fn end(session: &mut Session, id: u32) -> Result<(), Error> {
     const NO_SUCH_SESSION: u16 = 1094;
+    // A node of a cluster that has lost its quorum ends no sessions; they have lost it as well.
+    const NOT_NOW: u16 = 1047;
     match session.ask(&format!("KILL CONNECTION {id}")).await {
         Ok(_) => {}
-        Err(Error::Server(error)) if error.code == NO_SUCH_SESSION => return Ok(()),
+        Err(Error::Server(error)) if matches!(error.code, NO_SUCH_SESSION | NOT_NOW) => {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     }
     let there = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}");

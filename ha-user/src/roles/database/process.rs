@@ -17,40 +17,33 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::pause;
-use crate::{checks::tool::Tool, config::MysqlRole, roles::mysql::failure::Failure};
+use super::{Failure, pause};
+use crate::{checks::tool::Tool, config::ServerProcess};
 
 /// Where systemd keeps the processes of a unit.
 const CGROUPS: &str = "/sys/fs/cgroup/system.slice";
-/// Of a server that is to be a replica, whatever its files say. The other family skips what it does not know.
-const AS_REPLICA: [&str; 6] = [
-    "--read-only=1",
-    "--loose-super-read-only=1",
-    "--loose-skip-slave-start",
-    "--loose-skip-replica-start",
-    "--loose-init-rpl-role=SLAVE",
-    "--loose-rpl-semi-sync-slave-enabled=1",
-];
-
 /// See the module.
-pub(super) struct Process {
-    config: Arc<MysqlRole>,
+pub(in crate::roles) struct Process {
+    config: Arc<ServerProcess>,
+    /// What a server is started with that nobody is to write to, whatever its files say.
+    options: &'static [&'static str],
     systemctl: Tool,
     /// One that was started here: at first it can be told by nothing else.
     started: Option<Child>,
 }
 
 impl Process {
-    pub(super) fn new(config: &Arc<MysqlRole>) -> Self {
+    pub(in crate::roles) fn new(config: &ServerProcess, options: &'static [&'static str]) -> Self {
         Self {
-            config: Arc::clone(config),
+            config: Arc::new(config.clone()),
+            options,
             systemctl: Tool::new("systemctl"),
             started: None,
         }
     }
 
     /// The server's process, if it runs.
-    pub(super) async fn find(&mut self) -> Result<Option<Pid>, Failure> {
+    pub(in crate::roles) async fn find(&mut self) -> Result<Option<Pid>, Failure> {
         if let Some(child) = &mut self.started {
             match child.try_wait() {
                 Ok(None) => {
@@ -66,12 +59,12 @@ impl Process {
     }
 
     /// Whether it could be started again.
-    pub(super) fn can_start(&self) -> bool {
+    pub(in crate::roles) fn can_start(&self) -> bool {
         self.config.unit.is_some() || !self.config.start_command.is_empty()
     }
 
     /// Kills it, and waits until it has ended.
-    pub(super) async fn kill(&mut self, deadline: MonoNs) -> Result<String, Failure> {
+    pub(in crate::roles) async fn kill(&mut self, deadline: MonoNs) -> Result<String, Failure> {
         let mut killed = Vec::new();
         while let Some(pid) = self.find().await? {
             let fd = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -107,10 +100,10 @@ impl Process {
         })
     }
 
-    /// Starts it as a replica that nobody can write to.
-    pub(super) async fn start(&mut self) -> Result<(), Failure> {
+    /// Starts it as one that nobody can write to, with more options where it is not a unit.
+    pub(in crate::roles) async fn start(&mut self, more: &[String]) -> Result<(), Failure> {
         if let Some(unit) = self.config.unit.clone() {
-            drop_in(&unit).await?;
+            drop_in(&unit, self.options).await?;
             self.systemctl.run(&["daemon-reload"]).await?;
             let started = self.systemctl.run(&["start", "--no-block", &unit]).await;
             return started.map(|_| ()).map_err(Failure::from);
@@ -121,7 +114,8 @@ impl Process {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .args(AS_REPLICA)
+            .args(self.options)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -141,11 +135,11 @@ impl Process {
 }
 
 /// What the unit's environment gives the server, until the machine is started anew.
-async fn drop_in(unit: &str) -> Result<(), Failure> {
+async fn drop_in(unit: &str, options: &[&str]) -> Result<(), Failure> {
     let dir = PathBuf::from(format!("/run/systemd/system/{unit}.d"));
     let text = format!(
         "# Written by had: this server was a primary that had to be killed.\n[Service]\nEnvironment=\"MYSQLD_OPTS={}\"\n",
-        AS_REPLICA.join(" ")
+        options.join(" ")
     );
     let written = spawn_blocking(move || {
         fs::create_dir_all(&dir)?;
@@ -158,7 +152,7 @@ async fn drop_in(unit: &str) -> Result<(), Failure> {
     }
 }
 
-fn find(config: &MysqlRole) -> Option<Pid> {
+fn find(config: &ServerProcess) -> Option<Pid> {
     let data_dir = config
         .data_dir
         .as_ref()

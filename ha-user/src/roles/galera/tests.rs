@@ -1,0 +1,309 @@
+//! Every step against a real node, of a cluster of one or two.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use ha_common::{MonoNs, Nanos};
+use ha_core::{
+    data::galera::{RECOMMENDED, Told},
+    plan::{Context, Done, Observation, Order},
+};
+use mysql_async::{Conn, prelude::Queryable as _};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{sleep, timeout};
+
+use super::{GaleraExecutor, findings};
+use crate::{
+    checks::mysql::tests::mariadbd::{Mariadbd, PATIENCE, free_address},
+    config::{Bootstrap, GaleraRole, ServerProcess},
+    roles::{Neighbours, Role as _},
+    sys::clock,
+};
+
+const DOWN: &str = "the server does not run";
+
+/// A server of a cluster; the data of who joins does not matter here.
+fn options(own: SocketAddr, cluster: &str, times: &str) -> Vec<String> {
+    let fixed = [
+        "--wsrep-on=ON",
+        "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+        "--wsrep-cluster-name=unit",
+        "--wsrep-node-address=127.0.0.1",
+        "--wsrep-sst-method=skip",
+        "--binlog-format=ROW",
+        "--innodb-autoinc-lock-mode=2",
+        "--bind-address=127.0.0.1",
+        "--read-only=1",
+    ];
+    let own = [
+        format!("--wsrep-cluster-address={cluster}"),
+        format!(
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://{own};ist.recv_addr={};gcache.size=8M;{times}",
+            free_address()
+        ),
+        format!("--port={}", free_address().port()),
+    ];
+    let fixed = fixed.iter().map(|&option| option.to_owned());
+    fixed.chain(own).collect()
+}
+
+struct Node {
+    server: Mariadbd,
+    /// Where its cluster is.
+    own: SocketAddr,
+    role: GaleraRole,
+    neighbours: Arc<Neighbours>,
+    executor: GaleraExecutor,
+}
+
+impl Node {
+    async fn start(bootstrap: Bootstrap) -> Self {
+        Self::with(bootstrap, RECOMMENDED).await
+    }
+
+    async fn with(bootstrap: Bootstrap, times: &str) -> Self {
+        let own = free_address();
+        // Whoever starts it, it is a cluster by itself.
+        let server = Mariadbd::start(&options(own, "gcomm://", times)).await;
+        let role = GaleraRole {
+            server: server.config(),
+            process: ServerProcess {
+                data_dir: Some(server.dir().join("data")),
+                unit: None,
+                pid_file: Some(server.dir().join("pid")),
+                start_command: server.command(),
+            },
+            bootstrap,
+            donor: false,
+            promote_limit: Nanos::from_secs(10),
+            drain_limit: Nanos::from_secs(30),
+            demote_limit: Nanos::from_secs(5),
+        };
+        let neighbours = Arc::default();
+        let node = Self {
+            executor: GaleraExecutor::new("db", &role, Arc::clone(&neighbours), Vec::new()),
+            server,
+            own,
+            role,
+            neighbours,
+        };
+        node.wait_for("WSREP_LOCAL_STATE_COMMENT", "Synced").await;
+        node
+    }
+
+    async fn status(&self, name: &str) -> String {
+        let statement = format!(
+            "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '{name}'"
+        );
+        self.server.sql(&statement).await.remove(0)
+    }
+
+    async fn wait_for(&self, name: &str, value: &str) {
+        let there = async {
+            while self.status(name).await != value {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, there).await.expect("a status");
+    }
+
+    async fn read_only(&self) -> String {
+        let rows = self.server.sql("SELECT @@global.read_only").await;
+        rows[0].clone()
+    }
+
+    async fn try_run(&mut self, step: &'static str, limit: Duration) -> Result<Done, String> {
+        let order = Order {
+            serial: 1,
+            role: 0,
+            step,
+            deadline: clock::now().after(Nanos(u64::try_from(limit.as_nanos()).unwrap())),
+            epoch: 7,
+            context: Context::default(),
+        };
+        let run = timeout(limit, self.executor.run(&order));
+        run.await.unwrap_or_else(|_| Err("given up".to_owned()))
+    }
+
+    /// A step, and the same once more, which must come to the same.
+    async fn run(&mut self, step: &'static str) -> String {
+        let done = self.try_run(step, PATIENCE).await;
+        let again = self.try_run(step, PATIENCE).await;
+        again.unwrap_or_else(|why| panic!("{step} again: {why}"));
+        done.unwrap_or_else(|why| panic!("{step}: {why}")).text
+    }
+
+    async fn observe(&mut self) -> Observation {
+        let observation = self.executor.observe();
+        timeout(PATIENCE, observation).await.expect("a look")
+    }
+
+    /// Another node joins, and dies: half of a cluster is not most of it.
+    async fn lose_cluster(&mut self) {
+        let cluster = format!("gcomm://{}", self.own);
+        let mut other = Mariadbd::start(&options(free_address(), &cluster, RECOMMENDED)).await;
+        self.wait_for("WSREP_CLUSTER_SIZE", "2").await;
+        self.wait_for("WSREP_LOCAL_STATE_COMMENT", "Synced").await;
+        self.observe().await;
+        other.kill();
+        let lost = async {
+            while self.status("WSREP_CLUSTER_STATUS").await != "non-Primary" {
+                self.observe().await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, lost).await.expect("a lost cluster");
+    }
+}
+
+impl Drop for Node {
+    /// Ends what the executor started.
+    fn drop(&mut self) {
+        let file = self.server.dir().join("pid");
+        let data = std::fs::canonicalize(self.server.dir().join("data"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if let (Some(pid), Ok(data)) = (text.trim().parse().ok().and_then(Pid::from_raw), data)
+            && std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_promoted_and_demoted() {
+    let mut node = Node::start(Bootstrap::Never).await;
+    let found = node.observe().await;
+    assert_eq!((found.promoted, found.able), (Some(false), Ok(())));
+    assert!(found.position.is_some());
+    for step in ["inspect", "bootstrap", "drain", "allow-writes"] {
+        node.run(step).await;
+    }
+    assert_eq!(node.read_only().await, "0");
+    assert_eq!(node.observe().await.promoted, Some(true));
+    let epochs = node.server.sql("SELECT epoch FROM had.epoch").await;
+    assert_eq!(epochs, ["7"]);
+
+    let app = Conn::new(node.server.opts()).await.unwrap();
+    let id = app.id();
+    for step in ["forbid-writes", "end-sessions"] {
+        node.run(step).await;
+    }
+    let there = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}");
+    assert!(node.server.sql(&there).await.is_empty());
+    assert_eq!(node.read_only().await, "1");
+    assert_eq!(node.observe().await.promoted, Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_let_go_is_killed_and_goes_on_where_it_ended() {
+    let mut node = Node::start(Bootstrap::Never).await;
+    for step in ["bootstrap", "allow-writes"] {
+        node.run(step).await;
+    }
+    node.server.sql("CREATE DATABASE shop").await;
+    node.server
+        .sql("CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        .await;
+    node.server.sql("INSERT INTO shop.t VALUES (1)").await;
+    let (uuid, committed) = (
+        node.status("WSREP_CLUSTER_STATE_UUID").await,
+        node.status("WSREP_LAST_COMMITTED").await,
+    );
+    let mut holder = Conn::new(node.server.opts()).await.unwrap();
+    let hold = holder.query_drop("LOCK TABLES shop.t WRITE");
+    hold.await.unwrap();
+    let held = node.try_run("forbid-writes", Duration::from_millis(400));
+    assert_eq!(held.await.unwrap_err(), "given up");
+    node.run("kill-server").await;
+    let gone = node.observe().await;
+    assert_eq!(gone.promoted, Some(false));
+    assert_eq!(gone.history, Some(Told::Ended(None).to_string()));
+    assert!(gone.able.unwrap_err().contains(DOWN));
+    for step in ["forbid-writes", "end-sessions"] {
+        assert_eq!(node.run(step).await, DOWN, "{step}");
+    }
+    node.run("start-server").await;
+    assert_eq!(node.read_only().await, "1");
+    node.wait_for("WSREP_LOCAL_STATE_COMMENT", "Synced").await;
+    assert_eq!(node.server.sql("SELECT id FROM shop.t").await, ["1"]);
+    assert_eq!(node.status("WSREP_CLUSTER_STATE_UUID").await, uuid);
+    let number = |text: String| text.parse::<u64>().unwrap();
+    let now = number(node.status("WSREP_LAST_COMMITTED").await);
+    assert!(now >= number(committed), "it began anew: {now}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_its_cluster_goes_on_only_where_that_is_allowed_and_nobody_is_there() {
+    let mut never = Node::start(Bootstrap::Never).await;
+    never.lose_cluster().await;
+    let why = never.observe().await.able.unwrap_err();
+    assert!(
+        why.contains("non-Primary") && why.contains("never"),
+        "{why}"
+    );
+    let refused = never.try_run("bootstrap", PATIENCE).await.unwrap_err();
+    assert!(refused.contains("never"), "{refused}");
+    // It ends no sessions, which can do nothing.
+    for step in ["forbid-writes", "end-sessions"] {
+        never.run(step).await;
+    }
+
+    let mut alone = Node::start(Bootstrap::Alone).await;
+    alone.observe().await;
+    alone
+        .neighbours
+        .hear("n2", Some("runs"), MonoNs(u64::MAX / 2));
+    alone.lose_cluster().await;
+    let refused = alone.try_run("bootstrap", PATIENCE).await.unwrap_err();
+    // On a busy machine it may be too late by then.
+    let late = "may have gone on since";
+    assert!(
+        refused.contains("n2 is there") || refused.contains(late),
+        "{refused}"
+    );
+    // Whoever is silent may be there.
+    let mut silent = Node::start(Bootstrap::Alone).await;
+    silent.lose_cluster().await;
+    let refused = silent.try_run("bootstrap", PATIENCE).await.unwrap_err();
+    assert!(
+        refused.contains("nobody arbitrates") || refused.contains(late),
+        "{refused}"
+    );
+    // Too late by now, whoever is gone.
+    alone.neighbours.hear("n2", Some("ended"), clock::now());
+    sleep(Duration::from_millis(5_500)).await;
+    let why = alone.try_run("inspect", PATIENCE).await.unwrap_err();
+    assert!(why.contains(late), "{why}");
+    // A daemon that has just been started knows nothing of it.
+    alone.executor =
+        GaleraExecutor::new("db", &alone.role, Arc::clone(&alone.neighbours), Vec::new());
+    let why = alone.observe().await.able.unwrap_err();
+    assert!(why.contains("was not seen"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_goes_on_alone() {
+    let mut node = Node::start(Bootstrap::Alone).await;
+    node.lose_cluster().await;
+    assert_eq!(node.observe().await.able, Ok(()));
+    // It says so ten times a second.
+    let told = MonoNs(u64::MAX / 2);
+    node.neighbours.hear("n2", Some("ended"), told);
+    for step in ["inspect", "bootstrap", "drain", "allow-writes"] {
+        node.try_run(step, PATIENCE)
+            .await
+            .unwrap_or_else(|why| panic!("{step}: {why}"));
+    }
+    assert_eq!(node.status("WSREP_CLUSTER_STATUS").await, "Primary");
+    assert_eq!(node.observe().await.promoted, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_audited() {
+    let node = Node::with(Bootstrap::Alone, "").await;
+    let found = findings(&node.role).await.unwrap().join("\n");
+    // The defaults.
+    assert!(found.contains("evs.suspect_timeout is PT5S"), "{found}");
+    assert!(found.contains("nobody is served"), "{found}");
+    assert!(!found.contains("binlog_format"), "{found}");
+}

@@ -1,0 +1,89 @@
+//! What the other nodes of a group told last, for roles that go by it while a step is under way.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use ha_common::{MonoNs, Nanos};
+use ha_core::data::galera::Told;
+
+/// A node that said nothing for so long is silent: it tells ten times a second.
+const SILENT: Nanos = Nanos::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Neighbours {
+    heard: Mutex<BTreeMap<String, Word>>,
+}
+
+/// How it is known that the others' servers are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Their daemons say so.
+    Told,
+    /// Nothing is heard from one of them: it is dead, or this node is cut off.
+    Silent,
+}
+
+/// The last that a node told.
+#[derive(Clone, Debug)]
+struct Word {
+    told: Option<Told>,
+    heard_at: MonoNs,
+}
+
+impl Neighbours {
+    /// A node told this of its role.
+    pub(super) fn hear(&self, node: &str, history: Option<&str>, now: MonoNs) {
+        let word = Word {
+            told: history.and_then(Told::parse),
+            heard_at: now,
+        };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.insert(node.to_owned(), word);
+    }
+
+    /// Whether the servers of all other nodes are gone, and how that is known.
+    pub(super) fn are_gone(&self, now: MonoNs) -> Result<Gone, String> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = if heard.is_empty() {
+            Gone::Silent
+        } else {
+            Gone::Told
+        };
+        for (node, word) in &*heard {
+            if word.heard_at.after(SILENT) <= now {
+                gone = Gone::Silent;
+            } else if !matches!(word.told, Some(Told::Ended(_))) {
+                return Err(format!(
+                    "{node} is there, and does not say that its server has ended"
+                ));
+            }
+        }
+        Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_silent_or_says_so_is_gone() {
+        let start = MonoNs(5_000_000_000);
+        let neighbours = Neighbours::default();
+        assert_eq!(neighbours.are_gone(start), Ok(Gone::Silent));
+        neighbours.hear("n2", Some("runs"), start);
+        assert!(neighbours.are_gone(start).unwrap_err().contains("n2"));
+        neighbours.hear("n2", None, start);
+        neighbours.are_gone(start).unwrap_err();
+        neighbours.hear("n2", Some("ended"), start);
+        assert_eq!(neighbours.are_gone(start), Ok(Gone::Told));
+        neighbours.hear("n3", Some("runs"), start);
+        neighbours.are_gone(start).unwrap_err();
+        let later = start.after(SILENT);
+        neighbours.hear("n2", Some("ended"), later);
+        assert_eq!(neighbours.are_gone(later), Ok(Gone::Silent));
+    }
+}
