@@ -179,6 +179,20 @@ pub enum Db {
         /// The name of a role of kind "mysql".
         role: String,
     },
+    /// Begin a Galera cluster anew of which no node commits any more, on the node that has the newest data.
+    ///
+    /// Shows where each node's data ends, as far as that is known: run it with --dry-run on each of them first. It is
+    /// refused as long as another node has more, may have, or runs. The other nodes' servers are started afterwards.
+    Bootstrap {
+        /// The name of a role of kind "galera".
+        role: String,
+        /// Only show how the nodes are, and what stands against it; exits 1 if anything does.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do it although another node has newer data, or may have: what it alone has is lost.
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 #[cfg(test)]

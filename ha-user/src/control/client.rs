@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::protocol::{Envelope, Request, Response, VERSION};
 
-/// A daemon that does not answer within this is taken for hung.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// A daemon that does not answer within so much more than it may take is taken for hung.
+const SPARE: Duration = Duration::from_secs(5);
 /// The longest answer that is read.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
@@ -44,7 +44,7 @@ pub enum ClientError {
 /// A receive timeout is an odd error number.
 fn in_time(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock => format!("nothing came within {} s", ANSWER_LIMIT.as_secs()),
+        io::ErrorKind::WouldBlock => "nothing came in time".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -77,6 +77,7 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: Request) -> Result<T, Clie
 }
 
 fn exchange(stream: &UnixStream, request: Request) -> Result<Vec<u8>, ClientError> {
+    let limit = request.limit() + SPARE;
     let envelope = Envelope {
         version: VERSION,
         request,
@@ -85,8 +86,8 @@ fn exchange(stream: &UnixStream, request: Request) -> Result<Vec<u8>, ClientErro
     line.push(b'\n');
     let mut answer = Vec::new();
     let result = (|| {
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         (&mut &*stream).write_all(&line)?;
         BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut answer)?;
         if answer.is_empty() {

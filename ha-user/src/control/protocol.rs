@@ -1,5 +1,7 @@
 //! Requests and responses. A line is at most [`MAX_LINE`] bytes.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,6 +66,17 @@ pub enum Request {
         /// The role's name.
         role: String,
     },
+    /// Begins a Galera cluster anew of which no node commits any more; a [`super::report::BootstrapReport`].
+    Bootstrap {
+        /// The role's name.
+        role: String,
+        /// Only show how the nodes are.
+        #[serde(default)]
+        dry_run: bool,
+        /// What another node alone has may be lost.
+        #[serde(default)]
+        accept_loss: bool,
+    },
     /// The node's mode, as a [`super::report::ModeReport`].
     Mode {
         /// Which it is to be from now on.
@@ -104,6 +117,18 @@ pub struct Response {
     /// Why it was not carried out, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Request {
+    /// How long the answer may take.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        match self {
+            // A server's data is read, and the server started.
+            Self::Bootstrap { .. } => Duration::from_secs(120),
+            _ => Duration::from_secs(5),
+        }
+    }
 }
 
 impl Response {
@@ -177,6 +202,11 @@ mod tests {
             Request::Roles,
             Request::InitReplication {
                 role: "mariadb".to_owned(),
+            },
+            Request::Bootstrap {
+                role: "mariadb".to_owned(),
+                dry_run: true,
+                accept_loss: false,
             },
             Request::Mode {
                 set: Some("maintenance".to_owned()),

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::roles::{
-    GroupPeerReport, GroupReport, ModeReport, PlanReport, PlannedReport, PreparedReport,
-    PreviewReport, RoleReport, RolesReport, StepReport,
+    BootstrapReport, GroupPeerReport, GroupReport, ModeReport, PlanReport, PlannedReport,
+    PreparedReport, PreviewReport, RemainsReport, RoleReport, RolesReport, StepReport,
 };
 use crate::{
     link::message::InstanceState,

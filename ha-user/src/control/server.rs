@@ -1,7 +1,7 @@
 //! Serves the control socket, one task for each connection.
 //!
 //! Bounded: `CONNECTIONS` at a time, a line of [`protocol::MAX_LINE`] bytes, an answer within
-//! `ANSWER_LIMIT`. A client that goes away in the middle cancels only its own answer: a command that
+//! [`Request::limit`]. A client that goes away in the middle cancels only its own answer: a command that
 //! reached the engine thread is carried out.
 
 mod roles;
@@ -38,13 +38,11 @@ use crate::{
     events::History,
     link::Link,
     others,
-    roles::{Groups, ModeRequest, init_replication},
+    roles::{Groups, ModeRequest, Wish, init_replication},
 };
 
 /// Connections at a time; further ones wait.
 const CONNECTIONS: usize = 32;
-/// How long the engine thread may take for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long a client may say nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -163,12 +161,13 @@ async fn converse(stream: UnixStream, context: &Context) -> io::Result<()> {
 }
 
 async fn answer(request: Request, context: &Context) -> Response {
-    match timeout(ANSWER_LIMIT, carry_out(request, context)).await {
+    let limit = request.limit();
+    match timeout(limit, carry_out(request, context)).await {
         Ok(Ok(result)) => Response::done(result),
         Ok(Err(error)) => Response::refused(error),
         Err(_) => Response::refused(format!(
             "no answer within {} s: the daemon is stopped, starved or busy",
-            ANSWER_LIMIT.as_secs()
+            limit.as_secs()
         )),
     }
 }
@@ -229,6 +228,17 @@ async fn carry_out(request: Request, context: &Context) -> Result<Value, String>
             let database = context.groups.database(&role)?;
             let done = init_replication(&database).await?;
             value(PreparedReport { role, done })
+        }
+        Request::Bootstrap {
+            role,
+            dry_run,
+            accept_loss,
+        } => {
+            let wish = Wish {
+                dry_run,
+                accept_loss,
+            };
+            value(context.groups.bootstrap(&role, wish).await?)
         }
         Request::Mode { set } => value(roles::mode(context, set).await?),
         Request::Reload => {

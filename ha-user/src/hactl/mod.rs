@@ -25,8 +25,8 @@ use crate::{
         client::{ClientError, ask},
         protocol::Request,
         report::{
-            ChecksReport, Counters, EventReport, ExplainReport, GroupReport, ModeReport,
-            PreparedReport, PreviewReport, ReloadReport, RolesReport, StatusReport,
+            BootstrapReport, ChecksReport, Counters, EventReport, ExplainReport, GroupReport,
+            ModeReport, PreparedReport, PreviewReport, ReloadReport, RolesReport, StatusReport,
             SwitchoverReport,
         },
     },
@@ -49,6 +49,8 @@ enum Failure {
     NobodyTookOver(String),
     #[error("{0}")]
     NoSuchThing(String),
+    #[error("{0}")]
+    NotDone(String),
 }
 
 /// Runs one command.
@@ -156,6 +158,25 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
             let request = Request::InitReplication { role: role.clone() };
             let report: PreparedReport = ask(socket, request)?;
             print(out, json, &report, |report| report.done.join("\n") + "\n")
+        }
+        Command::Db(Db::Bootstrap {
+            role,
+            dry_run,
+            accept_loss,
+        }) => {
+            let request = Request::Bootstrap {
+                role: role.clone(),
+                dry_run: *dry_run,
+                accept_loss: *accept_loss,
+            };
+            let report: BootstrapReport = ask(socket, request)?;
+            print(out, json, &report, |report| roles::bootstrap(report, style))?;
+            match report.obstacles.join("; ") {
+                why if why.is_empty() => Ok(()),
+                why => Err(Failure::NotDone(format!(
+                    "the cluster is not begun anew here: {why}"
+                ))),
+            }
         }
         Command::Reload => {
             let report: ReloadReport = ask(socket, Request::Reload)?;

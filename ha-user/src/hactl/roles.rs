@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::render::Style;
 use crate::control::report::{
-    GroupPeerReport, GroupReport, ModeReport, PlanReport, PlannedReport, PreviewReport, RoleReport,
-    RolesReport, StepReport,
+    BootstrapReport, GroupPeerReport, GroupReport, ModeReport, PlanReport, PlannedReport,
+    PreviewReport, RoleReport, RolesReport, StepReport,
 };
 
 /// `hactl mode`.
@@ -160,6 +160,21 @@ pub(super) fn preview(report: &PreviewReport, style: Style) -> String {
     let to = report.to.as_deref().unwrap_or("the node that takes over");
     let _ = writeln!(text, "then on {to}, before its addresses are there:");
     planned(&mut text, &report.promote);
+    text
+}
+
+/// `hactl db bootstrap`.
+pub(super) fn bootstrap(report: &BootstrapReport, style: Style) -> String {
+    let mut text = format!("this node: its data ends at {}\n", report.position);
+    for other in &report.others {
+        let _ = writeln!(text, "{}: {}", other.node, other.text);
+    }
+    for obstacle in &report.obstacles {
+        let _ = writeln!(text, "{} {obstacle}", style.paint("1;31", "in the way:"));
+    }
+    for done in &report.done {
+        let _ = writeln!(text, "{done}");
+    }
     text
 }
 

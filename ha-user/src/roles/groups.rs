@@ -19,14 +19,14 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    JournalError, Peers, Spec, end_others,
+    JournalError, Neighbours, Peers, Spec, Wish, end_others, galera,
     journal::Journal,
     spec,
     task::{Board, Input, Task, Ways},
 };
 use crate::{
     config::{self, Config},
-    control::report::{GroupReport, ModeReport},
+    control::report::{BootstrapReport, GroupReport, ModeReport},
     engine::{Handle, Message},
     fence::Fence,
 };
@@ -67,6 +67,7 @@ struct Running {
     members: Vec<String>,
     inputs: mpsc::Sender<Input>,
     board: Board,
+    neighbours: Arc<Neighbours>,
     task: JoinHandle<()>,
     /// It is not in the configuration any more.
     retires: bool,
@@ -166,11 +167,55 @@ impl Groups {
         ))
     }
 
+    /// Begins the cluster of a role anew, whose nodes have all ended or lost it.
+    ///
+    /// # Errors
+    /// When there is no such role, or something is being done with it; or what went wrong.
+    pub async fn bootstrap(&self, role: &str, wish: Wish) -> Result<BootstrapReport, String> {
+        let (group, galera, neighbours, expected) = self.cluster(role)?;
+        let report = galera::bootstrap(&galera, &neighbours, expected, wish).await?;
+        if wish.accept_loss && !report.done.is_empty() {
+            // Else it would wait for the data that is to be lost.
+            self.tell(&group, Input::AcceptLoss);
+        }
+        Ok(report)
+    }
+
+    /// The group of a role of kind "galera" with which nothing is being done, and how many other nodes it has.
+    fn cluster(
+        &self,
+        role: &str,
+    ) -> Result<(String, config::GaleraRole, Arc<Neighbours>, usize), String> {
+        let running = self.running();
+        for one in &*running {
+            for known in one.spec.roles.iter().filter(|known| known.name == role) {
+                let config::RoleKind::Galera(galera) = &known.kind else {
+                    continue;
+                };
+                if one.report().plan.is_some_and(|plan| plan.under_way) {
+                    return Err(
+                        "something is being done with the roles of this group (`hactl roles`): wait until it has ended"
+                            .to_owned(),
+                    );
+                }
+                let conductor = &one.spec.conductor;
+                return Ok((
+                    conductor.group.clone(),
+                    (**galera).clone(),
+                    Arc::clone(&one.neighbours),
+                    conductor.peers,
+                ));
+            }
+        }
+        Err(format!("there is no role \"{role}\" of kind \"galera\""))
+    }
+
     /// Begins the tasks of groups whose journals are open.
     pub fn start(&self, groups: Vec<Opened>, config: &Config, mode: Mode) {
         for Opened { spec, journal } in groups {
             let (inputs, receiver) = mpsc::channel(INPUTS);
             let board = Board::default();
+            let neighbours = Arc::default();
             let task = Task::new(
                 spec.clone(),
                 journal,
@@ -178,12 +223,14 @@ impl Groups {
                 receiver,
                 self.ways.clone(),
                 Arc::clone(&board),
+                Arc::clone(&neighbours),
             );
             self.running().push(Running {
                 members: members(config, &spec),
                 spec,
                 inputs,
                 board,
+                neighbours,
                 task: tokio::spawn(task.run()),
                 retires: false,
             });

@@ -28,6 +28,7 @@ mod worker;
 
 use self::role::end_others;
 pub use self::{
+    galera::Wish,
     groups::{Groups, ModeRequest, Opened, open},
     journal::JournalError,
     mysql::init_replication,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ha_common::{MonoNs, Nanos};
-use ha_core::data::galera::Told;
+use ha_core::data::galera::{Place, Remains, Told};
 
 /// A node that said nothing for so long is silent: it tells ten times a second.
 const SILENT: Nanos = Nanos::from_secs(1);
@@ -15,6 +15,8 @@ const SILENT: Nanos = Nanos::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Neighbours {
     heard: Mutex<BTreeMap<String, Word>>,
+    /// Where this node's own data ends, once that was found out of a server that has ended.
+    own: Mutex<Option<Place>>,
 }
 
 /// How it is known that the others' servers are gone.
@@ -42,6 +44,31 @@ impl Neighbours {
         };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.insert(node.to_owned(), word);
+    }
+
+    /// Where this node's own data ends, or that its server runs again: the other nodes are told.
+    pub(super) fn note_own(&self, place: Option<Place>) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        *own = place;
+    }
+
+    /// Where this node's own data ends, if that was found out.
+    pub(super) fn own(&self) -> Option<Place> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.clone()
+    }
+
+    /// What is known of the others now.
+    pub(super) fn remains(&self, now: MonoNs) -> Vec<Remains> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(node, word): (&String, &Word)| Remains {
+            node: node.clone(),
+            told: word
+                .told
+                .clone()
+                .filter(|_| word.heard_at.after(SILENT) > now),
+        };
+        heard.iter().map(of).collect()
     }
 
     /// Whether the servers of all other nodes are gone, and how that is known.

@@ -106,9 +106,9 @@ impl Task {
         inputs: mpsc::Receiver<Input>,
         ways: Ways,
         board: Board,
+        neighbours: Arc<Neighbours>,
     ) -> Self {
         let (to_task, reports) = mpsc::channel(REPORTS);
-        let neighbours = Arc::default();
         let workers = spec.roles.iter().enumerate();
         let workers = workers.map(|(index, role)| {
             let executor = role::of(role, spec.setting(role), &neighbours);

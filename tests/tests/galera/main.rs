@@ -2,4 +2,5 @@
 //! a pair goes on alone where the other node is gone, and never do two clusters come of one.
 
 mod outages;
+mod rescue;
 mod stage;

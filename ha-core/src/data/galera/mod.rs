@@ -1,6 +1,8 @@
 //! A node of a Galera cluster: what it says of itself, and what follows from that.
 
 mod audit;
+mod grastate;
+mod outage;
 mod place;
 mod timing;
 
@@ -11,6 +13,8 @@ use alloc::{
 
 pub use self::{
     audit::{Demands, SETTINGS, audit},
+    grastate::{Grastate, made_safe},
+    outage::{Obstacle, Remains, obstacles},
     place::{Place, Told},
     timing::RECOMMENDED,
 };

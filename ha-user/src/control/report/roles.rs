@@ -22,6 +22,28 @@ pub struct PreparedReport {
     pub done: Vec<String>,
 }
 
+/// `hactl db bootstrap`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapReport {
+    /// Where this node's data ends.
+    pub position: String,
+    /// The other nodes.
+    pub others: Vec<RemainsReport>,
+    /// What stands against beginning the cluster anew here; empty: nothing.
+    pub obstacles: Vec<String>,
+    /// What was done, in sentences; empty: nothing.
+    pub done: Vec<String>,
+}
+
+/// Another node of a cluster that is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemainsReport {
+    /// Its name.
+    pub node: String,
+    /// What is known of it.
+    pub text: String,
+}
+
 /// `hactl mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeReport {

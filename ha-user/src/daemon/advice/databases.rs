@@ -51,7 +51,7 @@ fn votes(config: &Config, index: usize, role: &GaleraRole) -> Vec<String> {
     }
     if role.bootstrap == Bootstrap::Never {
         return vec![
-            "of two nodes none goes on when the other one dies: writes fail until that is back, or until a person starts the cluster anew. Let a third node vote (garbd needs no data); or write `bootstrap = \"alone\"`, with an arbitrator"
+            "of two nodes none goes on when the other one dies: writes fail until that is back, or until a person runs `hactl db bootstrap`. Let a third node vote (garbd needs no data); or write `bootstrap = \"alone\"`, with an arbitrator"
                 .to_owned(),
         ];
     }

@@ -134,6 +134,21 @@ impl Process {
     }
 }
 
+impl Process {
+    /// As [`Self::start`], as the first node of a Galera cluster.
+    pub(in crate::roles) async fn start_cluster(&mut self, more: &[String]) -> Result<(), Failure> {
+        let Some(unit) = self.config.unit.clone() else {
+            let mut options = more.to_vec();
+            options.push("--wsrep-new-cluster".to_owned());
+            return self.start(&options).await;
+        };
+        drop_in(&unit, self.options).await?;
+        self.systemctl.run(&["daemon-reload"]).await?;
+        let started = Tool::new("galera_new_cluster").run(&[&unit]).await;
+        started.map(|_| ()).map_err(Failure::from)
+    }
+}
+
 /// What the unit's environment gives the server, until the machine is started anew.
 async fn drop_in(unit: &str, options: &[&str]) -> Result<(), Failure> {
     let dir = PathBuf::from(format!("/run/systemd/system/{unit}.d"));

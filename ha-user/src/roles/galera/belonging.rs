@@ -37,8 +37,7 @@ impl Belonging {
         if self.bootstrap == Bootstrap::Never {
             return Err("it waits for the other nodes (`bootstrap = \"never\"`)".to_owned());
         }
-        let guided =
-            "a person has to see which node has the newest data, and start the cluster anew there";
+        let guided = "`hactl db bootstrap` says which node has the newest data";
         match &self.last {
             Some((incarnation, at)) if *incarnation == node.incarnation => {
                 if at.after(RECENT) > now {

@@ -10,6 +10,7 @@ mod belonging;
 mod demote;
 mod look;
 mod observer;
+mod outage;
 mod start;
 mod survivor;
 
@@ -24,6 +25,8 @@ use ha_core::{
 };
 
 pub(crate) use self::audit::findings;
+pub use self::outage::Wish;
+pub(crate) use self::outage::bootstrap;
 use self::{belonging::Belonging, look::Seen, observer::Observer};
 use super::{
     Neighbours, Pending, Role,
@@ -112,7 +115,8 @@ impl Role for GaleraExecutor {
             // What a step began that was given up must not go on behind what is seen here.
             self.server.sweep().await;
             let (process, belonging) = (&mut self.process, &mut self.belonging);
-            self.observer.observe(process, belonging).await
+            let neighbours = &self.neighbours;
+            self.observer.observe(process, belonging, neighbours).await
         })
     }
 }

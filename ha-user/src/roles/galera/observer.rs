@@ -15,7 +15,10 @@ use super::{belonging::Belonging, look, look::Seen};
 use crate::{
     checks::mysql::session::Session,
     config::{Bootstrap, GaleraRole},
-    roles::database::{Glance, Process, without},
+    roles::{
+        Neighbours,
+        database::{Glance, Process, without},
+    },
     sys::clock,
 };
 
@@ -53,6 +56,7 @@ impl Observer {
         &mut self,
         process: &mut Process,
         belonging: &mut Belonging,
+        neighbours: &Neighbours,
     ) -> Observation {
         let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
         self.looks = self.looks.wrapping_add(1);
@@ -65,6 +69,7 @@ impl Observer {
             None => Observation::unknown("the server does not answer"),
             Some(Ok((seen, findings))) => {
                 belonging.note(&seen.node, at);
+                neighbours.note_own(None);
                 if findings.is_some() && self.findings != findings {
                     self.findings = findings;
                     self.tell();
@@ -75,7 +80,7 @@ impl Observer {
                 let words = self.glance.words(&error);
                 let mut observation = without(&words, &error, process).await;
                 if observation.promoted == Some(false) {
-                    observation.history = Some(Told::Ended(None).to_string());
+                    observation.history = Some(Told::Ended(neighbours.own()).to_string());
                 }
                 observation
             }

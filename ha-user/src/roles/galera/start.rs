@@ -59,6 +59,11 @@ async fn start_position(config: &GaleraRole, order: &Order) -> Result<Vec<String
         .collect())
 }
 
+/// The place in what may be followed by a GTID.
+pub(super) fn first(text: &str) -> Option<Place> {
+    Place::parse(text.split(',').next().unwrap_or_default())
+}
+
 /// Where the data of a server ends that does not run; `None`: nowhere, it has none.
 pub(super) async fn recovered(command: &[String]) -> Result<Option<Place>, Failure> {
     let Some((program, arguments)) = command.split_first() else {
@@ -79,7 +84,7 @@ pub(super) async fn recovered(command: &[String]) -> Result<Option<Place>, Failu
     let mut lines = said.lines().rev();
     let told = lines.find_map(|line| line.split_once(RECOVERED));
     match told {
-        Some((_, place)) => Ok(Place::parse(place)),
+        Some((_, place)) => Ok(first(place)),
         None => {
             let last = said.lines().last().unwrap_or_default();
             Err(format!(

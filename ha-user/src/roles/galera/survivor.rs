@@ -17,6 +17,9 @@ const PATIENCE: Nanos = Nanos::from_secs(3);
 /// What the cluster says while it forms anew: not prepared, not committed, waited too long, taken back.
 const PASSING: [u16; 4] = [1_047, 1_180, 1_205, 1_213];
 
+/// Makes what is left of a cluster a whole one.
+pub(super) const ALONE: &str = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'";
+
 const TABLE: [&str; 2] = [
     "CREATE DATABASE IF NOT EXISTS had",
     "CREATE TABLE IF NOT EXISTS had.epoch (epoch BIGINT UNSIGNED NOT NULL PRIMARY KEY, server_id INT UNSIGNED NOT NULL, since DATETIME(6) NOT NULL) ENGINE=InnoDB",
@@ -105,7 +108,6 @@ impl GaleraExecutor {
 
     /// It becomes a cluster of one, of which the other node becomes a part again when it returns.
     async fn go_on_alone(&mut self) -> Result<(), Failure> {
-        const ALONE: &str = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'";
         self.server.ask(ALONE).await.map(drop)
     }
 

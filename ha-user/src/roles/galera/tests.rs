@@ -11,7 +11,7 @@ use mysql_async::{Conn, prelude::Queryable as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-use super::{GaleraExecutor, findings};
+use super::{GaleraExecutor, Wish, bootstrap, findings};
 use crate::{
     checks::mysql::tests::mariadbd::{Mariadbd, PATIENCE, free_address},
     config::{Bootstrap, GaleraRole, ServerProcess},
@@ -296,6 +296,56 @@ async fn a_survivor_goes_on_alone() {
     }
     assert_eq!(node.status("WSREP_CLUSTER_STATUS").await, "Primary");
     assert_eq!(node.observe().await.promoted, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_begun_anew_where_nothing_is_lost_by_that() {
+    let mut node = Node::start(Bootstrap::Never).await;
+    for step in ["bootstrap", "allow-writes"] {
+        node.run(step).await;
+    }
+    node.server.sql("CREATE DATABASE shop").await;
+    let wish = |accept_loss| Wish {
+        dry_run: false,
+        accept_loss,
+    };
+    // It commits.
+    let report = bootstrap(&node.role, &node.neighbours, 0, wish(true)).await;
+    let why = report.unwrap().obstacles.join("");
+    assert!(why.contains("in a cluster that is there"), "{why}");
+    let committed = node.status("WSREP_LAST_COMMITTED").await;
+    let history = node.status("WSREP_CLUSTER_STATE_UUID").await;
+    node.run("kill-server").await;
+    // Nobody knows what the other node has.
+    let refused = bootstrap(&node.role, &node.neighbours, 1, wish(false)).await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.position, format!("{history}:{committed}"));
+    assert_eq!((refused.obstacles.len(), refused.done), (1, Vec::new()));
+    // The other one is told.
+    let told = node.observe().await.history.unwrap();
+    assert_eq!(told, format!("ended {history}:{committed}"));
+    let later = MonoNs(u64::MAX / 2);
+    let ahead = format!("ended {history}:{}0", committed);
+    node.neighbours.hear("n2", Some(&ahead), later);
+    let refused = bootstrap(&node.role, &node.neighbours, 1, wish(false)).await;
+    let why = refused.unwrap().obstacles.join("");
+    assert!(why.contains("n2 is ahead"), "{why}");
+    // Whatever is accepted.
+    node.neighbours.hear("n2", Some("runs"), later);
+    let refused = bootstrap(&node.role, &node.neighbours, 1, wish(true)).await;
+    let why = refused.unwrap().obstacles.join("");
+    assert!(why.contains("the server of n2 runs"), "{why}");
+    node.neighbours.hear("n2", Some(&told), later);
+    let report = bootstrap(&node.role, &node.neighbours, 1, wish(false)).await;
+    let report = report.unwrap();
+    assert_eq!(report.obstacles, Vec::<String>::new());
+    assert!(!report.done.is_empty(), "{report:?}");
+    node.wait_for("WSREP_CLUSTER_STATUS", "Primary").await;
+    assert_eq!(node.status("WSREP_CLUSTER_STATE_UUID").await, history);
+    assert_eq!(node.read_only().await, "1");
+    let shop = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'shop'";
+    assert_eq!(node.server.sql(shop).await, ["shop"]);
+    assert_eq!(node.observe().await.promoted, Some(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
