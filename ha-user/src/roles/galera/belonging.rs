@@ -5,21 +5,24 @@ use ha_core::data::galera::NodeState;
 
 use crate::config::Bootstrap;
 
-/// How long after it was a part of its cluster a node may go on alone: later the other one may have done so, and be
-/// gone again.
+/// How long after it was a part of its cluster a node may go on alone, beside the time that the other one may take to
+/// let go of a server that hangs: later the other one may have gone on, and be gone again.
 const RECENT: Nanos = Nanos::from_secs(5);
 
 /// See the module. It is known of a server for as long as that runs, and this daemon.
 pub(super) struct Belonging {
     bootstrap: Bootstrap,
+    recent: Nanos,
     /// Which run of the server it was, and when.
     last: Option<(String, MonoNs)>,
 }
 
 impl Belonging {
-    pub(super) const fn new(bootstrap: Bootstrap) -> Self {
+    /// Where a server that hangs is killed after `demote_limit`.
+    pub(super) const fn new(bootstrap: Bootstrap, demote_limit: Nanos) -> Self {
         Self {
             bootstrap,
+            recent: Nanos(RECENT.0.saturating_add(demote_limit.0)),
             last: None,
         }
     }
@@ -40,7 +43,7 @@ impl Belonging {
         let guided = "`hactl db bootstrap` says which node has the newest data";
         match &self.last {
             Some((incarnation, at)) if *incarnation == node.incarnation => {
-                if at.after(RECENT) > now {
+                if at.after(self.recent) > now {
                     return Ok(());
                 }
                 let seconds = now.since(*at).0 / 1_000_000_000;
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn only_who_has_just_been_a_part_goes_on() {
-        let mut belonging = Belonging::new(Bootstrap::Alone);
+        let mut belonging = Belonging::new(Bootstrap::Alone, Nanos::from_secs(2));
         let lost = node("non-Primary", "a");
         belonging.note(&lost, NOW);
         let why = belonging.may_go_on(&lost, NOW).unwrap_err();
@@ -82,7 +85,7 @@ mod tests {
         belonging.note(&node("Primary", "a"), NOW);
         belonging.note(&lost, NOW.after(Nanos::from_secs(4)));
         let after = |seconds| NOW.after(Nanos::from_secs(seconds));
-        assert_eq!(belonging.may_go_on(&lost, after(4)), Ok(()));
+        assert_eq!(belonging.may_go_on(&lost, after(6)), Ok(()));
         let why = belonging.may_go_on(&lost, after(7)).unwrap_err();
         assert!(why.contains("7 s ago"), "{why}");
         // Another run of the server.
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn who_is_not_to_never_does() {
-        let mut belonging = Belonging::new(Bootstrap::Never);
+        let mut belonging = Belonging::new(Bootstrap::Never, Nanos::from_secs(2));
         belonging.note(&node("Primary", "a"), NOW);
         let why = belonging.may_go_on(&node("non-Primary", "a"), NOW);
         assert!(why.unwrap_err().contains("never"));

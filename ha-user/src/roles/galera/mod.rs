@@ -68,7 +68,7 @@ impl GaleraExecutor {
             server: Server::new(&config.server),
             process: Process::new(&config.process, &READ_ONLY),
             observer: Observer::new(name, &config),
-            belonging: Belonging::new(config.bootstrap),
+            belonging: Belonging::new(config.bootstrap, config.demote_limit),
             config,
         }
     }

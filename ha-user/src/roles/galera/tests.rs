@@ -76,7 +76,7 @@ impl Node {
             donor: false,
             promote_limit: Nanos::from_secs(10),
             drain_limit: Nanos::from_secs(30),
-            demote_limit: Nanos::from_secs(5),
+            demote_limit: Nanos::from_secs(1),
         };
         let neighbours = Arc::default();
         let node = Self {
@@ -271,7 +271,7 @@ async fn who_has_lost_its_cluster_goes_on_only_where_that_is_allowed_and_nobody_
     );
     // Too late by now, whoever is gone.
     alone.neighbours.hear("n2", Some("ended"), clock::now());
-    sleep(Duration::from_millis(5_500)).await;
+    sleep(Duration::from_millis(6_500)).await;
     let why = alone.try_run("inspect", PATIENCE).await.unwrap_err();
     assert!(why.contains(late), "{why}");
     // A daemon that has just been started knows nothing of it.
