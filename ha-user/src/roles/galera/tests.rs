@@ -349,6 +349,41 @@ async fn a_cluster_is_begun_anew_where_nothing_is_lost_by_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_the_documented_privileges_can_do_everything() {
+    let mut node = Node::start(Bootstrap::Alone).await;
+    for statement in [
+        "CREATE USER had@localhost IDENTIFIED BY 'unit'",
+        "GRANT READ ONLY ADMIN, CONNECTION ADMIN, PROCESS, SUPER ON *.* TO had@localhost",
+        "GRANT ALL ON had.* TO had@localhost",
+    ] {
+        node.server.sql(statement).await;
+    }
+    node.role.server = node.server.config_of("had", "unit");
+    node.executor = GaleraExecutor::new("db", &node.role, Arc::clone(&node.neighbours), Vec::new());
+    findings(&node.role).await.unwrap();
+    for step in ["inspect", "bootstrap", "drain", "allow-writes"] {
+        node.run(step).await;
+    }
+    let app = Conn::new(node.server.opts()).await.unwrap();
+    let id = app.id();
+    for step in ["forbid-writes", "end-sessions"] {
+        node.run(step).await;
+    }
+    let there = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}");
+    assert!(node.server.sql(&there).await.is_empty());
+    node.lose_cluster().await;
+    node.neighbours
+        .hear("n2", Some("ended"), MonoNs(u64::MAX / 2));
+    for step in ["inspect", "bootstrap", "drain", "allow-writes"] {
+        node.try_run(step, PATIENCE)
+            .await
+            .unwrap_or_else(|why| panic!("{step}: {why}"));
+    }
+    assert_eq!(node.status("WSREP_CLUSTER_STATUS").await, "Primary");
+    assert_eq!(node.read_only().await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_audited() {
     let node = Node::with(Bootstrap::Alone, "").await;
     let found = findings(&node.role).await.unwrap().join("\n");
