@@ -19,9 +19,6 @@ pub const WEB: &str = "web";
 /// See [`WEB`].
 pub const VIP: &str = "10.77.0.100";
 
-/// Between two adverts: emulated processors may be away for hundreds of milliseconds.
-const INTERVAL: &str = "400ms";
-
 /// The unit. It works in the file system, and leaves there who it was.
 pub const UNIT: &str = "had-pair.service";
 
@@ -48,6 +45,8 @@ pub const DIR: &str = "/run/had-pair";
 pub struct Settings {
     /// `dataplane.mode`.
     pub dataplane: &'static str,
+    /// Between two adverts: emulated processors may be away for hundreds of milliseconds.
+    pub advert_interval_ms: u32,
     /// How long a promotion's steps may take, in seconds.
     pub promote_limit_secs: u32,
     /// And a demotion's.
@@ -58,6 +57,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             dataplane: "generic",
+            advert_interval_ms: 400,
             promote_limit_secs: 30,
             demote_limit_secs: 20,
         }
@@ -264,6 +264,7 @@ fn packaged(name: &str) -> Result<String> {
 fn config(side: usize, settings: Settings) -> String {
     let Settings {
         dataplane,
+        advert_interval_ms: interval,
         promote_limit_secs: promote,
         demote_limit_secs: demote,
     } = settings;
@@ -287,7 +288,7 @@ interface = "{CABLE}"
 vrid = 51
 priority = {priority}
 preempt = false
-advert_interval = "{INTERVAL}"
+advert_interval = "{interval}ms"
 source = "{own}"
 peers = ["{peer}"]
 vips = ["{VIP}/24"]

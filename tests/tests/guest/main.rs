@@ -12,6 +12,7 @@ mod md;
 mod netem;
 mod pair;
 mod script;
+mod steps;
 mod unit;
 mod vlan;
 
