@@ -156,13 +156,22 @@ impl HaPair {
         self.machines.on(side, &script)
     }
 
-    /// Has `hactl` do something that takes its time, as soon as it would, and does not wait for it.
-    pub fn hactl_beside(&mut self, side: usize, arguments: &str, dry_run: &str) -> Result<()> {
+    /// Has `hactl` do something that takes its time, and does not wait for it. It is asked for as soon as it would be
+    /// done, and again where it failed, until [`Self::ask_no_more`]: a look at a slow machine may fail.
+    pub fn ask_beside(&mut self, side: usize, arguments: &str, dry_run: &str) -> Result<()> {
         let hactl = format!("{} --control {DIR}/run/control.sock", self.hactl);
         let script = format!(
-            "(for i in $(seq 100); do {hactl} {arguments} {dry_run} && break; sleep 0.3; done; {hactl} {arguments}) \
+            "touch {DIR}/asking\n\
+             (for i in $(seq 60); do [ -e {DIR}/asking ] || break\n\
+             {hactl} {arguments} {dry_run} && {hactl} {arguments} && break; sleep 1; done) \
              >/dev/null 2>&1 </dev/null &"
         );
+        self.machines.on(side, &script).map(drop)
+    }
+
+    /// See [`Self::ask_beside`].
+    pub fn ask_no_more(&mut self, side: usize) -> Result<()> {
+        let script = format!("rm -f {DIR}/asking");
         self.machines.on(side, &script).map(drop)
     }
 

@@ -6,7 +6,7 @@ use super::{DIR, HaPair};
 
 /// What a door is: nothing is run for one that is open.
 const DOOR: &str = r#"door() {
-  while [ -e "/run/had-pair/hold-$1" ]; do sleep 0.1; done
+  while [ -e "/run/had-pair/hold-$1" ]; do sleep 0.5; done
   [ ! -e "/run/had-pair/fail-$1" ]
 }
 "#;
@@ -18,14 +18,16 @@ const PROGRAMS: [(&str, &str); 3] = [
         r#"door "$1" || exit 11
 exec /run/had-pair/bin/drbdadm "$@""#,
     ),
-    // Of the looks at the resource it holds only the one with which a promotion begins.
+    // Of the looks at the resource it holds only the one with which a promotion begins. No program is run to find that
+    // out: a look has two seconds, and an emulated processor is slow to start programs.
     (
         "drbdsetup",
         r#"case "$1 $2" in
 "events2 --now")
-  [ -e /run/had-pair/hold-inspect ] &&
-    tail -n 1 /run/had-pair/state/roles/db.journal | grep -q '"begin".*"promote"' &&
-    door inspect ;;
+  if [ -e /run/had-pair/hold-inspect ]; then
+    while read -r line; do last=$line; done </run/had-pair/state/roles/db.journal
+    case $last in *'"begin"'*'"promote"'*) door inspect ;; esac
+  fi ;;
 "secondary --force=yes") door force-secondary ;;
 esac
 exec /run/had-pair/bin/drbdsetup "$@""#,
