@@ -11,18 +11,37 @@ pub struct RolesConfig {
     /// How long a promotion may take. Who promotes them gives up by itself then; should it hang, the engine does, a
     /// second later.
     pub promote_limit: Nanos,
-    /// How long a demotion may take; likewise.
+    /// How long a demotion may take that is taken back where it fails, with that; likewise.
     pub demote_limit: Nanos,
+    /// How long a demotion may take that cannot be taken back; likewise.
+    pub forced_limit: Nanos,
 }
 
 /// Beyond what a promotion or demotion may take, until the engine gives it up: who carries it out does so by itself.
 pub(crate) const BACKSTOP: Nanos = Nanos::from_secs(1);
 
 impl RolesConfig {
+    /// How long a demotion in this manner may take.
+    #[must_use]
+    pub const fn demotion(&self, manner: Manner) -> Nanos {
+        match manner {
+            Manner::Graceful => self.demote_limit,
+            Manner::Forced => self.forced_limit,
+        }
+    }
+
+    /// How long the engine waits for a demotion at most, graceful and in the end forced.
+    #[must_use]
+    pub const fn longest_departure(&self) -> Nanos {
+        self.demote_limit
+            .plus(BACKSTOP)
+            .plus(self.longest_demotion())
+    }
+
     /// How long the engine waits for a demotion that cannot be taken back, at most.
     #[must_use]
     pub const fn longest_demotion(&self) -> Nanos {
-        self.demote_limit.plus(BACKSTOP)
+        self.forced_limit.plus(BACKSTOP)
     }
 }
 

@@ -17,7 +17,8 @@ use crate::driver::*;
 
 const LIMITS: RolesConfig = RolesConfig {
     promote_limit: Nanos::from_secs(5),
-    demote_limit: Nanos::from_secs(2),
+    demote_limit: Nanos::from_secs(4),
+    forced_limit: Nanos::from_secs(2),
 };
 
 /// `count` instances in a group with roles.

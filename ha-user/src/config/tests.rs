@@ -168,8 +168,13 @@ fn the_packaged_file_shows_every_key_truly() {
         assert!(shown.contains(&named), "{named}");
         there = there.replace(&named, file.to_str().unwrap());
     }
+    // A group has one database.
+    there.push_str(
+        "\n[[group]]\nname = \"galera\"\nroles = [\"cluster\"]\n[[instance]]\nname = \"galera\"\ninterface = \"eth0\"\n\
+         vrid = 99\ngroup = \"galera\"\nvips = [\"192.168.33.99/24\"]\npeers = [\"192.168.33.102\"]\n",
+    );
     let config = parse(&there);
-    assert_eq!(config.groups[0].roles.len(), config.roles.len());
+    assert_eq!(config.groups[0].roles.len() + 1, config.roles.len());
     for kind in forms::kinds() {
         let shown: Vec<&str> = shown
             .split("\n[")

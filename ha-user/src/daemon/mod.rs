@@ -6,6 +6,7 @@
 
 mod active;
 pub mod advice;
+mod keeper;
 mod machine;
 mod reload;
 mod start;
@@ -28,7 +29,11 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::{active::Actives, reload::Applying};
+use self::{
+    active::Actives,
+    keeper::{Keeper, Kept},
+    reload::Applying,
+};
 use crate::{
     checks::Checks,
     config::{self, Config, ConfigError},
@@ -43,7 +48,7 @@ use crate::{
     link::{self, FromPeer, Link},
     net::links::Table,
     others::Others,
-    roles::{self, Groups, JournalError, ModeRequest, mode::ModeError},
+    roles::{self, Groups, JournalError, ModeReply, ModeRequest, mode::ModeError},
     runtime::{lock::LockError, memory::Memory},
     sys::signals,
 };
@@ -56,6 +61,8 @@ const RELOADS: usize = 8;
 const TELL_AGAIN: Duration = Duration::from_millis(5);
 /// Wishes for another mode that may wait.
 const MODES: usize = 8;
+/// How long the disk may take for the node's mode, at the end.
+const KEEPING: Duration = Duration::from_secs(1);
 /// How long the engine thread may take to hand everything over.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 /// What follows takes no longer: the guards of other interfaces are waited for.
@@ -184,6 +191,7 @@ struct Daemon {
     others: Others,
     groups: Groups,
     mode: Mode,
+    keeper: Keeper,
     /// What a reload gave the engine thread, as long as that is at it.
     applying: Option<Applying>,
 }
@@ -242,6 +250,7 @@ impl Daemon {
         let (engine, thread) =
             engine::spawn(parts, plan).map_err(system("the engine thread cannot be started"))?;
         let history = Arc::new(Mutex::new(History::default()));
+        let keeper = Keeper::new(config.node.state_dir.clone());
         let (wish, mut modes) = mpsc::channel(MODES);
         let checks = Checks::new(engine.clone(), sender.clone());
         let (link, mut from_peers) = Link::start(&config.node.name, sender.clone());
@@ -279,6 +288,7 @@ impl Daemon {
             others,
             groups,
             mode,
+            keeper,
             applying: None,
         };
         daemon
@@ -307,6 +317,7 @@ impl Daemon {
                     let _ = reply.send(daemon.reload().await);
                 }
                 Some(request) = modes.recv() => daemon.set_mode(request),
+                kept = daemon.keeper.next() => daemon.kept(kept),
                 Some(word) = from_peers.recv() => daemon.hear(word),
                 result = reload::applied(&mut daemon.applying) => daemon.finish_reload(result),
                 Some(()) = hangup.recv() => {
@@ -329,6 +340,15 @@ impl Daemon {
             .groups
             .retire(roles::longest_demotion(&daemon.config))
             .await;
+        let kept = async {
+            while !daemon.keeper.is_idle() {
+                let kept = daemon.keeper.next().await;
+                daemon.kept(kept);
+            }
+        };
+        if timeout(KEEPING, kept).await.is_err() {
+            error!("the node's mode is not on the disk, which does not answer");
+        }
         if let Err(error) = daemon.others.undo().await {
             warn!("{error}");
         }
@@ -381,13 +401,31 @@ impl Daemon {
         }
     }
 
-    /// Sets the node's mode, if it is to be set, and tells it.
+    /// Sets the node's mode, if it is to be set, and tells it. An operator's is on the disk first, so that a reboot does
+    /// not bring the former one back; what a conductor decided holds at once, for it has acted upon it.
     fn set_mode(&mut self, request: ModeRequest) {
         let ModeRequest { mode, reply } = request;
-        let saved = match mode {
-            Some(mode) => self.adopt(mode, reply.is_none()),
-            None => Ok(()),
+        let Some(mode) = mode else {
+            self.tell_mode(reply, Ok(()));
+            return;
         };
+        if reply.is_none() {
+            self.adopt(mode);
+        }
+        self.keeper.keep(mode, reply);
+    }
+
+    /// A mode is on the disk, or could not be written.
+    fn kept(&mut self, Kept { mode, reply, saved }: Kept) {
+        match &saved {
+            // In the order in which they are on the disk.
+            Ok(()) => self.adopt(mode),
+            Err(error) => error!("{error}"),
+        }
+        self.tell_mode(reply, saved);
+    }
+
+    fn tell_mode(&self, reply: Option<ModeReply>, saved: Result<(), String>) {
         let report = saved.map(|()| ModeReport {
             node: self.config.node.name.clone(),
             mode: self.mode.name().to_owned(),
@@ -397,27 +435,15 @@ impl Daemon {
         }
     }
 
-    /// Takes a mode up: on the disk first, so that a reboot does not bring the former one back. What a conductor
-    /// decided holds all the same: it has acted upon it.
-    fn adopt(&mut self, mode: Mode, decided: bool) -> Result<(), String> {
-        let state_dir = &self.config.node.state_dir;
-        let saved = roles::mode::save(state_dir, mode).map_err(|error| {
-            format!(
-                "the mode cannot be written to {}: {error}",
-                state_dir.display()
-            )
-        });
-        if let Err(error) = &saved {
-            error!("{error}");
+    fn adopt(&mut self, mode: Mode) {
+        if mode == self.mode {
+            return;
         }
-        if (saved.is_ok() || decided) && mode != self.mode {
-            info!(from = %self.mode, to = %mode, "the node's mode");
-            self.mode = mode;
-            self.groups.set_mode(mode);
-            self.link.set_mode(mode.name());
-            tokio::spawn(tell_mode(self.engine.clone(), mode));
-        }
-        saved
+        info!(from = %self.mode, to = %mode, "the node's mode");
+        self.mode = mode;
+        self.groups.set_mode(mode);
+        self.link.set_mode(mode.name());
+        tokio::spawn(tell_engine_of(self.engine.clone(), mode));
     }
 
     /// Logs and remembers what the engine thread tells.
@@ -457,7 +483,7 @@ impl Daemon {
 }
 
 /// The engine thread may be busy for a while; what it is told is not lost.
-async fn tell_mode(engine: Handle, mode: Mode) {
+async fn tell_engine_of(engine: Handle, mode: Mode) {
     while let Err(Unreachable::Busy) = engine.send(Command::Mode(mode)) {
         sleep(TELL_AGAIN).await;
     }

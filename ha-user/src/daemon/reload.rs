@@ -245,8 +245,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        checks::Checks, config, daemon::active::Actives, engine::Handle, fence::Fence, link::Link,
-        others::Others, roles::Groups,
+        checks::Checks,
+        config,
+        daemon::{active::Actives, keeper::Keeper},
+        engine::Handle,
+        fence::Fence,
+        link::Link,
+        others::Others,
+        roles::Groups,
     };
 
     fn config(version: u32, vrid: u32, interval: &str) -> Config {
@@ -321,6 +327,7 @@ mod tests {
                 groups: Groups::new(engine.clone(), messages, modes, peers, fence.clone()),
                 fence,
                 mode: Mode::default(),
+                keeper: Keeper::new(dir.path().to_owned()),
                 engine,
                 history: Arc::default(),
                 actives: Actives::default(),

@@ -42,8 +42,11 @@ pub struct ModeRequest {
     /// Which it is to be; `None`: as it is.
     pub mode: Option<Mode>,
     /// Who waits for it.
-    pub reply: Option<oneshot::Sender<Result<ModeReport, String>>>,
+    pub reply: Option<ModeReply>,
 }
+
+/// Who waits to be told the node's mode.
+pub type ModeReply = oneshot::Sender<Result<ModeReport, String>>;
 
 /// All groups with roles. Clones are the same ones.
 #[derive(Clone)]

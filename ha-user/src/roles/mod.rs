@@ -29,7 +29,7 @@ mod worker;
 use self::role::end_others;
 pub use self::{
     galera::Wish,
-    groups::{Groups, ModeRequest, Opened, open},
+    groups::{Groups, ModeReply, ModeRequest, Opened, open},
     journal::JournalError,
     mysql::init_replication,
     neighbours::Neighbours,

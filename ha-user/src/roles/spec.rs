@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use ha_common::{Nanos, Priority};
 use ha_core::{
     RolesConfig,
-    plan::{self, ConductorConfig, Durability, Limits, Purpose, StepSpec, sequence},
+    plan::{self, ConductorConfig, Durability, Limits, OnFailure, Purpose, StepSpec, sequence},
     tracking::{Effect, Source, Track},
     vrrp,
 };
@@ -267,6 +267,17 @@ impl Spec {
         sequence::longest(&sequence::plan(&self.conductor.roles, purpose))
     }
 
+    /// How many steps a plan has at most, and one.
+    fn steps(&self, purpose: Purpose) -> u64 {
+        let steps = sequence::plan(&self.conductor.roles, purpose);
+        let instead = steps.iter().map(|(_, step)| match &step.failure {
+            OnFailure::Instead(others) => others.len(),
+            _ => 0,
+        });
+        let count = 1 + steps.len() + instead.sum::<usize>();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     /// How long the engine waits for them: a promotion that fails is taken back first, and so is a hand-over.
     fn limits(&self) -> RolesConfig {
         let promote = self.longest(Purpose::Promote);
@@ -275,6 +286,8 @@ impl Spec {
         RolesConfig {
             promote_limit: promote.plus(demote).plus(BESIDE),
             demote_limit: hand_over.plus(promote).plus(demote).plus(BESIDE),
+            // Each step may have to wait for a disk that does not take its record.
+            forced_limit: demote.plus(BESIDE.times(self.steps(Purpose::Demote))),
         }
     }
 }

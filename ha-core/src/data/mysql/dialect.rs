@@ -25,7 +25,8 @@ impl Dialect {
     /// The oldest version whose statements are known.
     const fn oldest(self) -> Version {
         let (major, minor, patch) = match self {
-            Self::MariaDb => (10, 5, 0),
+            // Its CHANGE MASTER knows MASTER_DEMOTE_TO_SLAVE.
+            Self::MariaDb => (10, 10, 0),
             Self::MySql => (8, 0, 26),
         };
         Version {
@@ -101,7 +102,7 @@ mod tests {
     fn the_version_says_which() {
         for (version, dialect) in [
             ("10.11.19-MariaDB-0+deb12u1-log", Dialect::MariaDb),
-            ("5.5.5-10.6.1-MariaDB", Dialect::MariaDb),
+            ("5.5.5-10.11.1-MariaDB", Dialect::MariaDb),
             ("11.4.2-MariaDB", Dialect::MariaDb),
             ("8.0.39-0ubuntu0.22.04.1", Dialect::MySql),
             ("8.4.3", Dialect::MySql),
@@ -111,7 +112,7 @@ mod tests {
             assert_eq!(Dialect::of(version), Ok(dialect), "{version}");
         }
         for (version, words) in [
-            ("10.4.32-MariaDB", "MariaDB 10.4.32 is too old: 10.5.0"),
+            ("10.9.8-MariaDB", "MariaDB 10.9.8 is too old: 10.10.0"),
             ("8.0.25", "MySQL 8.0.25 is too old: 8.0.26"),
             ("5.7.44-log", "too old"),
             ("", "cannot be read"),

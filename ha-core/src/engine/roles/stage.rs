@@ -129,7 +129,7 @@ impl GroupRoles {
             Stage::Demoting { manner: before, .. } if before >= manner => return,
             Stage::Promoting { .. } | Stage::Promoted | Stage::Demoting { .. } => {}
         }
-        let round = self.begin(self.limits.demote_limit, now);
+        let round = self.begin(self.limits.demotion(manner), now);
         self.stage = Stage::Demoting { round, manner };
         out.push(Action::DemoteRoles {
             group: self.name.clone(),
@@ -164,10 +164,11 @@ impl GroupRoles {
     /// Why a demotion is given up.
     pub(super) fn not_demoted(&self) -> String {
         let done = self.in_words("");
-        format!(
-            "its roles were not demoted within {}{done}",
-            Span(self.limits.demote_limit)
-        )
+        let limit = match self.stage {
+            Stage::Demoting { manner, .. } => self.limits.demotion(manner),
+            _ => self.limits.forced_limit,
+        };
+        format!("its roles were not demoted within {}{done}", Span(limit))
     }
 
     fn in_words(&self, otherwise: &str) -> String {

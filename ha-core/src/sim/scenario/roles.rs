@@ -23,6 +23,7 @@ use crate::{
 const LIMITS: RolesConfig = RolesConfig {
     promote_limit: Nanos::from_secs(15),
     demote_limit: Nanos::from_secs(5),
+    forced_limit: Nanos::from_secs(5),
 };
 
 /// The LAN, by which data is replicated as well, and a direct link.

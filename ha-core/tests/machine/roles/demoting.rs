@@ -166,13 +166,13 @@ fn a_graceful_demotion_that_hangs_is_forced_and_then_given_up() {
     switchover(&mut driver);
     let began = driver.now;
     driver.settle();
-    let mut actions = run_for(&mut driver, Nanos::from_millis(3_100));
+    let mut actions = run_for(&mut driver, Nanos::from_millis(5_100));
     let (_, manner) = demotion(&actions).expect("after its limit");
     assert_eq!(manner, Manner::Forced);
     assert_eq!(driver.state(), State::Demoting);
     actions = until(&mut driver, State::Backup);
     assert_eq!(alarms(&actions), 1);
-    assert!(driver.now.since(began) <= Nanos::from_millis(6_200));
+    assert!(driver.now.since(began) <= Nanos::from_millis(8_200));
 }
 
 #[test]

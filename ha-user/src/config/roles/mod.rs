@@ -74,6 +74,11 @@ impl RoleKind {
         self.form().data
     }
 
+    /// Whether its data decides which node is promoted.
+    const fn is_database(&self) -> bool {
+        matches!(self, Self::Galera(_) | Self::Mysql(_))
+    }
+
     const fn form(&self) -> &'static Form {
         match self {
             Self::Cron(_) => &cron::FORM,
@@ -200,6 +205,7 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
             }
         }
     }
+    one_database_each(reader, draft);
     owners_have_none(reader, draft);
     none_preempts(reader, draft);
     alone::check(reader, draft);
@@ -224,6 +230,33 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
         })
     });
     roles.collect()
+}
+
+/// Who may be promoted depends on how new its data is: on that of one database.
+fn one_database_each(reader: &Reader<'_>, draft: &Draft) {
+    for group in &draft.groups {
+        let is_database = |wanted: &&At<String>| {
+            let mut roles = draft.roles.iter();
+            let role = roles.find(|role| role.called.as_deref() == Some(&wanted.value));
+            role.is_some_and(|role| role.kind.as_ref().is_some_and(RoleKind::is_database))
+        };
+        let mut databases = group.roles.iter().filter(is_database);
+        let Some(first) = databases.next() else {
+            continue;
+        };
+        // One that is named twice has been reported.
+        if let Some(second) = databases.find(|role| role.value != first.value) {
+            reader.fail(
+                second.offset,
+                format!("{}, roles", group.place),
+                format!(
+                    "\"{}\" is a database beside \"{}\", and which node may be promoted depends on the data of one",
+                    second.value, first.value
+                ),
+                "give it a group of its own, with an instance of its own",
+            );
+        }
+    }
 }
 
 /// The owner of the addresses has them without any election, and so before its roles could be promoted.

@@ -137,6 +137,17 @@ fn a_database_role_that_cannot_be_is_refused() {
     }
 }
 
+#[test]
+fn a_group_has_one_database() {
+    let text = role("unit = \"mariadb.service\"\n");
+    let text = text.replace("roles = [\"mariadb\"]", "roles = [\"mariadb\", \"second\"]");
+    let text = format!(
+        "{text}[[role]]\nname = \"second\"\nkind = \"mysql\"\nunit = \"mariadb@second.service\"\n\
+         replication_address = \"10.0.0.1:3307\"\nreplication_user = \"repl\"\n"
+    );
+    insta::assert_snapshot!(with_key(&text, errors));
+}
+
 /// A configuration with such a role.
 pub(crate) fn with_role(more: &str) -> Config {
     with_key(&role(more), parse)

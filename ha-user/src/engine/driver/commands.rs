@@ -302,10 +302,7 @@ fn speaking(state: State) -> bool {
 
 /// From the demotion of roles here, graceful or in the end forced, to their promotion there.
 fn longest_handover(limits: &RolesConfig) -> Nanos {
-    limits
-        .longest_demotion()
-        .times(2)
-        .plus(limits.promote_limit)
+    limits.longest_departure().plus(limits.promote_limit)
 }
 
 fn peers(members: &[&Seat]) -> String {

@@ -98,6 +98,7 @@ impl MysqlExecutor {
             return Err("it takes writes".into());
         }
         self.stop_being_source(&state).await?;
+        self.commit_as_configured().await?;
         if let Some(link) = &state.link
             && follows_well(link, address)
         {

@@ -12,6 +12,7 @@
 mod audit;
 mod demote;
 mod diverged;
+mod durable;
 mod follow;
 mod init;
 mod look;
@@ -62,6 +63,8 @@ pub(crate) struct MysqlExecutor {
     observer: Observer,
     /// Its receiving thread was killed in this promotion.
     ended_receiver: bool,
+    /// How commits were flushed before they had to be durable by themselves.
+    flushed_before: Option<String>,
     /// The epoch for which the relay log was salvaged.
     salvaged: Option<u64>,
 }
@@ -78,6 +81,7 @@ impl MysqlExecutor {
             process: Process::new(&config.process, &AS_REPLICA),
             observer: Observer::new(name, &config),
             ended_receiver: false,
+            flushed_before: None,
             salvaged: None,
             config,
         }

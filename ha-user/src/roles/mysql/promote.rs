@@ -283,6 +283,10 @@ impl MysqlExecutor {
         {
             return Err(format!("it follows {} still", link.source).into());
         }
+        let mut said = None;
+        if order.context.solo || !self.config.semi_sync {
+            said = self.commit_durably().await?;
+        }
         if self.config.semi_sync {
             if semi_sync.replica {
                 self.server.ask(statements.replica_off).await?;
@@ -303,11 +307,12 @@ impl MysqlExecutor {
         if state.read_only {
             return Err("it does not take writes, though that was allowed".into());
         }
-        let mut done = done(if order.context.solo && self.config.semi_sync {
+        let takes = if order.context.solo && self.config.semi_sync {
             "takes writes, and waits for no replica"
         } else {
             "takes writes"
-        });
+        };
+        let mut done = done(format!("{takes}{}", said.unwrap_or_default()));
         done.position = Some(position(&state.here));
         Ok(done)
     }

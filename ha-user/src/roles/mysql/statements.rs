@@ -31,6 +31,8 @@ pub(super) struct Statements {
     pub(super) spared_commands: &'static str,
     /// As a replica that has applied all it received says.
     pub(super) read_all: &'static str,
+    /// Whether a server that starts as a replica takes back what its engine has not committed.
+    pub(super) takes_back: bool,
     pub(super) columns: &'static Columns,
     pub(super) semi_sync: &'static SemiSyncNames,
 }
@@ -80,6 +82,7 @@ static MARIADB: Statements = Statements {
     go_alone: "SET GLOBAL rpl_semi_sync_master_wait_no_slave = 0",
     spared_commands: "'Binlog Dump', 'Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker'",
     read_all: "has read all relay log",
+    takes_back: true,
     columns: &Columns {
         host: "Master_Host",
         port: "Master_Port",
@@ -122,6 +125,7 @@ static MYSQL: Statements = Statements {
     go_alone: "SET GLOBAL rpl_semi_sync_source_wait_no_replica = 0",
     spared_commands: "'Binlog Dump', 'Binlog Dump GTID', 'Daemon', 'Connect'",
     read_all: "has read all relay log",
+    takes_back: false,
     columns: &Columns {
         host: "Source_Host",
         port: "Source_Port",

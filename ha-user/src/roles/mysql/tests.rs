@@ -6,4 +6,5 @@ mod mysql;
 mod pair;
 mod promoting;
 mod setup;
+mod solo;
 mod standby;

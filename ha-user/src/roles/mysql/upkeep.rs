@@ -11,8 +11,10 @@ impl MysqlExecutor {
     pub(super) async fn degrade(&mut self, order: &Order) -> Outcome {
         let statements = self.statements().await?;
         let state = self.look().await?;
+        // Whoever waits is released only then.
+        let said = self.commit_durably().await?.unwrap_or_default();
         if !state.semi_sync.source {
-            return Ok(done("waits for no replica"));
+            return Ok(done(format!("waits for no replica{said}")));
         }
         if state.semi_sync.waits_alone {
             self.server.ask(statements.go_alone).await?;
@@ -24,7 +26,10 @@ impl MysqlExecutor {
                 return Err("it waits for a replica still, though it is not to".into());
             }
             if state.semi_sync.waiting == 0 {
-                return Ok(done("acknowledges writes that no replica has"));
+                // What was being committed when that was switched over.
+                self.flush().await?;
+                let text = format!("acknowledges writes that no replica has{said}");
+                return Ok(done(text));
             }
             if state.semi_sync.replicas == 0 {
                 // Whoever waited for a replica whose session ended by itself is released by nothing else.
@@ -74,6 +79,7 @@ impl MysqlExecutor {
         }
         self.server.ask(statements.source_on).await?;
         self.server.ask(statements.wait_alone).await?;
+        self.commit_as_configured().await?;
         let state = self.look().await?;
         if !(state.semi_sync.source && state.semi_sync.waits_alone) {
             return Err("it does not wait for a replica, though it is to".into());

