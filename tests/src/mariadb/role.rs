@@ -57,7 +57,8 @@ pub fn plug(nodes: &[Node; 2]) -> Result<()> {
     Ok(())
 }
 
-/// The virtual router of one node, with what belongs to it.
+/// The virtual router of one node, with what belongs to it. Its check is not damped: who ends the servers every few
+/// seconds would else wait for the one that came back.
 pub fn router(node: &Node, peer: &Node, server: &Server, setup: &Setup) -> Result<VirtualRouter> {
     let key = node.dir().join("link.key");
     fs::write(&key, "5a".repeat(KEY_BYTES)).context("writing the link's key")?;
@@ -73,7 +74,7 @@ pub fn router(node: &Node, peer: &Node, server: &Server, setup: &Setup) -> Resul
          [[channel]]\nname = \"direct\"\nkind = \"lease\"\ninterface = \"{DIRECT}\"\nlocal = \"{local}\"\n\
          peer = \"{other}\"\ninterval = \"{micros}us\"\nmultiplier = {MULTIPLIER}\n\n\
          [[group]]\nname = \"{GROUP}\"\nroles = [\"mariadb\"]\ntrack = [{tracked}]\n\n\
-         [[check]]\nname = \"mariadb\"\nkind = \"mysql\"\ninterval = \"100ms\"\ntimeout = \"1s\"\n{}\n\
+         [[check]]\nname = \"mariadb\"\nkind = \"mysql\"\ninterval = \"100ms\"\ntimeout = \"1s\"\ndamping = \"0s\"\n{}\n\
          [link]\nkey_file = {key:?}\n\n\
          [[role]]\nname = \"mariadb\"\n{}\n{}",
         server.login_keys(&socket),

@@ -81,12 +81,10 @@ fn a_long_burst(scene: &Scene, interface: &str, heartbeats: Heartbeats) -> Resul
         scene.one_after_the_other(from)?;
     }
     scene.nodes[0].wait_for(WEB, "backup")?;
-    ensure!(
-        losses[0].lost()? > u64::from(SHORT.1),
-        "{}",
-        losses[0].lost()?
-    );
-    Ok(())
+    // A guest that stood still meanwhile has sent less in the time that a lease lasts; the burst goes on.
+    eventually(PATIENCE, "the burst is a long one", || {
+        Ok(losses[0].lost()? > u64::from(SHORT.1))
+    })
 }
 
 fn with_leases(router: VirtualRouter) -> VirtualRouter {
