@@ -105,6 +105,8 @@ pub struct Context {
     /// A database that becomes primary is to acknowledge writes that no replica has: nobody counts as in sync. Else
     /// it goes on as it is.
     pub solo: bool,
+    /// A database: the only [`Observation::incarnation`] of the server that may become primary; `None`: any.
+    pub incarnation: Option<u64>,
 }
 
 /// A step to be carried out.
@@ -131,6 +133,8 @@ pub struct Done {
     pub text: String,
     /// Where the data ended, of the step that finds that out.
     pub position: Option<Position>,
+    /// A database: [`Observation::incarnation`] of the server that it was carried out on.
+    pub incarnation: Option<u64>,
 }
 
 /// A node that is not known to have all that was acknowledged would be promoted.

@@ -48,6 +48,13 @@ pub struct Replicas {
 pub struct Observation {
     /// Whether it is promoted here: writable, Primary, mounted, running. `None`: that cannot be told.
     pub promoted: Option<bool>,
+    /// A database: whether its server runs. `None`: that cannot be told, or there is none.
+    pub runs: Option<bool>,
+    /// A database: a number that is another one each time that its server was started, as far as this executor saw.
+    pub incarnation: Option<u64>,
+    /// A replica that was started again: what it had received lies in its files, and is to be read before it is known
+    /// how far it is. To follow is to throw that away.
+    pub unread: bool,
     /// Whether it could be promoted, as far as this node alone shows; or why not.
     pub able: Result<(), String>,
     /// How far its data is.
@@ -64,9 +71,18 @@ impl Observation {
     /// Nothing is known yet.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
+        Self::of(None, Err(why.into()))
+    }
+
+    /// No more than that is to be known of such a role.
+    #[must_use]
+    pub const fn of(promoted: Option<bool>, able: Result<(), String>) -> Self {
         Self {
-            promoted: None,
-            able: Err(why.into()),
+            promoted,
+            runs: None,
+            incarnation: None,
+            unread: false,
+            able,
             position: None,
             history: None,
             follows: Follows::Nobody,

@@ -27,8 +27,6 @@ pub(super) struct Run {
     pub(super) reports: Vec<StepReport>,
     /// Where the data ended, as the step told that finds that out.
     pub(super) position: Option<Position>,
-    /// Roles of which a step failed and others took its place.
-    pub(super) forced: Vec<usize>,
     todo: VecDeque<(usize, StepSpec)>,
     current: Option<Current>,
     /// What failed on the way of a plan that goes on all the same.
@@ -80,7 +78,6 @@ impl Run {
             context,
             reports: Vec::new(),
             position: None,
-            forced: Vec::new(),
             todo: steps.into(),
             current: None,
             failed: Vec::new(),
@@ -188,12 +185,24 @@ impl Run {
         now: MonoNs,
         means: &mut Means<'_>,
     ) -> Option<Outcome> {
-        self.take(serial)?;
+        let current = self.take(serial)?;
+        if let Some(incarnation) = done.incarnation
+            && self.is_of_another(incarnation)
+        {
+            let why = "its server was started again meanwhile".to_string();
+            return self.fail(current, why, now, means);
+        }
         if done.position.is_some() {
             self.position = done.position;
         }
         self.end_report(now, Ok(done.text));
         self.advance(now, means)
+    }
+
+    /// Of a promotion: whether the server is another one than that of the step before, which may have had more.
+    fn is_of_another(&mut self, incarnation: u64) -> bool {
+        let pins = self.purpose == Purpose::Promote || self.context.incarnation.is_some();
+        pins && *self.context.incarnation.get_or_insert(incarnation) != incarnation
     }
 
     /// A step failed.
@@ -234,7 +243,6 @@ impl Run {
         match current.step.failure {
             OnFailure::Instead(steps) => {
                 means.out.push_back(PlanAction::Note(sentence));
-                self.forced.push(current.role);
                 for step in steps.into_iter().rev() {
                     self.todo.push_front((current.role, step));
                 }

@@ -70,6 +70,8 @@ pub struct Mutations {
     pub open_unpromoted: bool,
     /// Roles: a node that its peers have left goes first all the same.
     pub left_goes_first: bool,
+    /// Roles: a database that acknowledges alone does so before that is durable.
+    pub lazy_commit: bool,
     /// Roles: a conductor's rules.
     pub plan: crate::plan::Mutations,
 }
@@ -98,16 +100,19 @@ impl Mutations {
         ask_once: false,
         open_unpromoted: false,
         left_goes_first: false,
+        lazy_commit: false,
         plan: crate::plan::Mutations {
             no_drain: false,
             ignore_epochs: false,
             eternal_membership: false,
             ignore_later: false,
+            any_incarnation: false,
+            blind_consent: false,
         },
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
-    pub const KNOBS: [(&'static str, Case, Self); 24] = {
+    pub const KNOBS: [(&'static str, Case, Self); 27] = {
         let mut knobs = [
             ("gate-stretch", Case::Adverts, Self::NONE),
             ("stamp-after-send", Case::Adverts, Self::NONE),
@@ -133,6 +138,9 @@ impl Mutations {
             ("no-drain", Case::Roles, Self::NONE),
             ("ignore-epochs", Case::Roles, Self::NONE),
             ("eternal-membership", Case::Roles, Self::NONE),
+            ("lazy-commit", Case::Roles, Self::NONE),
+            ("any-incarnation", Case::Roles, Self::NONE),
+            ("blind-consent", Case::Roles, Self::NONE),
         ];
         knobs[0].2.gate_stretch = true;
         knobs[1].2.stamp_after_send = true;
@@ -159,6 +167,9 @@ impl Mutations {
         knobs[21].2.plan.no_drain = true;
         knobs[22].2.plan.ignore_epochs = true;
         knobs[23].2.plan.eternal_membership = true;
+        knobs[24].2.lazy_commit = true;
+        knobs[25].2.plan.any_incarnation = true;
+        knobs[26].2.plan.blind_consent = true;
         knobs
     };
 }

@@ -73,8 +73,7 @@ impl Database {
         }
         let text = self.log.iter().map(u32::to_string).collect::<Vec<_>>();
         Observation {
-            promoted: Some(self.writable),
-            able: Ok(()),
+            runs: Some(true),
             position: Some(Position {
                 rank: self.received() as u64,
                 text: self.received().to_string(),
@@ -94,6 +93,7 @@ impl Database {
                 waiting: u32::try_from(self.pending.len()).expect("a few"),
                 solo: !self.waits,
             }),
+            ..Observation::of(Some(self.writable), Ok(()))
         }
     }
 
@@ -167,11 +167,11 @@ impl Database {
         }
         let ends = matches!(order.step, "settle" | "restore");
         Some(Ok(Done {
-            text: String::new(),
             position: ends.then(|| Position {
                 rank: self.log.len() as u64,
                 text: self.log.len().to_string(),
             }),
+            ..Done::default()
         }))
     }
 }

@@ -3,7 +3,7 @@
 use ha_common::Nanos;
 use ha_core::{
     Manner,
-    plan::{ConductorConfig, Durability, Purpose, RoleKind, Stance, sequence},
+    plan::{ConductorConfig, Durability, Observation, Purpose, RoleKind, Stance, sequence},
 };
 
 use crate::node::{
@@ -190,6 +190,11 @@ fn a_server_that_was_killed_is_started_when_the_engine_was_told() {
     node.demote(Manner::Forced);
     assert_eq!(node.demoted, [Ok(())]);
     assert!(node.steps.iter().any(|step| step.ends_with("kill-server")));
+    let ended = Observation {
+        runs: Some(false),
+        ..Observation::unknown("the server does not run")
+    };
+    node.observe(0, ended);
     let last = node.steps.last().expect("steps");
     assert!(last.ends_with("start-as-replica"), "{:?}", node.steps);
     assert_eq!(purposes(&node.journal).last(), Some(&Purpose::Correct));

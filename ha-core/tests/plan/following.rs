@@ -3,14 +3,9 @@
 use ha_common::{MonoNs, Nanos};
 use ha_core::plan::{Observation, Purpose};
 
-use crate::node::{LEASE, Manners, database, exchange, pair, primary, purposes, replica, together};
-
-fn steps(node: &crate::node::Node, step: &str) -> usize {
-    node.steps
-        .iter()
-        .filter(|done| done.ends_with(step))
-        .count()
-}
+use crate::node::{
+    LEASE, Manners, database, exchange, pair, primary, purposes, replica, steps, together,
+};
 
 #[test]
 fn a_standby_is_told_whom_to_follow() {

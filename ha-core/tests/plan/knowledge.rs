@@ -2,8 +2,8 @@
 
 use ha_common::Nanos;
 use ha_core::{
-    Manner,
-    plan::{Durability, Stance},
+    Manner, Mode,
+    plan::{Durability, PlanInput, Stance},
 };
 
 use crate::node::{
@@ -89,8 +89,40 @@ fn of_two_that_start_the_one_with_less_is_not_elected() {
 #[test]
 fn an_operator_accepts_the_loss() {
     let mut one = node("n1", 5);
-    one.handle(ha_core::plan::PlanInput::AcceptLoss);
+    one.handle(PlanInput::AcceptLoss);
     assert_eq!(one.eligible(), Ok(()));
+}
+
+#[test]
+fn what_an_operator_accepted_does_not_count_for_ever() {
+    let mut one = node("n1", 5);
+    one.handle(PlanInput::AcceptLoss);
+    one.pass(Nanos::from_secs(60));
+    assert!(one.eligible().is_err());
+
+    // Nor once the node is in sync: it has nothing to lose any more.
+    let (mut one, mut two) = pair();
+    two.handle(PlanInput::AcceptLoss);
+    exchange(&mut one, &mut two);
+    exchange(&mut one, &mut two);
+    two.observe(0, replica(100, false));
+    two.pass(LEASE);
+    assert!(two.eligible().is_err());
+}
+
+#[test]
+fn who_stood_alone_has_to_be_in_sync_to_take_part_again() {
+    let (_, mut two) = pair();
+    two.handle(PlanInput::Mode(Mode::Standalone));
+    two.observe(0, replica(100, false));
+    two.pass(LEASE);
+    assert_eq!(two.eligible(), Ok(()));
+    two.mode = Mode::Standalone;
+    let mut again = two.restarted();
+    again.observe(0, database(100));
+    assert_eq!(again.eligible(), Ok(()), "the mode outlives a boot");
+    two.handle(PlanInput::Mode(Mode::ActiveStandby));
+    assert!(two.eligible().is_err());
 }
 
 #[test]

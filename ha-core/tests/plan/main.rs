@@ -9,4 +9,5 @@ mod node;
 mod order;
 mod random;
 mod recovery;
+mod restarts;
 mod solitude;

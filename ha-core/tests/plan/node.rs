@@ -14,6 +14,9 @@ use ha_core::{
 
 pub(crate) const LEASE: Nanos = Nanos::from_secs(2);
 
+/// The incarnation of a database's server, as steps find it, unless a test says otherwise.
+pub(crate) const SERVER: Option<u64> = Some(1);
+
 /// What an executor does with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manners {
@@ -33,6 +36,10 @@ pub(crate) struct Node {
     pub(crate) abandoned: Vec<u64>,
     /// The steps that do not succeed.
     pub(crate) bad: Vec<(&'static str, Manners)>,
+    /// What was found of the first role last.
+    pub(crate) found: Option<Observation>,
+    /// The incarnation of its database's server, as steps find it.
+    pub(crate) server: Option<u64>,
     /// What "settle" and "restore" find.
     pub(crate) end: u64,
     pub(crate) promoted: Vec<Result<(), String>>,
@@ -96,14 +103,7 @@ pub(crate) fn standby() -> Recovered {
 }
 
 pub(crate) fn able() -> Observation {
-    Observation {
-        promoted: None,
-        able: Ok(()),
-        position: None,
-        history: None,
-        follows: Follows::Nobody,
-        replicas: None,
-    }
+    Observation::of(None, Ok(()))
 }
 
 pub(crate) fn at(rank: u64) -> Option<Position> {
@@ -138,6 +138,8 @@ impl Node {
             orders: Vec::new(),
             abandoned: Vec::new(),
             bad: Vec::new(),
+            found: None,
+            server: SERVER,
             end: 0,
             promoted: Vec::new(),
             demoted: Vec::new(),
@@ -189,6 +191,9 @@ impl Node {
     }
 
     pub(crate) fn observe(&mut self, role: usize, observation: Observation) {
+        if role == 0 {
+            self.found = Some(observation.clone());
+        }
         self.handle(PlanInput::Observed { role, observation });
     }
 
@@ -208,7 +213,21 @@ impl Node {
         let endpoint = format!("{}:3306", self.name);
         let word = self.conductor.word(other.name, Some(&endpoint), self.now);
         self.act();
+        if word.wish.is_some() {
+            // It looks at its own data before it agrees.
+            other.hear(word.clone());
+            other.look_again();
+        }
         other.hear(word);
+    }
+
+    /// What was found last of a standby's first role is found again.
+    fn look_again(&mut self) {
+        if let Some(found) = self.found.clone()
+            && self.stance() == Stance::Standby
+        {
+            self.observe(0, found);
+        }
     }
 
     /// Lets time pass, and serves what becomes due.
@@ -291,7 +310,11 @@ impl Node {
                 let text = String::new();
                 Some(PlanInput::StepDone {
                     serial,
-                    done: Done { text, position },
+                    done: Done {
+                        text,
+                        position,
+                        incarnation: self.server,
+                    },
                 })
             }
         }
@@ -407,4 +430,12 @@ pub(crate) fn purposes(journal: &[Record]) -> Vec<Purpose> {
             _ => None,
         })
         .collect()
+}
+
+/// How often a step was begun.
+pub(crate) fn steps(node: &Node, step: &str) -> usize {
+    node.steps
+        .iter()
+        .filter(|done| done.ends_with(step))
+        .count()
 }

@@ -92,8 +92,8 @@ fn a_hand_over_tells_where_it_ended_and_the_other_node_waits_for_that() {
     one.handle(ha_core::plan::PlanInput::StepDone {
         serial: settle,
         done: ha_core::plan::Done {
-            text: String::new(),
             position: crate::node::at(107),
+            ..Default::default()
         },
     });
     assert_eq!(one.demoted, [Ok(())]);

@@ -1,7 +1,7 @@
 //! What a role finds on its own node.
 
 use ha_common::MonoNs;
-use ha_core::plan::{Done, Follows, Observation, Order};
+use ha_core::plan::{Done, Observation, Order};
 
 /// A role of kind `drbd`, `mount` or `unit`, as it is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +23,7 @@ impl Found {
 
     /// The same for the conductor. Nodes of these kinds do not compare their data.
     pub(super) fn observation(self) -> Observation {
-        Observation {
-            promoted: self.promoted,
-            able: self.able,
-            position: None,
-            history: None,
-            follows: Follows::Nobody,
-            replicas: None,
-        }
+        Observation::of(self.promoted, self.able)
     }
 }
 
@@ -38,7 +31,7 @@ impl Found {
 pub(super) fn done(text: String) -> Done {
     Done {
         text,
-        position: None,
+        ..Done::default()
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Ballots {
     promised_at: MonoNs,
     /// Until when this node lets another one go first that is as good.
     rests_until: MonoNs,
+    /// Whose wish for which epoch was heard last, and since when.
+    heard: Option<(String, u64, MonoNs)>,
 }
 
 impl Ballots {
@@ -168,10 +170,27 @@ impl Conductor {
             }
         }
         if let Some(wish) = word.wish
+            && self.has_looked_since(word, wish, now)
             && self.consents_to(word, wish, now)
         {
             self.promise(&word.node, wish, now);
         }
+    }
+
+    /// Whether this node has looked at its own data since it heard of the wish first: what it found before, it may have
+    /// received more after, up to when the one that wishes was no primary any more.
+    fn has_looked_since(&mut self, word: &GroupWord, wish: Wish, now: MonoNs) -> bool {
+        let heard = &mut self.ballots.heard;
+        if !matches!(heard, Some((node, epoch, _)) if *node == word.node && *epoch == wish.epoch) {
+            *heard = Some((word.node.clone(), wish.epoch, now));
+        }
+        #[cfg(feature = "sim")]
+        if self.mutations.blind_consent {
+            return true;
+        }
+        heard
+            .as_ref()
+            .is_some_and(|(_, _, at)| self.looked_at >= *at)
     }
 
     fn consents_to(&self, word: &GroupWord, wish: Wish, now: MonoNs) -> bool {

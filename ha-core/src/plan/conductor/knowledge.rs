@@ -18,7 +18,10 @@ impl Conductor {
     /// Whether this node may be elected, or why not.
     pub(super) fn eligible(&self, now: MonoNs) -> Result<(), String> {
         match self.stance {
-            Stance::Primary => return self.superseded().map_or(Ok(()), Err),
+            Stance::Primary => {
+                let objection = self.superseded().or_else(|| self.was_restarted());
+                return objection.map_or(Ok(()), Err);
+            }
             Stance::Promoting => return Ok(()),
             Stance::Unsettled | Stance::Demoting => {
                 return Err("its roles are being demoted".into());
@@ -33,7 +36,9 @@ impl Conductor {
                 return Err(format!("{}: {why}", role.name));
             }
         }
-        if self.accepts_loss || self.sole || self.data().is_none() {
+        let stands_alone = self.mode == Mode::Standalone && self.alone_since.is_none();
+        let accepts_loss = stands_alone || now < self.accepts_loss_until;
+        if accepts_loss || self.sole || self.data().is_none() {
             return Ok(());
         }
         self.knows(now)
@@ -84,6 +89,23 @@ impl Conductor {
             return self.member.until() > MonoNs::ZERO;
         }
         now < self.member.until()
+    }
+
+    /// As the primary: whether its server was started again behind its back. It may lack what it had acknowledged, and
+    /// what is there has to be voted on as that of any standby.
+    fn was_restarted(&self) -> Option<String> {
+        let other = self
+            .held_server
+            .is_some_and(|held| self.server() != Some(held));
+        (other && self.server().is_some())
+            .then(|| "its server was started again since it was promoted".into())
+    }
+
+    /// The incarnation of its database's server, as it was found since the last plan.
+    pub(super) fn server(&self) -> Option<u64> {
+        let (index, _) = self.data_role()?;
+        let seen = self.seen.get(index).is_some_and(|seen| *seen);
+        self.observations.get(index).filter(|_| seen)?.incarnation
     }
 
     /// Why nobody has agreed to this node's promotion.

@@ -31,6 +31,9 @@ use self::{ballots::Ballots, plans::Aim, words::Peer};
 /// How often the engine is told that this node's data has moved: its thread is not to be woken without need.
 const POSITION_EACH: Nanos = Nanos::from_secs(1);
 
+/// How long an operator's word counts that what only another node has may be lost: for the election that it is given for.
+const PERMISSION: Nanos = Nanos::from_secs(60);
+
 /// Decides for one group; see [`crate::plan`].
 #[derive(Debug)]
 pub struct Conductor {
@@ -57,7 +60,8 @@ pub struct Conductor {
     failures: u32,
     /// Why the last attempt to follow the primary failed.
     refused: Option<String>,
-    accepts_loss: bool,
+    /// Until when an operator lets this node be promoted although newer data may exist.
+    accepts_loss_until: MonoNs,
     renounces: bool,
     ballots: Ballots,
     priority: u8,
@@ -70,8 +74,12 @@ pub struct Conductor {
     told: Option<(Prospect, MonoNs)>,
     /// By role: whether it was looked at since the last plan.
     seen: Vec<bool>,
-    /// Roles that were demoted the hard way, which is not all that is to be done.
-    forced: Vec<usize>,
+    /// The incarnation of its database's server that became primary: another one may lack what it had acknowledged.
+    held_server: Option<u64>,
+    /// When its database was looked at last.
+    looked_at: MonoNs,
+    /// The incarnation that was seen last.
+    seen_server: Option<u64>,
     /// Since when this node does not receive from the primary, or does not acknowledge.
     astray_since: Option<MonoNs>,
     /// Whether no other node may have all that was acknowledged: this one was primary last, and nobody counts as in
@@ -96,6 +104,10 @@ pub struct Mutations {
     pub eternal_membership: bool,
     /// A primary goes on although another node was promoted after it.
     pub ignore_later: bool,
+    /// A server that was started again counts as the one before.
+    pub any_incarnation: bool,
+    /// Who agrees to another one's promotion goes by what it found of its own data before it was asked.
+    pub blind_consent: bool,
 }
 
 impl Conductor {
@@ -128,7 +140,7 @@ impl Conductor {
             retry_at: MonoNs::ZERO,
             failures: 0,
             refused: None,
-            accepts_loss: false,
+            accepts_loss_until: MonoNs::ZERO,
             renounces: false,
             ballots: Ballots::default(),
             priority: 0,
@@ -138,7 +150,9 @@ impl Conductor {
             heeded: found.heeded,
             told: None,
             seen,
-            forced: Vec::new(),
+            held_server: None,
+            looked_at: MonoNs::ZERO,
+            seen_server: None,
             astray_since: None,
             sole: found.sole,
             serial: 0,
@@ -146,6 +160,8 @@ impl Conductor {
             #[cfg(feature = "sim")]
             mutations: Mutations::default(),
         };
+        // What was granted to the daemon before counts no more.
+        conductor.member.leave(now);
         conductor.settle(now);
         conductor.review(now);
         conductor
@@ -172,7 +188,12 @@ impl Conductor {
             PlanInput::Unwritten { serial, why } => {
                 self.with_run(now, |run, means| run.unwritten(serial, &why, now, means));
             }
-            PlanInput::StepDone { serial, done } => {
+            #[cfg_attr(not(feature = "sim"), expect(unused_mut))]
+            PlanInput::StepDone { serial, mut done } => {
+                #[cfg(feature = "sim")]
+                if self.mutations.any_incarnation {
+                    done.incarnation = None;
+                }
                 self.with_run(now, |run, means| run.done(serial, done, now, means));
             }
             PlanInput::StepFailed { serial, why } => {
@@ -184,12 +205,19 @@ impl Conductor {
                 {
                     *known = observation;
                     *seen = true;
+                    #[cfg(feature = "sim")]
+                    if self.mutations.any_incarnation {
+                        known.incarnation = None;
+                    }
+                }
+                if self.data_role().is_some_and(|(index, _)| index == role) {
+                    self.looked_at = now;
                 }
                 self.weigh(now);
             }
             PlanInput::Heard(word) => self.hear(word, now),
             PlanInput::Mode(mode) => self.set_mode(mode),
-            PlanInput::AcceptLoss => self.accepts_loss = true,
+            PlanInput::AcceptLoss => self.accepts_loss_until = now.after(PERMISSION),
         }
         self.look_after(now);
         self.review(now);
@@ -220,6 +248,7 @@ impl Conductor {
             self.member.until(),
             self.ballots.until(),
             self.fresh_until,
+            self.accepts_loss_until,
             self.keeper.asked_at.after(super::membership::PATIENCE),
             self.keeper.free_at(lease),
         ];

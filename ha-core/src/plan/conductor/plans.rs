@@ -96,6 +96,7 @@ impl Conductor {
             source_gone: unplanned || target.is_none(),
             target,
             solo: true,
+            incarnation: self.server(),
             ..Context::default()
         };
         let aim = Aim::Promote { round, failed_over };
@@ -194,15 +195,16 @@ impl Conductor {
             return;
         };
         let (purpose, epoch, position) = (run.purpose, run.epoch, run.position);
+        let server = run.context.incarnation;
         self.last = Some((purpose, run.reports));
-        if purpose == Purpose::Demote {
-            self.forced.extend(run.forced);
-        }
         // What was found before says nothing of what the plan did.
         self.seen.fill(false);
         match (aim, outcome) {
             (Aim::Promote { round, failed_over }, Ok(())) => match self.rival(epoch) {
-                None => self.promoted(round, failed_over),
+                None => {
+                    self.held_server = server;
+                    self.promoted(round, failed_over);
+                }
                 Some(why) => self.unwind(round, why, now),
             },
             (Aim::Promote { round, .. }, Err(why)) => self.unwind(round, why, now),
@@ -229,6 +231,7 @@ impl Conductor {
                 self.begin(Purpose::Promote, aim, Context::default(), now);
             }
             (Aim::RollBack { round, why }, Ok(())) => {
+                self.held_server = server;
                 self.end(Stance::Primary, None);
                 self.answer_demoted(round, Err(why));
             }
@@ -264,7 +267,7 @@ impl Conductor {
         self.keeper = Keeper::default();
         self.sole = self.data().is_some();
         self.handover = None;
-        self.accepts_loss = false;
+        self.accepts_loss_until = MonoNs::ZERO;
         self.failures = 0;
         self.refused = None;
         if failed_over && self.config.after_failover == AfterFailover::Maintenance {

@@ -47,12 +47,29 @@ impl Conductor {
         let Some(data) = self.data() else {
             return;
         };
-        if self.stance == Stance::Standby && data.able.is_err() {
-            // Its server may come back with less than it had acknowledged.
+        let (able, incarnation) = (data.able.is_ok(), data.incarnation);
+        let other = incarnation.is_some() && incarnation != self.seen_server;
+        self.seen_server = incarnation.or(self.seen_server);
+        if other {
+            // Who has agreed to the promotion of what was there before has not to this.
+            self.ballots.clear();
+        }
+        if self.stance == Stance::Standby && (!able || other) {
+            // Its server may have come back, or come back, with less than it had acknowledged.
             self.leave_sync(now);
             return;
         }
         let Some((index, _)) = self.data_role() else {
+            return;
+        };
+        if self.seen[index] && self.replicas().is_some_and(|replicas| replicas.solo) {
+            // Its server acknowledges alone, whoever told it to.
+            if self.keeper.grants {
+                self.out.push_back(PlanAction::Tell);
+            }
+            self.keeper.stop_granting();
+        }
+        let Some(data) = self.data() else {
             return;
         };
         let most = self.config.roles[index].max_lag;
@@ -79,7 +96,7 @@ impl Conductor {
             return;
         }
         if word.renounces {
-            self.keeper.grants = false;
+            self.keeper.stop_granting();
             self.keeper.granted_at = None;
             self.keeper.asked_at = MonoNs::ZERO;
             return;
@@ -106,13 +123,9 @@ impl Conductor {
         };
         let asked = self.keeper.asked_at;
         let is_asked = asked > MonoNs::ZERO && asked.after(PATIENCE) > now;
-        if self.keeper.grants && (replicas.solo || !is_asked) {
+        if self.keeper.grants && !is_asked {
             self.keeper.grants = false;
             self.out.push_back(PlanAction::Tell);
-        }
-        if replicas.solo {
-            // Its server acknowledges alone, whoever told it to.
-            self.keeper.stop_granting();
         }
         if is_asked && (replicas.solo || self.keeper.joined_at.is_none()) {
             return SyncNeed::Rejoin;

@@ -38,30 +38,34 @@ impl Conductor {
         if self.mode == Mode::Maintenance {
             return;
         }
-        let revival = self.revival();
-        if !revival.is_empty() {
-            let context = Context::default();
-            self.begin_steps(Purpose::Correct, Aim::Upkeep, context, revival, now);
-            return;
-        }
         if !self.seen.iter().all(|seen| *seen) {
             return;
         }
-        let corrections = self.corrections();
+        let corrections = self.corrections(now);
         if !corrections.is_empty() {
+            let held = self.held_server.filter(|_| self.stance == Stance::Primary);
             let context = Context {
                 source_gone: self.others_gone(now),
+                incarnation: held,
                 ..Context::default()
             };
             self.begin_steps(Purpose::Correct, Aim::Upkeep, context, corrections, now);
             return;
         }
         match self.stance {
-            Stance::Primary => match self.sync_need(now) {
-                SyncNeed::Nothing => {}
-                SyncNeed::GoSolo => self.keep_up(Purpose::GoSolo, Context::default(), now),
-                SyncNeed::Rejoin => self.keep_up(Purpose::Rejoin, Context::default(), now),
-            },
+            Stance::Primary => {
+                let purpose = match self.sync_need(now) {
+                    SyncNeed::Nothing => return,
+                    SyncNeed::GoSolo => Purpose::GoSolo,
+                    SyncNeed::Rejoin => Purpose::Rejoin,
+                };
+                // Of another server than the one that was promoted it is not known what it lacks.
+                let context = Context {
+                    incarnation: self.held_server,
+                    ..Context::default()
+                };
+                self.keep_up(purpose, context, now);
+            }
             Stance::Standby => {
                 if let Some(context) = self.is_to_follow(now) {
                     self.keep_up(Purpose::Follow, context, now);
@@ -75,23 +79,16 @@ impl Conductor {
         self.begin(purpose, Aim::Upkeep, context, now);
     }
 
-    /// What a demotion by the hard way left to do.
-    fn revival(&mut self) -> Vec<(usize, StepSpec)> {
-        let mut revival = Vec::new();
-        for index in core::mem::take(&mut self.forced) {
-            if let Some(role) = self.config.roles.get(index) {
-                let steps = sequence::revival(role);
-                revival.extend(steps.into_iter().map(|step| (index, step)));
-            }
-        }
-        revival
-    }
-
     /// The steps for the roles that are not as they should be.
-    fn corrections(&self) -> Vec<(usize, StepSpec)> {
+    fn corrections(&self, now: MonoNs) -> Vec<(usize, StepSpec)> {
         let is_primary = self.stance == Stance::Primary;
+        let nobody_is = self.primary(now).is_none();
         let is_wrong = |observation: &Observation| {
-            observation.promoted == Some(!is_primary) && (!is_primary || observation.able.is_ok())
+            let same = observation
+                .incarnation
+                .is_none_or(|it| self.held_server.is_none_or(|held| held == it));
+            observation.promoted == Some(!is_primary)
+                && (!is_primary || observation.able.is_ok() && same)
         };
         let roles = self.config.roles.iter().zip(&self.observations).enumerate();
         roles
@@ -100,6 +97,11 @@ impl Conductor {
                     sequence::correction(role, self.stance)
                 } else if is_primary && observation.follows != Follows::Nobody {
                     sequence::detachment(role)
+                } else if !is_primary && observation.runs == Some(false) {
+                    sequence::revival(role)
+                } else if !is_primary && observation.unread && nobody_is {
+                    // What it has may be the only copy. Of a primary that was promoted meanwhile it is a part.
+                    sequence::salvage(role)
                 } else {
                     Vec::new()
                 };

@@ -120,6 +120,7 @@ impl Conductor {
             && self.stance == Stance::Standby
         {
             self.renounces = false;
+            self.accepts_loss_until = MonoNs::ZERO;
             self.member.granted(grant, self.config.sync_lease, now);
         }
         self.raise(word.epoch);
@@ -176,8 +177,7 @@ impl Conductor {
         if mode == self.mode {
             return;
         }
-        // It is for an operator to say that nobody has anything newer.
-        self.accepts_loss |= mode == Mode::Standalone;
+        self.accepts_loss_until = MonoNs::ZERO;
         if mode == Mode::ActiveStandby {
             self.alone_since = None;
             self.heeded = self.heeded.max(self.epoch);

@@ -74,7 +74,16 @@ pub fn fence(role: &RoleConfig) -> Vec<StepSpec> {
     }
 }
 
-/// The steps that are left to do for a role that was demoted the hard way.
+/// The steps that find out how far a replica is that was started again.
+#[must_use]
+pub fn salvage(role: &RoleConfig) -> Vec<StepSpec> {
+    match role.kind {
+        RoleKind::Mysql { .. } => mysql::salvage(&role.limits),
+        _ => Vec::new(),
+    }
+}
+
+/// The steps that start the server of a standby: it ended, or was killed to demote it.
 #[must_use]
 pub fn revival(role: &RoleConfig) -> Vec<StepSpec> {
     match role.kind {

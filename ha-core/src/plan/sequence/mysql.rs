@@ -43,7 +43,12 @@ pub(super) fn fence(limits: &Limits) -> Vec<StepSpec> {
     vec![forbid.or(vec![kill])]
 }
 
-/// A server that was killed to demote it runs again, while nobody waits for that.
+/// What a replica had received before it was started is applied.
+pub(super) fn salvage(limits: &Limits) -> Vec<StepSpec> {
+    vec![StepSpec::change("salvage", limits.drain)]
+}
+
+/// The server runs again, while nobody waits for that.
 pub(super) fn revive(limits: &Limits) -> Vec<StepSpec> {
     vec![StepSpec::change("start-as-replica", limits.promote)]
 }

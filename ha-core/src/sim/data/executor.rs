@@ -43,12 +43,20 @@ impl World {
     pub(super) fn observe(&self, data: &Data, node: usize) -> Observation {
         let server = &data.servers[node];
         if !server.runs(self.now) {
-            return Observation::unknown("its server does not answer");
+            let mut observation = Observation::unknown("its server does not answer");
+            if !server.up {
+                observation.runs = Some(false);
+                observation.promoted = Some(false);
+            }
+            return observation;
         }
         Observation {
             promoted: Some(server.writable),
+            runs: Some(true),
+            incarnation: Some(server.starts),
+            unread: server.unread.is_some(),
             able: Ok(()),
-            position: Some(server.position()),
+            position: server.unread.is_none().then(|| server.position()),
             history: Some(server.history()),
             follows: match server.source {
                 None => Follows::Nobody,
@@ -79,7 +87,10 @@ impl World {
         let progress = self.step(data, node, &order.clone());
         let outcome = match progress {
             Progress::Waits => return None,
-            Progress::Done(done) => PlanInput::StepDone { serial, done },
+            Progress::Done(mut done) => {
+                done.incarnation = Some(data.servers[node].starts);
+                PlanInput::StepDone { serial, done }
+            }
             Progress::Failed(why) => {
                 let why = String::from(why);
                 PlanInput::StepFailed { serial, why }
@@ -112,6 +123,10 @@ impl World {
                 server.receives = false;
                 done()
             }
+            "inspect" | "salvage" => {
+                server.salvage();
+                done()
+            }
             "drain" => done_if(server.relay.is_empty()),
             "prove" => {
                 let target = order.context.target.as_ref();
@@ -125,9 +140,14 @@ impl World {
                 server.source = None;
                 server.acknowledges = false;
                 server.relay.clear();
+                server.unread = None;
                 done()
             }
             "become-primary" => {
+                let incarnation = order.context.incarnation;
+                if incarnation.is_some_and(|it| it != server.starts) {
+                    return Progress::Failed("its server was started again");
+                }
                 server.epoch = order.epoch;
                 server.writable = true;
                 let committed = if order.context.solo {
@@ -151,8 +171,8 @@ impl World {
                     server.solo = false;
                 }
                 Progress::Done(Done {
-                    text: String::new(),
                     position: Some(server.position()),
+                    ..Done::default()
                 })
             }
             "degrade" => {
@@ -175,7 +195,9 @@ impl World {
         let server = &mut data.servers[node];
         server.solo = true;
         let all = server.log.len() + server.waiting.len();
-        server.acknowledged(all)
+        let committed = server.acknowledged(all);
+        server.flush();
+        committed
     }
 
     fn follow(&self, data: &mut Data, node: usize, order: &Order) -> Progress {
@@ -200,6 +222,7 @@ impl World {
             "follow" => {
                 let server = &mut data.servers[node];
                 server.relay.clear();
+                server.unread = None;
                 server.source = Some(source);
                 server.receives = true;
                 server.acknowledges = false;

@@ -37,6 +37,8 @@ const LOOK: (u64, u64) = (MS, 3 * MS);
 /// How often a conductor is told what is found, and tells the other one how it stands.
 const OBSERVES: u64 = 50 * MS;
 const SPEAKS: u64 = 100 * MS;
+/// How likely it is at a look that what is committed stays so.
+const FLUSHES_PERMILLE: u64 = 100;
 /// Writes that wait at a time, at most.
 const SESSIONS: usize = 32;
 /// The group.
@@ -194,10 +196,10 @@ impl World {
         }
     }
 
-    /// A gate has opened: the roles are promoted by then, with all that was acknowledged.
+    /// A gate has opened: the roles are promoted by then.
     pub(super) fn judge_opening(&mut self, node: usize) {
         let now = self.clock(node);
-        let Some(data) = self.data.take() else {
+        let Some(mut data) = self.data.take() else {
             return;
         };
         // After SIGKILL, what is recorded as opened was open before.
@@ -208,7 +210,7 @@ impl World {
                 "invariant 3: node{node} opened its gate although its roles are not promoted ({stance:?})"
             ));
         }
-        self.judge_data(&data, node, "opened its gate");
+        data.servers[node].judged = false;
         self.data = Some(data);
     }
 
@@ -250,6 +252,9 @@ impl World {
         }
         if !frozen {
             server.apply(count, self.now);
+            if self.rng.chance(FLUSHES_PERMILLE) {
+                server.flush();
+            }
         }
     }
 
@@ -323,13 +328,24 @@ impl World {
             let open = !self.is_frozen(node) && self.nodes[node].kernels[0].is_open(now);
             let server = &mut data.servers[node];
             let takes = server.runs(self.now) && server.writable && !server.closing;
-            if !open || !takes || server.waiting.len() >= SESSIONS {
+            if !open || !takes {
+                server.judged = false;
+                continue;
+            }
+            if !core::mem::replace(&mut server.judged, true) {
+                self.judge_data(data, node, "takes writes");
+            }
+            let server = &mut data.servers[node];
+            if server.waiting.len() >= SESSIONS {
                 continue;
             }
             data.clients.next += 1;
             let write = data.clients.next;
             if server.solo {
                 server.log.push(write);
+                if !self.mutations.lazy_commit {
+                    server.flush();
+                }
                 self.acknowledge(data, node, &[write]);
             } else {
                 server.waiting.push_back(write);

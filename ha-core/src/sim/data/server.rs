@@ -20,6 +20,8 @@ pub(super) struct Server {
     pub(super) closing: bool,
     /// Whether writes are acknowledged although no replica has received them.
     pub(super) solo: bool,
+    /// What clients find was judged since they can write.
+    pub(super) judged: bool,
     /// The epoch in which it became writable last.
     pub(super) epoch: u64,
     /// What is committed, in order.
@@ -32,6 +34,12 @@ pub(super) struct Server {
     pub(super) source: Option<usize>,
     pub(super) receives: bool,
     pub(super) acknowledges: bool,
+    /// How often it was started.
+    pub(super) starts: u64,
+    /// So much of what is committed stays so if it ends now: at its start it takes the rest back.
+    pub(super) durable: usize,
+    /// It was started again as a replica, and has not read what it had received, which is this.
+    pub(super) unread: Option<VecDeque<u64>>,
     /// Until when nothing is applied.
     pub(super) lags_until: u64,
     /// As a replica: whether it received at the last look.
@@ -77,7 +85,8 @@ impl Server {
         format!("{}:{}", self.len(), last.unwrap_or(0))
     }
 
-    /// It ends at once. What waits for a replica was never committed; what was received is fetched again.
+    /// It ends at once. It will start as a replica: what waits for a replica it takes back, and the last of what it
+    /// committed. What it had received lies in its files.
     pub(super) fn crash(&mut self) {
         self.up = false;
         self.starts_at = None;
@@ -85,18 +94,34 @@ impl Server {
         self.writable = false;
         self.closing = false;
         self.waiting.clear();
-        self.relay.clear();
-        self.source = None;
+        let kept = self.durable.min(self.log.len());
+        let taken_back = self.log.split_off(kept);
+        let received = taken_back.into_iter().chain(self.relay.drain(..));
+        if self.source.is_some() {
+            let unread = self.unread.take().unwrap_or_default();
+            self.unread = Some(received.chain(unread).collect());
+        }
         self.receives = false;
         self.acknowledges = false;
         self.connected = false;
     }
 
-    /// It is there again, as a replica of nobody.
+    /// It is there again, and receives from nobody.
     pub(super) fn start(&mut self) {
         self.starts_at = None;
         self.up = true;
+        self.starts += 1;
         self.solo = false;
+    }
+
+    /// What it had received before it was started is applied.
+    pub(super) fn salvage(&mut self) {
+        self.log.extend(self.unread.take().unwrap_or_default());
+    }
+
+    /// All that is committed stays so.
+    pub(super) const fn flush(&mut self) {
+        self.durable = self.log.len();
     }
 
     /// Applies some of what it has received.

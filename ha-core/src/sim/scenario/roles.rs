@@ -147,7 +147,7 @@ impl Scenario {
             let lasts = rng.pick(&[30, 100, 300, 1_000, 3_000]) * MS;
             let until = (at + rng.between(MS, lasts)).min(self.quiet_at);
             let again = (at + rng.between(MS, 2_000 * MS)).min(self.quiet_at);
-            let fault = match rng.between(0, 15) {
+            let fault = match rng.between(0, 17) {
                 kind @ 0..=2 => {
                     if rng.chance(900) {
                         self.faults.push((again, Fault::Start { node }));
@@ -163,9 +163,18 @@ impl Scenario {
                 5 => Fault::Stall { node, until },
                 6..=8 => Fault::Switchover { node, instance: 0 },
                 9 | 10 => {
-                    let until = at + rng.between(500 * MS, 2_000 * MS);
+                    let until = at + rng.between(20 * MS, 2_000 * MS);
                     let trouble = DataTrouble::Killed { until };
                     Fault::Database { node, trouble }
+                }
+                // Both, and perhaps back before anybody has looked.
+                16 | 17 => {
+                    for node in [node, other] {
+                        let until = at + rng.between(20 * MS, 2_000 * MS);
+                        let trouble = DataTrouble::Killed { until };
+                        self.faults.push((at, Fault::Database { node, trouble }));
+                    }
+                    continue;
                 }
                 11 => {
                     let trouble = DataTrouble::Stopped { until };
@@ -176,7 +185,7 @@ impl Scenario {
                     Fault::Database { node, trouble }
                 }
                 // One link in both directions, or all links in one: not everything.
-                kind if at >= healed_at => {
+                kind @ 14..=15 if at >= healed_at => {
                     healed_at = until;
                     let lan = [(0, node, other), (0, other, node)];
                     let one_way = [(0, node, other), (1, node, other)];

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ha_core::plan::{Done, Follows, Observation, Order};
+use ha_core::plan::{Done, Observation, Order};
 
 use super::{Pending, Role};
 use crate::{checks::Blocking, config::CronRole as Config};
@@ -64,7 +64,7 @@ impl Cron {
         };
         Ok(Done {
             text: found.text.to_owned(),
-            position: None,
+            ..Done::default()
         })
     }
 
@@ -75,14 +75,8 @@ impl Cron {
             Ok(Found { text: "", active })
         });
         let looked = looked.await;
-        Observation {
-            promoted: looked.as_ref().ok().map(|found| found.active),
-            able: looked.map(drop),
-            position: None,
-            history: None,
-            follows: Follows::Nobody,
-            replicas: None,
-        }
+        let active = looked.as_ref().ok().map(|found| found.active);
+        Observation::of(active, looked.map(drop))
     }
 }
 

@@ -5,7 +5,7 @@ mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use ha_core::plan::{Done, Follows, Observation, Order};
+use ha_core::plan::{Done, Observation, Order};
 
 use super::{Pending, Role, Setting, Situation};
 use crate::{
@@ -83,7 +83,7 @@ impl ScriptRole {
         self.promoted = Some(promoted);
         Ok(Done {
             text,
-            position: None,
+            ..Done::default()
         })
     }
 
@@ -170,14 +170,7 @@ impl ScriptRole {
             Ok(said) => said.or(self.promoted),
             Err(_) => None,
         };
-        Observation {
-            promoted,
-            able,
-            position: None,
-            history: None,
-            follows: Follows::Nobody,
-            replicas: None,
-        }
+        Observation::of(promoted, able)
     }
 
     /// Fault comes after the demotion, and without one where the group was not Active; so does its end.
