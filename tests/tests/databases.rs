@@ -5,6 +5,8 @@
 mod outages;
 #[path = "databases/pair.rs"]
 mod pair;
+#[path = "databases/restarts.rs"]
+mod restarts;
 
 use std::time::Duration;
 

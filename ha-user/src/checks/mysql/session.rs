@@ -55,21 +55,45 @@ pub(crate) fn opts(server: &MysqlServer) -> Opts {
 
 /// A session that is closed as soon as it is dropped: the library would go on reading in a task of its own, from
 /// a server that may hang.
-pub(crate) struct Session(Option<Conn>);
+pub(crate) struct Session {
+    conn: Option<Conn>,
+    started: Option<u64>,
+}
 
 impl Session {
     pub(crate) async fn open(opts: &Opts) -> Result<Self, Error> {
-        Ok(Self(Some(Conn::new(opts.clone()).await?)))
+        Ok(Self {
+            conn: Some(Conn::new(opts.clone()).await?),
+            started: None,
+        })
     }
 
     /// As the server numbers it.
     pub(crate) fn id(&self) -> u32 {
-        self.0.as_ref().map_or(0, Conn::id)
+        self.conn.as_ref().map_or(0, Conn::id)
+    }
+
+    /// When the server was started, in whole seconds of its own clock: another number, another run of it. Steps of the
+    /// clock do not change it, since the server counts from what it read then.
+    pub(crate) async fn started(&mut self) -> Result<u64, Error> {
+        if let Some(started) = self.started {
+            return Ok(started);
+        }
+        let answer = match self.ask(&started_by("information_schema")).await {
+            Err(Error::Server(_)) => self.ask(&started_by("performance_schema")).await?,
+            other => other?,
+        };
+        let text = answer.rows.first().and_then(|row| row.first()).cloned();
+        let started = text.flatten().and_then(|text| text.parse().ok());
+        let started = started
+            .ok_or_else(|| Error::Other("the server does not say when it was started".into()))?;
+        self.started = Some(started);
+        Ok(started)
     }
 
     fn conn(&mut self) -> Result<&mut Conn, Error> {
         let closed = || Error::Driver(mysql_async::DriverError::ConnectionClosed);
-        self.0.as_mut().ok_or_else(closed)
+        self.conn.as_mut().ok_or_else(closed)
     }
 
     /// Carries a statement out.
@@ -122,12 +146,19 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(conn) = self.0.take() {
+        if let Some(conn) = self.conn.take() {
             // The first turn says goodbye, if a whole answer was read, and marks the session as closed.
             let mut context = Context::from_waker(Waker::noop());
             let _ = pin!(conn.disconnect()).poll(&mut context);
         }
     }
+}
+
+/// MariaDB has the table in the one schema, MySQL in the other. Both numbers are of the same statement.
+fn started_by(schema: &str) -> String {
+    format!(
+        "SELECT CAST(UNIX_TIMESTAMP() - VARIABLE_VALUE AS UNSIGNED) FROM {schema}.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Uptime'"
+    )
 }
 
 /// A row, by the names of its columns.

@@ -110,6 +110,7 @@ pub(in crate::roles) async fn without(
     let broken = matches!(error, Error::Io(_) | Error::Driver(_));
     if broken && process.find().await.is_ok_and(|found| found.is_none()) {
         observation.promoted = Some(false);
+        observation.runs = Some(false);
         observation.able = Err(format!("the server does not run: {words}"));
     }
     observation

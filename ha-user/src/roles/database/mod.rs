@@ -48,7 +48,7 @@ pub(super) fn left(deadline: MonoNs) -> Duration {
 pub(super) fn done(text: impl Into<String>) -> Done {
     Done {
         text: text.into(),
-        position: None,
+        ..Done::default()
     }
 }
 

@@ -32,6 +32,8 @@ pub(in crate::roles) struct Server {
     who: Who,
     opts: Opts,
     kept: Option<Session>,
+    /// The run of the server that was spoken to last.
+    incarnation: Option<u64>,
     dialect: Option<Dialect>,
     /// Sessions of which a statement was given up before it was answered: the server may be at it still.
     abandoned: Vec<u32>,
@@ -45,6 +47,7 @@ impl Server {
             who: Who::new(config),
             opts: opts(config),
             kept: None,
+            incarnation: None,
             dialect: None,
             abandoned: Vec::new(),
             others: Vec::new(),
@@ -76,16 +79,30 @@ impl Server {
         Ok(session)
     }
 
+    /// The run of the server that was spoken to last: a number that no other run of it has.
+    pub(in crate::roles) const fn incarnation(&self) -> Option<u64> {
+        self.incarnation
+    }
+
     /// Asks in the session; in a new one where the kept one has ended meanwhile. Should the future be dropped, the
-    /// session is closed, and what the server is still at is ended before anything else is asked.
-    async fn put<T>(&mut self, question: Question<'_, T>) -> Result<T, Error> {
+    /// session is closed, and what the server is still at is ended before anything else is asked. What `changes`
+    /// something is not told to a server that was started again since: it rests on what the one before was.
+    async fn put<T>(&mut self, question: Question<'_, T>, changes: bool) -> Result<T, Error> {
         self.end_abandoned().await?;
+        let mut ended = None;
         for again in [true, false] {
             let was_kept = self.kept.is_some();
             let mut session = match self.kept.take() {
                 Some(session) => session,
                 None => self.open().await?,
             };
+            let before = self.incarnation.replace(session.started().await?);
+            if let Some(error) = ended.take()
+                && changes
+                && before != self.incarnation
+            {
+                return Err(error);
+            }
             let id = session.id();
             self.abandoned.push(id);
             let result = question(&mut session).await;
@@ -95,6 +112,7 @@ impl Server {
                     if !(again && was_kept) {
                         return Err(error);
                     }
+                    ended = Some(error);
                 }
                 result => {
                     self.kept = Some(session);
@@ -130,10 +148,13 @@ impl Server {
 
     async fn state(&mut self, statement: &str) -> Result<Answer, Error> {
         let statement: Arc<str> = statement.into();
-        self.put(&move |session: &mut Session| {
-            let statement = Arc::clone(&statement);
-            Box::pin(async move { session.ask(&statement).await })
-        })
+        self.put(
+            &move |session: &mut Session| {
+                let statement = Arc::clone(&statement);
+                Box::pin(async move { session.ask(&statement).await })
+            },
+            true,
+        )
         .await
     }
 
@@ -181,7 +202,7 @@ impl Server {
         &mut self,
         question: Question<'_, T>,
     ) -> Asked<T> {
-        let answer = self.put(question).await;
+        let answer = self.put(question, false).await;
         answer.map_err(|error| self.words(&error))
     }
 
@@ -196,6 +217,7 @@ impl Server {
     /// The server has ended: no session of it is any good.
     pub(in crate::roles) fn forget(&mut self) {
         self.kept = None;
+        self.incarnation = None;
         self.abandoned.clear();
         // Another one may be started.
         self.dialect = None;

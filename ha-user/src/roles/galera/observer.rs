@@ -7,7 +7,7 @@ use ha_core::{
         Finding, Severity,
         galera::{Demands, NodeState, Told},
     },
-    plan::{Follows, Observation, Position},
+    plan::{Observation, Position},
 };
 use mysql_async::Error;
 
@@ -98,17 +98,16 @@ impl Observer {
         let node = &seen.node;
         let serves = node.serves(self.config.donor);
         let place = node.place();
+        // Who has lost its cluster takes none, whatever it is set to.
+        let promoted = Some(!seen.read_only && serves.is_ok());
         Observation {
-            // Who has lost its cluster takes none, whatever it is set to.
-            promoted: Some(!seen.read_only && serves.is_ok()),
-            able: self.able(node, serves, belonging),
+            runs: Some(true),
             position: place.as_ref().map(|place| Position {
                 rank: place.seqno,
                 text: place.to_string(),
             }),
             history: Some(Told::Runs(place).to_string()),
-            follows: Follows::Nobody,
-            replicas: None,
+            ..Observation::of(promoted, self.able(node, serves, belonging))
         }
     }
 

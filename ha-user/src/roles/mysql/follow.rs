@@ -135,6 +135,7 @@ impl MysqlExecutor {
         };
         let change = change.statement(state.dialect);
         self.server.ask(&change).await?;
+        self.salvaged = None;
         self.server.ask(statements.start).await?;
         let done = self.receives(order, address).await?;
         match taken_back {

@@ -18,6 +18,7 @@ mod init;
 mod look;
 mod observer;
 mod promote;
+mod relay_log;
 mod salvage;
 mod statements;
 mod upkeep;
@@ -65,7 +66,7 @@ pub(crate) struct MysqlExecutor {
     ended_receiver: bool,
     /// How commits were flushed before they had to be durable by themselves.
     flushed_before: Option<String>,
-    /// The epoch for which the relay log was salvaged.
+    /// The run of the server of which the relay log was salvaged.
     salvaged: Option<u64>,
 }
 
@@ -91,6 +92,7 @@ impl MysqlExecutor {
         match order.step {
             "inspect" => self.inspect(order).await,
             "stop-receiving" => self.stop_receiving(order).await,
+            "salvage" => self.read_relay_log().await,
             "drain" => self.drain(order).await,
             "prove" => self.prove(order).await,
             "detach" => self.detach(order).await,
@@ -134,14 +136,22 @@ impl MysqlExecutor {
 
 impl Role for MysqlExecutor {
     fn run<'a>(&'a mut self, order: &'a Order) -> Pending<'a, Result<Done, String>> {
-        Box::pin(async { self.step(order).await.map_err(|failure| failure.why) })
+        Box::pin(async {
+            let done = self.step(order).await.map_err(|failure| failure.why)?;
+            Ok(Done {
+                incarnation: self.server.incarnation(),
+                ..done
+            })
+        })
     }
 
     fn observe(&mut self) -> Pending<'_, Observation> {
         Box::pin(async {
             // What a step began that was given up must not go on behind what is seen here.
             self.server.sweep().await;
-            self.observer.observe(&mut self.process).await
+            self.observer
+                .observe(&mut self.process, self.salvaged)
+                .await
         })
     }
 }

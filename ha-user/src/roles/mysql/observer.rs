@@ -20,7 +20,11 @@ use crate::{
 const AUDIT_EACH: u32 = 300;
 
 /// What a look came back with.
-type Found = (Result<ServerState, Failure>, Option<Vec<Finding>>);
+struct Found {
+    incarnation: u64,
+    state: Result<ServerState, Failure>,
+    findings: Option<Vec<Finding>>,
+}
 
 /// See the module.
 pub(super) struct Observer {
@@ -47,7 +51,12 @@ impl Observer {
         self.glance.session()
     }
 
-    pub(super) async fn observe(&mut self, process: &mut Process) -> Observation {
+    /// `salvaged`: the run of the server that has read what it had received before.
+    pub(super) async fn observe(
+        &mut self,
+        process: &mut Process,
+        salvaged: Option<u64>,
+    ) -> Observation {
         let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
         self.looks = self.looks.wrapping_add(1);
         let audits = audits.then_some(self.config.semi_sync);
@@ -58,14 +67,16 @@ impl Observer {
             return Observation::unknown("the server does not answer");
         };
         match found {
-            Ok((Ok(state), findings)) => {
-                if findings.is_some() && self.findings != findings {
-                    self.findings = findings;
+            Ok(found) => {
+                if found.findings.is_some() && self.findings != found.findings {
+                    self.findings = found.findings;
                     self.tell();
                 }
-                self.observation(&state)
+                match found.state {
+                    Ok(state) => self.observation(&state, found.incarnation, salvaged),
+                    Err(failure) => Observation::unknown(&failure.why),
+                }
             }
-            Ok((Err(failure), _)) => Observation::unknown(&failure.why),
             Err(error) => without(&self.glance.words(&error), &error, process).await,
         }
     }
@@ -77,7 +88,12 @@ impl Observer {
         }
     }
 
-    fn observation(&self, state: &ServerState) -> Observation {
+    fn observation(
+        &self,
+        state: &ServerState,
+        incarnation: u64,
+        salvaged: Option<u64>,
+    ) -> Observation {
         let findings = self.findings.iter().flatten();
         let mut wrong = findings.filter(|finding| finding.severity == Severity::Unsafe);
         let able = match wrong.next() {
@@ -85,10 +101,16 @@ impl Observer {
             None => state.able(),
         };
         let semi_sync = &state.semi_sync;
+        // MariaDB says nothing of what it had received before it was started, and throws it away when it follows.
+        let unread = state.dialect == Dialect::MariaDb
+            && state.read_only
+            && state.is_stopped()
+            && salvaged != Some(incarnation);
         Observation {
-            promoted: Some(!state.read_only),
-            able,
-            position: Some(position(&state.reached())),
+            runs: Some(true),
+            incarnation: Some(incarnation),
+            unread,
+            position: (!unread).then(|| position(&state.reached())),
             history: Some(state.history.text()),
             follows: follows(state),
             replicas: Some(Replicas {
@@ -96,22 +118,34 @@ impl Observer {
                 waiting: semi_sync.waiting,
                 solo: !(semi_sync.source && semi_sync.waits_alone),
             }),
+            ..Observation::of(Some(!state.read_only), able)
         }
     }
 }
 
 async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Error> {
+    let incarnation = session.started().await?;
     let version = session.ask("SELECT @@global.version").await?;
     let dialect = match Dialect::of(&look::value(&version, 0)) {
         Ok(dialect) => dialect,
-        Err(why) => return Ok((Err(why.into()), None)),
+        Err(why) => {
+            return Ok(Found {
+                incarnation,
+                state: Err(why.into()),
+                findings: None,
+            });
+        }
     };
     let state = look::look(session, dialect).await?;
     let findings = match audits {
         Some(semi_sync) => Some(look::audit(session, dialect, semi_sync).await?),
         None => None,
     };
-    Ok((state, findings))
+    Ok(Found {
+        incarnation,
+        state,
+        findings,
+    })
 }
 
 fn follows(state: &ServerState) -> Follows {

@@ -58,10 +58,11 @@ impl MysqlExecutor {
         let target = self.target(order, state)?;
         let lacks_target = target.is_some_and(|target| !state.here.covers(&target));
         if order.context.source_gone || !lacks_target {
-            return self.salvage(state, order).await;
+            return self.salvage(state).await;
         }
         // The source is there still, and sends everything again.
         let statements = self.statements().await?;
+        self.salvaged = None;
         self.server.ask(statements.start).await?;
         self.applies(order).await?;
         Ok(done("replication was stopped and is started again"))
@@ -188,10 +189,7 @@ impl MysqlExecutor {
                 }
                 Some(lacking) => format!("not applied up to {lacking}, only to {}", state.here),
             };
-            if state.is_stopped()
-                && self.salvaged == Some(order.epoch)
-                && state.here.covers(&wanted)
-            {
+            if state.is_stopped() && self.has_salvaged() && state.here.covers(&wanted) {
                 return Ok(done(format!("is at {}", state.here)));
             }
             if !link.applying {
@@ -275,6 +273,10 @@ impl MysqlExecutor {
     /// It takes writes; that comes last.
     pub(super) async fn become_primary(&mut self, order: &Order) -> Outcome {
         let state = self.look().await?;
+        let wanted = order.context.incarnation;
+        if wanted.is_some() && wanted != self.server.incarnation() {
+            return Err("the server was started again meanwhile".into());
+        }
         let statements = self.statements().await?;
         let semi_sync = state.semi_sync;
         if let Some(link) = &state.link

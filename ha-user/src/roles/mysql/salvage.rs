@@ -1,26 +1,37 @@
 //! What a replica had received and not applied when it was stopped, while its source is gone. To start replication would
 //! throw it away, so it is read out of the files.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{io, path::PathBuf, process::Stdio};
 
-use ha_core::{
-    data::mysql::{Dialect, ServerState},
-    plan::Order,
-};
+use ha_core::data::mysql::{Dialect, ServerState};
 use tokio::{io::AsyncReadExt as _, process::Command, task::spawn_blocking};
 
-use super::{MysqlExecutor, Outcome, done, look, statements::quoted};
+use super::{MysqlExecutor, Outcome, done, look, relay_log, statements::quoted};
 use crate::{checks::words::clean, config::MysqlPlace, roles::database::Failure};
 
 /// Bytes of a complaint that are read.
 const COMPLAINT: u64 = 1 << 16;
 
 impl MysqlExecutor {
-    pub(super) async fn salvage(&mut self, state: &ServerState, order: &Order) -> Outcome {
+    /// How far it is shows once it has read that: nobody else may have it.
+    pub(super) async fn read_relay_log(&mut self) -> Outcome {
+        let state = self.look().await?;
+        if !state.read_only {
+            return Err("it takes writes".into());
+        }
+        if state.is_stopped() {
+            self.salvage(&state).await
+        } else {
+            Ok(done("it reads what it has received by itself"))
+        }
+    }
+
+    /// Whether this run of the server has read what the one before had received.
+    pub(super) fn has_salvaged(&self) -> bool {
+        self.salvaged.is_some() && self.salvaged == self.server.incarnation()
+    }
+
+    pub(super) async fn salvage(&mut self, state: &ServerState) -> Outcome {
         if state.dialect == Dialect::MySql {
             // MySQL keeps its relay log where only the applying thread is started.
             let statements = self.statements().await?;
@@ -42,7 +53,7 @@ impl MysqlExecutor {
             );
             self.server.ask(&seen).await?;
         }
-        self.salvaged = Some(order.epoch);
+        self.salvaged = self.server.incarnation();
         Ok(done(format!(
             "its relay log is salvaged: from {} to {}",
             state.here, after.here
@@ -57,7 +68,7 @@ impl MysqlExecutor {
             .await?;
         let dir = PathBuf::from(look::value(&places, 0));
         let (info, index) = (look::value(&places, 1), look::value(&places, 2));
-        let read = spawn_blocking(move || read_index(&dir, &info, &index));
+        let read = spawn_blocking(move || relay_log::files(&dir, &info, &index));
         match read.await {
             Ok(Ok(files)) => Ok(files),
             Ok(Err(error)) => Err(format!("the relay log's index cannot be read: {error}").into()),
@@ -90,10 +101,25 @@ impl MysqlExecutor {
         match read {
             // There is nothing in it that is not applied.
             Err(why) if why.contains("never reached expected GTID state") => Ok(()),
+            // The server ended while it wrote: of what is incomplete nothing was acknowledged.
+            Err(why) if ends_torn(files, &why).await => Ok(()),
             Err(why) => Err(format!("the relay log cannot be read: {why}").into()),
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// Whether the reader complains of the end of a file, where an event is incomplete.
+async fn ends_torn(files: &[PathBuf], complaint: &str) -> bool {
+    let Some(offset) = relay_log::offset(complaint) else {
+        return false;
+    };
+    let files = files.to_vec();
+    let torn = spawn_blocking(move || {
+        let mut torn = files.iter().map(|file| relay_log::ends_torn(file, offset));
+        torn.any(|torn| torn.unwrap_or(false))
+    });
+    torn.await.unwrap_or(false)
 }
 
 fn account(place: &MysqlPlace, user: &str) -> Vec<String> {
@@ -137,17 +163,4 @@ async fn ended(child: &mut tokio::process::Child) -> Result<(), String> {
     }
     let said = String::from_utf8_lossy(&said);
     Err(clean(said.lines().last().unwrap_or_default()))
-}
-
-/// The files of the index from the one on that the applying thread was at.
-fn read_index(dir: &Path, info: &str, index: &str) -> io::Result<Vec<PathBuf>> {
-    let applied = fs::read_to_string(dir.join(info))?;
-    // The first line is the number of lines.
-    let current = applied.lines().nth(1).unwrap_or_default();
-    let index = fs::read_to_string(dir.join(index))?;
-    let files = index.lines().filter(|line| !line.is_empty());
-    Ok(files
-        .skip_while(|file| *file != current)
-        .map(|file| dir.join(file))
-        .collect())
 }

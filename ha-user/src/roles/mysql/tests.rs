@@ -5,6 +5,7 @@ mod demoting;
 mod mysql;
 mod pair;
 mod promoting;
+mod restarts;
 mod setup;
 mod solo;
 mod standby;

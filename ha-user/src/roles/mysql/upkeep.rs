@@ -94,6 +94,7 @@ impl MysqlExecutor {
         let state = self.look().await?;
         if state.is_stopped() {
             let statements = self.statements().await?;
+            self.salvaged = None;
             self.server.ask(statements.start).await?;
         }
         Ok(())
