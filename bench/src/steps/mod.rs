@@ -96,7 +96,8 @@ fn one(
         if outcome.is_well() {
             *kept = Some(stage);
         }
-        if caught.is_some() {
+        // Also where the step was not seen: the transition was a real one.
+        if caught.is_some() || !outcome.is_well() {
             return Ok(outcome);
         }
     }

@@ -129,7 +129,7 @@ pub(super) fn of(stage: &Stage, first: u64, fault: Option<MonoNs>) -> Result<Out
     let served = served.acknowledged().find(|write| write.sent > at);
     let served = served.map(|write| write.done.since(at));
     let ready = ready.since(at);
-    let trial = judge(stage, first, at, primary, Some(ready))?;
+    let trial = judge(stage, first, at, primary, Some(ready), &[primary])?;
     Ok(Outcome {
         served: fault.and(served),
         ready: fault.map(|_| ready),

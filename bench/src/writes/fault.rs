@@ -51,6 +51,12 @@ impl Fault {
         !matches!(self, Self::OneWay)
     }
 
+    /// Whether the server that was written to takes no writes before the other one does. Who is cut off demotes it
+    /// while the other one may act already; it acknowledges nothing.
+    pub(super) const fn closes(self) -> bool {
+        !matches!(self, Self::CutOff)
+    }
+
     /// Lets it happen on a node; returns when.
     pub(super) fn inject(self, stage: &mut Stage, old: usize) -> Result<MonoNs> {
         let has_cable = stage.promoter == Promoter::Had;

@@ -116,6 +116,7 @@ pub(super) fn json(rows: &[Row], options: &Options) -> Value {
             "nobodys": trial.findings.nobodys.len(),
             "both_wrote_ms": millis(trial.both_wrote),
             "both_open_ms": millis(trial.both_open),
+            "sampled": trial.sampled,
             "by_the_former": trial.by_the_former,
             "rejoined_ms": trial.rejoined.map(millis),
             "equal": trial.equal,
@@ -169,6 +170,16 @@ fn missed(row: &Row, options: &Options) -> Vec<String> {
     count(
         "trials with two servers that acknowledged",
         how_many(trials, wrote_at_two),
+    );
+    if row.fault.closes() {
+        count(
+            "trials with two servers that could be written to",
+            how_many(trials, |trial| trial.both_open > Nanos::ZERO),
+        );
+    }
+    count(
+        "trials in which the servers were not asked in earnest whether they can be written to",
+        how_many(trials, |trial| !trial.sampled),
     );
     count(
         "trials without a take-over",

@@ -38,6 +38,8 @@ pub(crate) struct Trial {
     /// For how long both servers acknowledged writes, and for how long both had `read_only` off.
     pub(crate) both_wrote: Nanos,
     pub(super) both_open: Nanos,
+    /// Whether the servers that were written to, directly asked, said so: else it proves nothing that both never did.
+    pub(super) sampled: bool,
     /// Acknowledged by the former server after the other one had begun.
     pub(super) by_the_former: usize,
     /// How long the old primary took from the end of the fault until it was in sync; `None` when it did not by itself.
@@ -121,7 +123,12 @@ pub(super) fn run(stage: &mut Stage, fault: Fault, options: &Options) -> Result<
     for sampler in &stage.samplers {
         sampler.pause();
     }
-    judge(stage, first, at, primary, rejoined).map(|trial| Trial {
+    let wrote: &[usize] = if take_over.is_some() {
+        &[old, new]
+    } else {
+        &[old]
+    };
+    judge(stage, first, at, primary, rejoined, wrote).map(|trial| Trial {
         take_over: take_over.map(|done| done.since(at)),
         rate,
         ..trial
@@ -134,12 +141,12 @@ fn wait_rejoined(stage: &Stage, primary: usize, healed: MonoNs) -> Option<Nanos>
             &stage.servers.servers[primary],
             &stage.servers.servers[1 - primary],
         );
-        Ok(
-            replica.replica_status("Slave_IO_Running")?.as_deref() == Some("Yes")
-                && replica.replica_status("Slave_SQL_Running")?.as_deref() == Some("Yes")
-                && (primary.settings().durability != ha_tests::mariadb::Durability::SemiSync
-                    || primary.status("Rpl_semi_sync_master_clients")? == "1"),
-        )
+        Ok(!replica.is_writable()?
+            && primary.is_writable()?
+            && replica.replica_status("Slave_IO_Running")?.as_deref() == Some("Yes")
+            && replica.replica_status("Slave_SQL_Running")?.as_deref() == Some("Yes")
+            && (primary.settings().durability != ha_tests::mariadb::Durability::SemiSync
+                || primary.status("Rpl_semi_sync_master_clients")? == "1"))
     });
     match rejoined {
         Ok(()) => Some(now().since(healed)),
@@ -150,13 +157,14 @@ fn wait_rejoined(stage: &Stage, primary: usize, healed: MonoNs) -> Option<Nanos>
     }
 }
 
-/// Looks at what is there, once nobody writes.
+/// Looks at what is there, once nobody writes; `wrote` are the servers that were written to since the last time.
 pub(crate) fn judge(
     stage: &Stage,
     first: u64,
     at: MonoNs,
     primary: usize,
     rejoined: Option<Nanos>,
+    wrote: &[usize],
 ) -> Result<Trial> {
     let ledger: Ledger = stage.writers.take_ledger();
     let (server, other) = (
@@ -188,6 +196,7 @@ pub(crate) fn judge(
         findings,
         both_wrote: overlap(&seen[0].attempts, &seen[1].attempts),
         both_open: overlap(&seen[0].flags, &seen[1].flags),
+        sampled: wrote.iter().all(|index| seen[*index].saw_it_writable()),
         by_the_former: ledger.acknowledged_by_the_former(),
         rejoined,
         equal,

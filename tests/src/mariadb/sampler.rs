@@ -44,6 +44,15 @@ pub struct Samples {
     pub attempts: Vec<Sample>,
 }
 
+impl Samples {
+    /// Whether both questions found it writable at least once: it was asked in earnest.
+    #[must_use]
+    pub fn saw_it_writable(&self) -> bool {
+        let saw = |samples: &[Sample]| samples.iter().any(|sample| sample.writable);
+        saw(&self.flags) && saw(&self.attempts)
+    }
+}
+
 /// Asks one server, by two sessions, until it is dropped.
 pub struct Sampler {
     shared: Arc<Shared>,

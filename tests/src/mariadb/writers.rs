@@ -80,10 +80,9 @@ pub(super) struct Shared {
 /// Makes the tables that the clients write to; they must be writable at `server`.
 pub fn prepare(server: &Server) -> Result<()> {
     let mut session = server.session_of(WRITER)?;
-    // Nothing in it keeps a write from being there twice: that is for the checker to see.
+    // Nothing in it keeps a write from being there twice, as a unique key would: that is for the checker to see.
     session.ask(&format!(
-        "CREATE TABLE {DATABASE}.writes (number BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, id BIGINT UNSIGNED \
-         NOT NULL, client INT UNSIGNED NOT NULL, server INT UNSIGNED NOT NULL, at DATETIME(6) NOT NULL, KEY (id)) \
+        "CREATE TABLE {DATABASE}.writes (id BIGINT UNSIGNED NOT NULL, client INT UNSIGNED NOT NULL, server INT UNSIGNED NOT NULL, at DATETIME(6) NOT NULL, KEY (id)) \
          ENGINE = InnoDB"
     ))?;
     bank::prepare(&mut session)?;

@@ -26,6 +26,9 @@ use crate::{
     roles::{Mode, Prospect},
 };
 
+#[cfg(feature = "sim")]
+use super::event::Done;
+
 use self::{ballots::Ballots, plans::Aim, words::Peer};
 
 /// How often the engine is told that this node's data has moved: its thread is not to be woken without need.
@@ -188,12 +191,12 @@ impl Conductor {
             PlanInput::Unwritten { serial, why } => {
                 self.with_run(now, |run, means| run.unwritten(serial, &why, now, means));
             }
-            #[cfg_attr(not(feature = "sim"), expect(unused_mut))]
-            PlanInput::StepDone { serial, mut done } => {
+            PlanInput::StepDone { serial, done } => {
                 #[cfg(feature = "sim")]
-                if self.mutations.any_incarnation {
-                    done.incarnation = None;
-                }
+                let done = Done {
+                    incarnation: done.incarnation.filter(|_| !self.mutations.any_incarnation),
+                    ..done
+                };
                 self.with_run(now, |run, means| run.done(serial, done, now, means));
             }
             PlanInput::StepFailed { serial, why } => {
