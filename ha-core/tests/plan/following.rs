@@ -181,3 +181,20 @@ fn a_primary_forgets_whom_it_followed() {
     two.observe(0, primary(100, true));
     assert_eq!(two.steps.len(), 1);
 }
+
+#[test]
+fn what_cannot_be_put_right_does_not_keep_the_primary_from_going_on_alone() {
+    let (mut one, _) = pair();
+    one.bad = vec![("detach", Manners::Fails)];
+    let follows = Observation {
+        follows: replica(100, false).follows,
+        ..primary(100, false)
+    };
+    // Its replica is gone, and nobody asks any more.
+    for _ in 0..100 {
+        one.observe(0, follows.clone());
+        one.pass(Nanos::from_millis(100));
+    }
+    assert!(steps(&one, "detach") > 1);
+    assert!(steps(&one, "degrade") > 0, "{:?}", one.steps);
+}

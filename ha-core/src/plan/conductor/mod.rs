@@ -3,6 +3,7 @@
 mod ballots;
 mod knowledge;
 mod plans;
+mod retry;
 mod sync;
 mod upkeep;
 mod words;
@@ -29,7 +30,7 @@ use crate::{
 #[cfg(feature = "sim")]
 use super::event::Done;
 
-use self::{ballots::Ballots, plans::Aim, words::Peer};
+use self::{ballots::Ballots, plans::Aim, retry::Retry, words::Peer};
 
 /// How often the engine is told that this node's data has moved: its thread is not to be woken without need.
 const POSITION_EACH: Nanos = Nanos::from_secs(1);
@@ -58,9 +59,10 @@ pub struct Conductor {
     fresh_until: MonoNs,
     /// As the primary: who counts as in sync.
     keeper: Keeper,
-    /// When what failed in upkeep is tried again, and how often it failed in a row.
-    retry_at: MonoNs,
-    failures: u32,
+    /// A demotion at the start, and what puts right what somebody else changed.
+    mending: Retry,
+    /// Following the primary, and seeing to the replica: not held up by what cannot be put right.
+    tending: Retry,
     /// Why the last attempt to follow the primary failed.
     refused: Option<String>,
     /// Until when an operator lets this node be promoted although newer data may exist.
@@ -140,8 +142,8 @@ impl Conductor {
             member: Member::default(),
             fresh_until: MonoNs::ZERO,
             keeper: Keeper::default(),
-            retry_at: MonoNs::ZERO,
-            failures: 0,
+            mending: Retry::default(),
+            tending: Retry::default(),
             refused: None,
             accepts_loss_until: MonoNs::ZERO,
             renounces: false,
@@ -245,7 +247,8 @@ impl Conductor {
     pub fn poll_timeout(&self, now: MonoNs) -> Option<MonoNs> {
         let lease = self.config.sync_lease;
         let later = [
-            self.retry_at,
+            self.mending.at,
+            self.tending.at,
             self.astray_since
                 .map_or(MonoNs::ZERO, |since| since.after(upkeep::ASTRAY)),
             self.member.until(),

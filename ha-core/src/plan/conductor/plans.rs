@@ -4,7 +4,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use ha_common::{MonoNs, Nanos};
 
-use super::Conductor;
+use super::{Conductor, retry::Retry};
 use crate::{
     plan::{
         AfterFailover, StepSpec,
@@ -48,7 +48,7 @@ pub(super) struct Pending {
 impl Conductor {
     /// At the start: nothing that is half-way, or promoted, stays so.
     pub(super) fn settle(&mut self, now: MonoNs) {
-        if self.stance == Stance::Unsettled && self.run.is_none() && self.retry_at <= now {
+        if self.stance == Stance::Unsettled && self.run.is_none() && self.mending.is_due(now) {
             self.begin(
                 Purpose::Demote,
                 Aim::Demote { round: None },
@@ -268,7 +268,8 @@ impl Conductor {
         self.sole = self.data().is_some();
         self.handover = None;
         self.accepts_loss_until = MonoNs::ZERO;
-        self.failures = 0;
+        self.mending = Retry::default();
+        self.tending = Retry::default();
         self.refused = None;
         if failed_over && self.config.after_failover == AfterFailover::Maintenance {
             self.alone_since = Some(self.epoch);
@@ -289,14 +290,14 @@ impl Conductor {
         self.forget();
         match outcome {
             Ok(()) => {
-                self.failures = 0;
+                self.mending = Retry::default();
                 self.end(Stance::Standby, failed.cloned());
             }
             Err(why) => {
                 self.note(format!(
                     "NOT PROVEN that this node's roles are demoted: {why}"
                 ));
-                self.back_off(now);
+                self.mending.failed(now);
                 self.end(Stance::Unsettled, Some(why.clone()));
             }
         }

@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use ha_common::{MonoNs, Nanos};
 
-use super::{Conductor, plans::Aim, sync::SyncNeed};
+use super::{Conductor, plans::Aim, retry::Retry, sync::SyncNeed};
 use crate::{
     plan::{
         StepSpec,
@@ -18,17 +18,13 @@ use crate::{
     roles::Mode,
 };
 
-/// The first wait after a failure; it doubles.
-const FIRST_RETRY: Nanos = Nanos::from_millis(500);
-/// The longest.
-const LONGEST_RETRY: Nanos = Nanos::from_secs(30);
 /// How long a standby that follows the right server may go without receiving, before that is tried anew: it connects
 /// again by itself, and to try anew is to throw away what it has received and not applied.
 pub(super) const ASTRAY: Nanos = Nanos::from_secs(5);
 
 impl Conductor {
     pub(super) fn look_after(&mut self, now: MonoNs) {
-        if self.is_busy() || self.retry_at > now {
+        if self.is_busy() {
             return;
         }
         if self.stance == Stance::Unsettled {
@@ -42,7 +38,7 @@ impl Conductor {
             return;
         }
         let corrections = self.corrections(now);
-        if !corrections.is_empty() {
+        if !corrections.is_empty() && self.mending.is_due(now) {
             let held = self.held_server.filter(|_| self.stance == Stance::Primary);
             let context = Context {
                 source_gone: self.others_gone(now),
@@ -50,6 +46,9 @@ impl Conductor {
                 ..Context::default()
             };
             self.begin_steps(Purpose::Correct, Aim::Upkeep, context, corrections, now);
+            return;
+        }
+        if !self.tending.is_due(now) {
             return;
         }
         match self.stance {
@@ -149,8 +148,7 @@ impl Conductor {
     ) {
         match outcome {
             Ok(()) => {
-                self.failures = 0;
-                self.retry_at = MonoNs::ZERO;
+                *self.retry(purpose) = Retry::default();
                 if purpose == Purpose::Follow {
                     self.refused = None;
                 }
@@ -164,14 +162,21 @@ impl Conductor {
         }
     }
 
+    const fn retry(&mut self, purpose: Purpose) -> &mut Retry {
+        match purpose {
+            Purpose::Correct => &mut self.mending,
+            _ => &mut self.tending,
+        }
+    }
+
     fn upkeep_failed(&mut self, purpose: Purpose, why: String, now: MonoNs) {
-        if self.failures == 0 {
+        if self.retry(purpose).is_first() {
             self.note(format!("{}: {why}", purpose.name()));
         }
         if purpose == Purpose::Follow {
             self.refused = Some(why.clone());
         }
-        self.back_off(now);
+        self.retry(purpose).failed(now);
         let stance = self.stance;
         self.end(stance, Some(why));
     }
@@ -182,14 +187,6 @@ impl Conductor {
             observation.able = Err("it was not looked at since it was demoted".into());
             observation.position = None;
         }
-    }
-
-    pub(super) fn back_off(&mut self, now: MonoNs) {
-        let wait = FIRST_RETRY
-            .times(1 << self.failures.min(16))
-            .min(LONGEST_RETRY);
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = now.after(wait);
     }
 }
 
