@@ -5,6 +5,8 @@
 //! every grant has run out: it counts from when it granted last, which is later. So no standby that counts itself as in
 //! sync lacks an acknowledged write, also if the two hear nothing of each other; and neither compares clocks.
 
+use alloc::{collections::BTreeMap, string::String};
+
 use ha_common::{MonoNs, Nanos};
 
 /// For clocks that differ in rate: a 64th of the lease.
@@ -12,7 +14,7 @@ const RATE: u64 = 64;
 
 /// How long the primary waits for an ask before it no longer grants: a replica that is away for a moment is not
 /// given up.
-pub(super) const PATIENCE: Nanos = Nanos::from_millis(500);
+const PATIENCE: Nanos = Nanos::from_millis(500);
 
 /// A standby asks to be counted as in sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +77,20 @@ impl Member {
     }
 }
 
+/// What passed between the primary and one standby.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    at: MonoNs,
+    granted_at: Option<MonoNs>,
+}
+
 /// The primary's side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keeper {
     /// Whether it grants: its server waits for a replica, which has everything from before.
     pub(super) grants: bool,
-    /// When it granted last.
-    pub(super) granted_at: Option<MonoNs>,
-    /// When it was asked last.
-    pub(super) asked_at: MonoNs,
+    /// By standby: when it granted last, and was asked last.
+    standbys: BTreeMap<String, Asked>,
     /// The position at which its server began to wait for a replica: who has that has everything from before.
     pub(super) joined_at: Option<u64>,
 }
@@ -95,9 +102,30 @@ impl Keeper {
         self.joined_at = None;
     }
 
+    pub(super) fn asked_by(&mut self, node: &str, now: MonoNs) {
+        self.standbys.entry(node.into()).or_default().at = now;
+    }
+
+    pub(super) fn granted_to(&mut self, node: &str, now: MonoNs) {
+        self.standbys.entry(node.into()).or_default().granted_at = Some(now);
+    }
+
+    /// What this standby was granted counts no more; what others were does.
+    pub(super) fn renounced_by(&mut self, node: &str) {
+        self.standbys.remove(node);
+    }
+
+    /// Until when somebody counts as one that asks.
+    pub(super) fn asked_until(&self) -> MonoNs {
+        let last = self.standbys.values().map(|asked| asked.at).max();
+        last.filter(|at| *at > MonoNs::ZERO)
+            .map_or(MonoNs::ZERO, |at| at.after(PATIENCE))
+    }
+
     /// When every grant has run out.
     pub(super) fn free_at(&self, lease: Nanos) -> MonoNs {
-        self.granted_at.map_or(MonoNs::ZERO, |at| {
+        let granted = self.standbys.values().filter_map(|asked| asked.granted_at);
+        granted.max().map_or(MonoNs::ZERO, |at| {
             at.after(lease).after(Nanos(lease.0 / RATE))
         })
     }

@@ -3,7 +3,7 @@
 use ha_common::Nanos;
 use ha_core::{Manner, plan::Stance};
 
-use crate::node::{Node, database, pair, primary, replica};
+use crate::node::{LEASE, Node, config, database, pair, primary, replica, steps};
 
 /// The second node takes over, and the first one is gone.
 fn heir() -> Node {
@@ -94,4 +94,34 @@ fn a_promotion_that_failed_elsewhere_does_not_concern_a_primary() {
     assert!(two.promoted[0].is_err());
     one.hear(two.conductor.word("n1", None, two.now));
     assert_eq!(one.eligible(), Ok(()));
+}
+
+/// The word of one of two standbys does not free the primary of what it granted to the other.
+#[test]
+fn who_renounces_speaks_for_itself_alone() {
+    let (mut one, mut two) = pair();
+    let roles = two.config.roles.clone();
+    let mut three = Node::new("n3", config("n3", roles));
+    three.observe(0, replica(100, true));
+    for _ in 0..2 {
+        one.tell(&mut three);
+        three.tell(&mut one);
+    }
+    // It is granted, and falls silent; the other one's server fails.
+    one.tell(&mut three);
+    let granted = one.now;
+    let mut dead = replica(100, false);
+    dead.able = Err("it does not answer".to_owned());
+    two.observe(0, dead);
+    two.tell(&mut one);
+    while steps(&one, "degrade") == 0 {
+        one.observe(0, primary(100, false));
+        one.pass(Nanos::from_millis(10));
+        assert!(one.now.since(granted) < Nanos::from_secs(10), "never");
+    }
+    assert!(
+        one.now.since(granted) >= LEASE,
+        "{}",
+        one.now.since(granted)
+    );
 }

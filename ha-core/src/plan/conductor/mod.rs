@@ -255,7 +255,7 @@ impl Conductor {
             self.ballots.until(),
             self.fresh_until,
             self.accepts_loss_until,
-            self.keeper.asked_at.after(super::membership::PATIENCE),
+            self.keeper.asked_until(),
             self.keeper.free_at(lease),
         ];
         let due = [

@@ -6,7 +6,6 @@ use super::Conductor;
 use crate::plan::{
     config::Durability,
     event::{GroupWord, PlanAction, Purpose, Stance},
-    membership::PATIENCE,
     observation::{Follows, Replicas},
 };
 
@@ -96,15 +95,16 @@ impl Conductor {
             return;
         }
         if word.renounces {
-            self.keeper.stop_granting();
-            self.keeper.granted_at = None;
-            self.keeper.asked_at = MonoNs::ZERO;
+            self.keeper.renounced_by(&word.node);
+            if self.keeper.asked_until() <= now {
+                self.keeper.stop_granting();
+            }
             return;
         }
         if word.ask.is_none_or(|ask| ask.epoch != self.own_epoch()) {
             return;
         }
-        self.keeper.asked_at = now;
+        self.keeper.asked_by(&word.node, now);
         let waits = self.replicas().is_some_and(|replicas| !replicas.solo);
         let has_all = self.keeper.joined_at.is_some_and(|joined| {
             let position = word.position.as_ref();
@@ -121,8 +121,7 @@ impl Conductor {
         let Some(replicas) = self.replicas() else {
             return SyncNeed::Nothing;
         };
-        let asked = self.keeper.asked_at;
-        let is_asked = asked > MonoNs::ZERO && asked.after(PATIENCE) > now;
+        let is_asked = self.keeper.asked_until() > now;
         if self.keeper.grants && !is_asked {
             self.keeper.grants = false;
             self.out.push_back(PlanAction::Tell);

@@ -35,7 +35,7 @@ impl Conductor {
     pub fn word(&mut self, to: &str, endpoint: Option<&str>, now: MonoNs) -> GroupWord {
         let grant = self.grant(to, now);
         if grant.is_some() {
-            self.keeper.granted_at = Some(now);
+            self.keeper.granted_to(to, now);
         }
         let ask = self.ask(now);
         GroupWord {
