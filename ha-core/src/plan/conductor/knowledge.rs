@@ -94,11 +94,8 @@ impl Conductor {
     /// As the primary: whether its server was started again behind its back. It may lack what it had acknowledged, and
     /// what is there has to be voted on as that of any standby.
     fn was_restarted(&self) -> Option<String> {
-        let other = self
-            .held_server
-            .is_some_and(|held| self.server() != Some(held));
-        (other && self.server().is_some())
-            .then(|| "its server was started again since it was promoted".into())
+        let (held, found) = (self.held_server?, self.server()?);
+        (held != found).then(|| "its server was started again since it was promoted".into())
     }
 
     /// The incarnation of its database's server, as it was found since the last plan.
