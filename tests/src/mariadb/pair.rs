@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     accounts::REPLICATION,
@@ -142,11 +142,17 @@ pub fn catch_up(primary: &Server, replica: &Server) -> Result<()> {
     let mut session = replica.session()?;
     let rows = session.ask_within(LIMIT.saturating_mul(2), &wait)?;
     let outcome = rows.into_iter().flatten().next().flatten();
-    ensure!(
-        outcome.as_deref() == Some("0"),
-        "{} did not reach {position} of {}: {outcome:?}",
+    if outcome.as_deref() == Some("0") {
+        return Ok(());
+    }
+    let threads = session.ask_within(
+        LIMIT,
+        "SELECT USER, COMMAND, TIME, STATE FROM information_schema.PROCESSLIST",
+    )?;
+    let received = replica.replica_status("Gtid_IO_Pos")?;
+    bail!(
+        "{} did not reach {position} of {}: {outcome:?}; it received up to {received:?}; its threads: {threads:?}",
         replica.name(),
         primary.name()
     );
-    Ok(())
 }

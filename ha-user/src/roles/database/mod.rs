@@ -10,7 +10,7 @@ mod sessions;
 
 use std::time::Duration;
 
-use ha_common::MonoNs;
+use ha_common::{MonoNs, Nanos};
 use ha_core::plan::Done;
 use tokio::time::sleep;
 
@@ -30,9 +30,12 @@ const POLL: Duration = Duration::from_millis(10);
 /// The outcome of a step.
 pub(super) type Outcome = Result<Done, Failure>;
 
+/// Before its deadline a step says why it has not ended: it is given up then without a word.
+const MARGIN: Nanos = Nanos::from_millis(50);
+
 /// Waits a little, if there is time.
 pub(super) async fn pause(deadline: MonoNs) -> bool {
-    if clock::now() >= deadline {
+    if clock::now().after(MARGIN) >= deadline {
         return false;
     }
     sleep(POLL).await;
