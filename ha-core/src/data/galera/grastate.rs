@@ -79,7 +79,7 @@ mod tests {
         let killed = Grastate::parse(KILLED);
         assert_eq!((killed.place(), killed.is_safe), (None, false));
         assert!(!killed.is_incomplete());
-        let ended = Grastate::parse(&KILLED.replace("-1", "42"));
+        let ended = Grastate::parse(&KILLED.replace("seqno:   -1", "seqno:   42"));
         let place = ended.place().unwrap();
         assert_eq!(place.to_string(), "c78bbce6-e676-11f1-9995-7224c4323290:42");
         let begun = KILLED.replace(
