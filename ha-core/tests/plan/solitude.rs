@@ -1,9 +1,12 @@
 //! A primary on its own.
 
 use ha_common::Nanos;
-use ha_core::{Manner, plan::Stance};
+use ha_core::{
+    Manner,
+    plan::{Follows, Stance},
+};
 
-use crate::node::{LEASE, Node, config, database, pair, primary, replica, steps};
+use crate::node::{LEASE, Manners, Node, config, database, pair, primary, replica, steps};
 
 /// The second node takes over, and the first one is gone.
 fn heir() -> Node {
@@ -89,7 +92,7 @@ fn a_primary_lets_go_to_one_that_was_promoted_after_it() {
 fn a_promotion_that_failed_elsewhere_does_not_concern_a_primary() {
     let (mut one, mut two) = pair();
     two.observe(0, replica(100, false));
-    two.bad = vec![("drain", crate::node::Manners::Fails)];
+    two.bad = vec![("drain", Manners::Fails)];
     two.promote(true);
     assert!(two.promoted[0].is_err());
     one.hear(two.conductor.word("n1", None, two.now));
@@ -124,4 +127,30 @@ fn who_renounces_speaks_for_itself_alone() {
         "{}",
         one.now.since(granted)
     );
+}
+
+/// What was to end its solitude failed: it is alone still, and that has to be on record for when its server comes back.
+#[test]
+fn a_primary_whose_replica_does_not_stay_is_alone_again() {
+    let mut two = heir();
+    let mut one = Node::new("n1", config("n1", two.config.roles.clone()));
+    // The other one is back, asks, and is gone again before writes wait for it.
+    two.bad = vec![("restore", Manners::Fails)];
+    let mut follower = replica(100, true);
+    if let Follows::Source { source, .. } = &mut follower.follows {
+        *source = "n2:3306".to_owned();
+    }
+    one.observe(0, follower);
+    two.tell(&mut one);
+    one.tell(&mut two);
+    two.observe(0, primary(100, true));
+    assert_eq!(steps(&two, "restore"), 1, "{:?}", two.steps);
+    for _ in 0..100 {
+        two.observe(0, primary(100, true));
+        two.pass(Nanos::from_millis(100));
+    }
+    // Its daemon starts again: nobody else has the data.
+    let mut again = two.restarted();
+    again.observe(0, database(100));
+    assert_eq!(again.eligible(), Ok(()));
 }

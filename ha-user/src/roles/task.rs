@@ -438,8 +438,9 @@ impl Task {
                 self.ways.fence.arm(&self.name, self.spec.gate_time);
             }
             // A daemon that starts demotes, and has not been elected: nothing depends on its engine thread yet.
-            Stance::Demoting => {}
-            Stance::Standby | Stance::Unsettled => self.ways.fence.disarm(&self.name),
+            // What could not be demoted may be written to still.
+            Stance::Demoting | Stance::Unsettled => {}
+            Stance::Standby => self.ways.fence.disarm(&self.name),
         }
     }
 

@@ -5,7 +5,11 @@
 //! the former has to consent in turn. So of two nodes that each believe the other one to be a standby, as after one stood
 //! still for a while, none is promoted by what it heard before.
 
-use alloc::{collections::VecDeque, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
 
 use ha_common::{MonoNs, Nanos};
 
@@ -40,8 +44,8 @@ pub(super) struct Ballots {
     promised_at: MonoNs,
     /// Until when this node lets another one go first that is as good.
     rests_until: MonoNs,
-    /// Whose wish for which epoch was heard last, and since when.
-    heard: Option<(String, u64, MonoNs)>,
+    /// Who wishes, for which epoch, and since when that was heard.
+    heard: BTreeMap<String, (u64, MonoNs)>,
 }
 
 impl Ballots {
@@ -180,17 +184,16 @@ impl Conductor {
     /// Whether this node has looked at its own data since it heard of the wish first: what it found before, it may have
     /// received more after, up to when the one that wishes was no primary any more.
     fn has_looked_since(&mut self, word: &GroupWord, wish: Wish, now: MonoNs) -> bool {
-        let heard = &mut self.ballots.heard;
-        if !matches!(heard, Some((node, epoch, _)) if *node == word.node && *epoch == wish.epoch) {
-            *heard = Some((word.node.clone(), wish.epoch, now));
+        let heard = self.ballots.heard.entry(word.node.clone());
+        let (epoch, at) = heard.or_insert((wish.epoch, now));
+        if *epoch != wish.epoch {
+            (*epoch, *at) = (wish.epoch, now);
         }
         #[cfg(feature = "sim")]
         if self.mutations.blind_consent {
             return true;
         }
-        heard
-            .as_ref()
-            .is_some_and(|(_, _, at)| self.looked_at >= *at)
+        self.looked_at >= *at
     }
 
     fn consents_to(&self, word: &GroupWord, wish: Wish, now: MonoNs) -> bool {

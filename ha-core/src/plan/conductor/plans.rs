@@ -228,7 +228,11 @@ impl Conductor {
             (Aim::HandOver { round }, Err(why)) => {
                 self.note(format!("the hand-over failed and is taken back: {why}"));
                 let aim = Aim::RollBack { round, why };
-                self.begin(Purpose::Promote, aim, Context::default(), now);
+                let context = Context {
+                    incarnation: self.held_server,
+                    ..Context::default()
+                };
+                self.begin(Purpose::Promote, aim, context, now);
             }
             (Aim::RollBack { round, why }, Ok(())) => {
                 self.held_server = server;

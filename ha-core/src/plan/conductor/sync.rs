@@ -130,7 +130,8 @@ impl Conductor {
             return SyncNeed::Rejoin;
         }
         let free = self.keeper.free_at(self.config.sync_lease) <= now;
-        if !is_asked && !replicas.solo && free {
+        // Also where it is alone already, and that was to end and did not: it has to be on record.
+        if !is_asked && free && !(replicas.solo && self.sole) {
             return SyncNeed::GoSolo;
         }
         SyncNeed::Nothing

@@ -37,6 +37,10 @@ impl Conductor {
         if !self.seen.iter().all(|seen| *seen) {
             return;
         }
+        if self.stance == Stance::Primary && self.superseded().is_some() {
+            // It is to let go: nothing is opened again that was closed meanwhile.
+            return;
+        }
         let corrections = self.corrections(now);
         if !corrections.is_empty() && self.mending.is_due(now) {
             let held = self.held_server.filter(|_| self.stance == Stance::Primary);

@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
+use ha_common::MonoNs;
 use mysql_async::{Conn, Error, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable as _};
 
 use super::statement::{Answer, ROWS};
-use crate::config::{MysqlPlace, MysqlServer};
+use crate::{
+    config::{MysqlPlace, MysqlServer},
+    sys::clock,
+};
 
 /// Bytes of the longest row that is read.
 const LONGEST_ROW: usize = 1 << 20;
@@ -57,12 +61,14 @@ pub(crate) fn opts(server: &MysqlServer) -> Opts {
 /// a server that may hang.
 pub(crate) struct Session {
     conn: Option<Conn>,
+    opened: MonoNs,
     started: Option<u64>,
 }
 
 impl Session {
     pub(crate) async fn open(opts: &Opts) -> Result<Self, Error> {
         Ok(Self {
+            opened: clock::now(),
             conn: Some(Conn::new(opts.clone()).await?),
             started: None,
         })
@@ -73,8 +79,13 @@ impl Session {
         self.conn.as_ref().map_or(0, Conn::id)
     }
 
-    /// When the server was started, in whole seconds of its own clock: another number, another run of it. Steps of the
-    /// clock do not change it, since the server counts from what it read then.
+    /// When it was begun to be opened.
+    pub(crate) const fn opened(&self) -> MonoNs {
+        self.opened
+    }
+
+    /// When the server was started, in whole seconds of its own clock. Steps of the clock do not change it, since the
+    /// server counts from what it read then.
     pub(crate) async fn started(&mut self) -> Result<u64, Error> {
         if let Some(started) = self.started {
             return Ok(started);

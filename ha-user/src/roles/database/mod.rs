@@ -5,6 +5,7 @@ mod accounts;
 mod failure;
 mod glance;
 mod process;
+mod runs;
 mod server;
 mod sessions;
 
@@ -19,6 +20,7 @@ pub(super) use self::{
     accounts::who_may_write,
     glance::{Glance, without},
     process::Process,
+    runs::{Runs, Sighting},
     server::{Asked, Server},
     sessions::end_sessions,
 };

@@ -6,7 +6,7 @@ use ha_core::data::mysql::Dialect;
 use mysql_async::{Error, IoError, Opts};
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, value};
+use super::{Failure, Runs, Sighting, value};
 use crate::{
     checks::mysql::{
         session::{Named, Session, opts},
@@ -32,6 +32,7 @@ pub(in crate::roles) struct Server {
     who: Who,
     opts: Opts,
     kept: Option<Session>,
+    runs: Arc<Runs>,
     /// The run of the server that was spoken to last.
     incarnation: Option<u64>,
     dialect: Option<Dialect>,
@@ -47,6 +48,7 @@ impl Server {
             who: Who::new(config),
             opts: opts(config),
             kept: None,
+            runs: Arc::default(),
             incarnation: None,
             dialect: None,
             abandoned: Vec::new(),
@@ -79,6 +81,11 @@ impl Server {
         Ok(session)
     }
 
+    /// By which who else speaks to it knows its runs.
+    pub(in crate::roles) fn runs(&self) -> Arc<Runs> {
+        Arc::clone(&self.runs)
+    }
+
     /// The run of the server that was spoken to last: a number that no other run of it has.
     pub(in crate::roles) const fn incarnation(&self) -> Option<u64> {
         self.incarnation
@@ -96,7 +103,8 @@ impl Server {
                 Some(session) => session,
                 None => self.open().await?,
             };
-            let before = self.incarnation.replace(session.started().await?);
+            let seen = Sighting::of(&mut session).await?;
+            let before = self.incarnation.replace(self.runs.number(seen));
             if let Some(error) = ended.take()
                 && changes
                 && before != self.incarnation

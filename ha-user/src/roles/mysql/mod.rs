@@ -75,12 +75,13 @@ impl MysqlExecutor {
     #[must_use]
     pub(crate) fn new(name: &str, config: &MysqlRole, state_dir: PathBuf) -> Self {
         let config = Arc::new(config.clone());
+        let server = Server::new(&config.server);
         Self {
             name: name.to_owned(),
             state_dir,
-            server: Server::new(&config.server),
+            observer: Observer::new(name, &config, server.runs()),
+            server,
             process: Process::new(&config.process, &AS_REPLICA),
-            observer: Observer::new(name, &config),
             ended_receiver: false,
             flushed_before: None,
             salvaged: None,

@@ -13,7 +13,7 @@ use super::{Process, look, position};
 use crate::{
     checks::mysql::session::Session,
     config::MysqlRole,
-    roles::database::{Failure, Glance, without},
+    roles::database::{Failure, Glance, Runs, Sighting, without},
 };
 
 /// Looks between two audits.
@@ -21,7 +21,7 @@ const AUDIT_EACH: u32 = 300;
 
 /// What a look came back with.
 struct Found {
-    incarnation: u64,
+    seen: Sighting,
     state: Result<ServerState, Failure>,
     findings: Option<Vec<Finding>>,
 }
@@ -31,16 +31,19 @@ pub(super) struct Observer {
     name: String,
     config: Arc<MysqlRole>,
     glance: Glance<Found>,
+    runs: Arc<Runs>,
     findings: Option<Vec<Finding>>,
     looks: u32,
 }
 
 impl Observer {
-    pub(super) fn new(name: &str, config: &Arc<MysqlRole>) -> Self {
+    /// `runs`: of the server that steps speak to.
+    pub(super) fn new(name: &str, config: &Arc<MysqlRole>, runs: Arc<Runs>) -> Self {
         Self {
             name: name.to_owned(),
             config: Arc::clone(config),
             glance: Glance::new(&config.server),
+            runs,
             findings: None,
             looks: 0,
         }
@@ -73,7 +76,7 @@ impl Observer {
                     self.tell();
                 }
                 match found.state {
-                    Ok(state) => self.observation(&state, found.incarnation, salvaged),
+                    Ok(state) => self.observation(&state, self.runs.number(found.seen), salvaged),
                     Err(failure) => Observation::unknown(&failure.why),
                 }
             }
@@ -124,13 +127,13 @@ impl Observer {
 }
 
 async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Error> {
-    let incarnation = session.started().await?;
+    let seen = Sighting::of(session).await?;
     let version = session.ask("SELECT @@global.version").await?;
     let dialect = match Dialect::of(&look::value(&version, 0)) {
         Ok(dialect) => dialect,
         Err(why) => {
             return Ok(Found {
-                incarnation,
+                seen,
                 state: Err(why.into()),
                 findings: None,
             });
@@ -142,7 +145,7 @@ async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Err
         None => None,
     };
     Ok(Found {
-        incarnation,
+        seen,
         state,
         findings,
     })

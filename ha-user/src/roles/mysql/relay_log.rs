@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
+/// Bytes before the first event.
+const MAGIC: u64 = 4;
 /// Bytes of an event before its content, of which four from the tenth on are its length.
 const HEADER: usize = 19;
 
@@ -29,45 +31,111 @@ pub(super) fn offset(complaint: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Whether the event that begins there is longer than what the file still has.
-pub(super) fn ends_torn(file: &Path, offset: u64) -> io::Result<bool> {
-    let mut file = File::open(file)?;
-    let size = file.metadata()?.len();
-    let Some(rest) = size.checked_sub(offset).filter(|rest| *rest > 0) else {
-        return Ok(false);
-    };
-    let mut header = [0; HEADER];
-    file.seek(SeekFrom::Start(offset))?;
-    match file.read_exact(&mut header) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
-        other => other?,
+/// How the events of a file end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With the file.
+    Whole,
+    /// The last one, which begins there, is incomplete, or was never written: a server that ends while it writes leaves
+    /// a part of it, and a loss of power zeros.
+    Torn(u64),
+    /// There is something else.
+    Damaged,
+}
+
+/// Whether the event that begins there is the incomplete last one of a file, and every other one of them all is whole.
+pub(super) fn end_torn(files: &[PathBuf], offset: u64) -> io::Result<bool> {
+    let mut torn = false;
+    for file in files {
+        match end(file)? {
+            End::Whole => {}
+            End::Torn(at) if at == offset => torn = true,
+            End::Torn(_) | End::Damaged => return Ok(false),
+        }
     }
-    let [.., a, b, c, d, _, _, _, _, _, _] = header;
-    Ok(u64::from(u32::from_le_bytes([a, b, c, d])) > rest)
+    Ok(torn)
+}
+
+fn end(file: &Path) -> io::Result<End> {
+    let mut file = BufReader::new(File::open(file)?);
+    let size = file.get_ref().metadata()?.len();
+    let mut at = MAGIC;
+    file.seek(SeekFrom::Start(at))?;
+    while at < size {
+        let rest = size - at;
+        let mut header = [0; HEADER];
+        match file.read_exact(&mut header) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(End::Torn(at)),
+            other => other?,
+        }
+        let [.., a, b, c, d, _, _, _, _, _, _] = header;
+        let length = u64::from(u32::from_le_bytes([a, b, c, d]));
+        if length > rest {
+            return Ok(End::Torn(at));
+        }
+        if header == [0; HEADER] {
+            let zeros = file
+                .bytes()
+                .try_fold(true, |zeros, byte| byte.map(|byte| zeros && byte == 0))?;
+            return Ok(if zeros { End::Torn(at) } else { End::Damaged });
+        }
+        let Some(content) = length.checked_sub(HEADER as u64) else {
+            return Ok(End::Damaged);
+        };
+        file.seek_relative(i64::try_from(content).unwrap_or(i64::MAX))?;
+        at += length;
+    }
+    Ok(End::Whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn event(length: u8) -> Vec<u8> {
+        let mut event = vec![7; usize::from(length)];
+        event[9..13].copy_from_slice(&[length, 0, 0, 0]);
+        event
+    }
+
     #[test]
-    fn an_event_is_torn_where_the_file_ends_before_it() {
+    fn only_the_last_event_of_a_file_may_be_incomplete() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.000001");
-        let mut event = [0; 40];
-        event[9] = 40;
-        let [first, second] = [event, event];
-        let write = |bytes: &[u8]| fs::write(&path, bytes).unwrap();
-        write(&[first, second].concat());
-        assert!(!ends_torn(&path, 40).unwrap(), "it is whole");
-        assert!(!ends_torn(&path, 80).unwrap(), "there is none");
-        for length in [1, HEADER, 39] {
-            write(&[&first[..], &second[..length]].concat());
-            assert!(ends_torn(&path, 40).unwrap(), "{length} bytes of it");
+        let ends = |parts: &[&[u8]]| {
+            fs::write(
+                &path,
+                [&[0xfe, b'b', b'i', b'n'][..], &parts.concat()].concat(),
+            )
+            .unwrap();
+            end(&path).unwrap()
+        };
+        let (first, second) = (event(40), event(60));
+        assert_eq!(ends(&[&first, &second]), End::Whole);
+        for length in [1, HEADER, 59] {
+            assert_eq!(
+                ends(&[&first, &second[..length]]),
+                End::Torn(44),
+                "{length}"
+            );
         }
-        // Something else in the middle.
-        write(&[&first[..], &[0; 40]].concat());
-        assert!(!ends_torn(&path, 40).unwrap());
+        assert_eq!(ends(&[&first, &[0; 100]]), End::Torn(44), "a loss of power");
+        assert_eq!(ends(&[&first, &[0; 30], &second]), End::Damaged);
+        assert_eq!(
+            ends(&[&first, &[9; 9], &[3, 0, 0, 0], &[9; 20]]),
+            End::Damaged
+        );
+
+        ends(&[&first, &second[..30]]);
+        let whole = dir.path().join("relay.000002");
+        fs::write(&whole, [&[0; 4][..], &first].concat()).unwrap();
+        let both = [path, whole];
+        assert!(end_torn(&both, 44).unwrap());
+        assert!(
+            !end_torn(&both, 4).unwrap(),
+            "it complains of something else"
+        );
+        assert!(!end_torn(&both[1..], 44).unwrap());
     }
 
     #[test]

@@ -115,10 +115,7 @@ async fn ends_torn(files: &[PathBuf], complaint: &str) -> bool {
         return false;
     };
     let files = files.to_vec();
-    let torn = spawn_blocking(move || {
-        let mut torn = files.iter().map(|file| relay_log::ends_torn(file, offset));
-        torn.any(|torn| torn.unwrap_or(false))
-    });
+    let torn = spawn_blocking(move || relay_log::end_torn(&files, offset).unwrap_or(false));
     torn.await.unwrap_or(false)
 }
 
