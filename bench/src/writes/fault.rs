@@ -52,9 +52,9 @@ impl Fault {
     }
 
     /// Whether the server that was written to takes no writes before the other one does. Who is cut off demotes it
-    /// while the other one may act already; it acknowledges nothing.
+    /// while the other one may act already; and whose processes are all killed, it stays as it is. It acknowledges nothing.
     pub(super) const fn closes(self) -> bool {
-        !matches!(self, Self::CutOff)
+        !matches!(self, Self::CutOff | Self::DaemonKilled)
     }
 
     /// Lets it happen on a node; returns when.
@@ -72,6 +72,10 @@ impl Fault {
                 stage.nodes[old].power_off()?;
                 stage.nodes[old].daemon()?.strike()?;
                 server.strike()?;
+            }
+            // The process that fences goes on, as where one of its threads hangs; keepalived is two processes.
+            Self::DaemonFrozen if stage.promoter == Promoter::Had => {
+                stage.nodes[old].daemon()?.hang()?;
             }
             Self::DaemonFrozen => stage.nodes[old].daemon()?.freeze()?,
             Self::DaemonKilled => stage.nodes[old].daemon()?.strike()?,

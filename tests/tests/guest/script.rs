@@ -83,7 +83,7 @@ fn a_script_that_cannot_be_killed_is_a_failed_check_and_nothing_else() {
 
         let from = now();
         disk.freeze()?;
-        wait_for_check(node, "disk", "down", "no answer within 2 s")?;
+        wait_for_probe(node, "disk", from, false, "no answer within 2 s")?;
         wait_for_probe(node, "disk", from, false, "was killed and does not end")?;
         let hanging = runs(&place)?;
         ensure!(
@@ -114,8 +114,9 @@ fn a_script_that_cannot_be_killed_is_a_failed_check_and_nothing_else() {
         );
 
         // The daemon ends all the same, while nothing else can end the script.
+        let from = now();
         disk.freeze()?;
-        wait_for_check(node, "disk", "down", "no answer within 2 s")?;
+        wait_for_probe(node, "disk", from, false, "no answer within 2 s")?;
         let from = now();
         scene.nodes[0].stop()?;
         let took = now().since(from);
