@@ -4,7 +4,12 @@ use std::fmt;
 
 use anyhow::Result;
 use ha_common::MonoNs;
-use ha_tests::{Kind, mariadb::role::DIRECT, node::PATIENCE, now};
+use ha_tests::{
+    Kind,
+    mariadb::{Server, role::DIRECT},
+    node::PATIENCE,
+    now,
+};
 
 use super::{Promoter, stage::Stage};
 
@@ -71,7 +76,7 @@ impl Fault {
                 }
                 stage.nodes[old].power_off()?;
                 stage.nodes[old].daemon()?.strike()?;
-                server.strike()?;
+                end(server)?;
             }
             // The process that fences goes on, as where one of its threads hangs; keepalived is two processes.
             Self::DaemonFrozen if stage.promoter == Promoter::Had => {
@@ -81,7 +86,7 @@ impl Fault {
             Self::DaemonKilled => stage.nodes[old].daemon()?.strike()?,
             Self::BothKilled => {
                 stage.nodes[old].daemon()?.strike()?;
-                server.strike()?;
+                end(server)?;
             }
             Self::Switchover => stage.hand_over(old)?,
             Self::CutOff => {
@@ -136,4 +141,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
+}
+
+/// One that was started by the daemon is a child of it, and has been killed with it.
+fn end(server: &Server) -> Result<()> {
+    if server.pid()?.is_some() {
+        server.strike()?;
+    }
+    Ok(())
 }
