@@ -119,12 +119,15 @@ pub enum Command {
     },
     /// Show the node's mode, or set it; it outlives a reboot.
     ///
-    /// active-standby: it takes part. maintenance: it hands everything over and takes nothing over.
-    /// standalone: it takes part, and no other node does.
+    /// active-standby: it takes part. maintenance: it hands everything over and takes nothing over; refused as
+    /// long as no other node could take its roles over. standalone: it takes part, and no other node does.
     Mode {
         /// active-standby, maintenance or standalone.
         #[arg(value_name = "MODE", value_parser = ["active-standby", "maintenance", "standalone"])]
         set: Option<String>,
+        /// Go into maintenance although no other node can take the roles over: nobody serves then.
+        #[arg(long, requires = "set")]
+        force: bool,
     },
     /// Show the groups that have roles: how they stand, what is or was done with them, and the other nodes.
     Roles {

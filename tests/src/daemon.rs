@@ -96,6 +96,15 @@ impl Daemon {
         Self::spawn(Kind::Had, &mut command, log)
     }
 
+    /// Starts `had`, which logs everything.
+    pub fn start_verbose(namespace: &NetNs, config: &Path, log: &Path) -> Result<Self> {
+        let mut command = namespace.command(&path_text(&program("had")?)?);
+        command
+            .args(["--log-level", "trace", "--config"])
+            .arg(config);
+        Self::spawn(Kind::Had, &mut command, log)
+    }
+
     fn spawn(kind: Kind, command: &mut Command, log: &Path) -> Result<Self> {
         let log = File::options()
             .create(true)
@@ -123,7 +132,8 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Its process and those that it started, parents first.
+    /// Its process and those that it started and that end with it, parents first: not the database servers, which are
+    /// its children where it has started them, and outlive it.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let mut found = vec![self.child.id()];
@@ -138,7 +148,8 @@ impl Daemon {
                 found.extend(
                     children
                         .split_whitespace()
-                        .filter_map(|pid| pid.parse::<u32>().ok()),
+                        .filter_map(|pid| pid.parse::<u32>().ok())
+                        .filter(|pid| !is_database_server(*pid)),
                 );
             }
         }
@@ -230,6 +241,12 @@ impl Drop for Daemon {
             let _ = self.child.wait();
         }
     }
+}
+
+/// By its name, as the kernel has it; whatever has ended is none.
+fn is_database_server(pid: u32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| matches!(name.trim_end(), "mariadbd" | "mysqld"))
 }
 
 /// Keeps a Ctrl-C at the terminal from the daemons: whoever started them ends them in order.

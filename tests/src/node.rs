@@ -206,6 +206,14 @@ impl Node {
         Ok(())
     }
 
+    /// The same with a `had` that logs everything.
+    pub fn restart_verbose(&mut self) -> Result<()> {
+        self.daemon = None;
+        let (log, config) = (self.log_path(), self.config_path(Kind::Had));
+        self.daemon = Some(Daemon::start_verbose(&self.ns, &config, &log)?);
+        Ok(())
+    }
+
     /// Writes a configuration and lets the daemon read it (SIGHUP).
     pub fn reload(&mut self, routers: &[VirtualRouter]) -> Result<()> {
         let kind = self.daemon()?.kind();

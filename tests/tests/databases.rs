@@ -1,12 +1,20 @@
 //! A pair of databases behind one address, promoted and demoted by `had`: nothing that a client saw acknowledged is lost,
 //! nothing is written at two servers at once, and who comes back joins by itself.
 
+#[path = "databases/binlogs.rs"]
+mod binlogs;
+#[path = "databases/losses.rs"]
+mod losses;
+#[path = "databases/operation.rs"]
+mod operation;
 #[path = "databases/outages.rs"]
 mod outages;
 #[path = "databases/pair.rs"]
 mod pair;
 #[path = "databases/restarts.rs"]
 mod restarts;
+#[path = "databases/secrets.rs"]
+mod secrets;
 
 use std::time::Duration;
 

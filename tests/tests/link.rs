@@ -400,3 +400,51 @@ fn it_goes_over_ipv6_with_global_and_with_link_local_addresses() {
     scenario(|lab| over_v6(lab, Node::address_v6));
     scenario(|lab| over_v6(lab, Node::link_local));
 }
+
+/// Two nodes have each heard the third one before there is a way between them.
+#[test]
+fn of_three_nodes_each_hears_of_a_group_from_both_others() {
+    scenario(|lab| {
+        let mut nodes = [lab.node("n1")?, lab.node("n2")?, lab.node("n3")?];
+        let addresses = nodes.each_ref().map(Node::address);
+        lab.cut(&nodes[0], &nodes[1])?;
+        for node in &mut nodes {
+            write_key(node, KEY)?;
+            let own = node.address();
+            let others = addresses.iter().filter(|address| **address != own);
+            let others: Vec<Ipv4Addr> = others.copied().collect();
+            let lines = format!(
+                "heartbeat = {{ interval = \"50ms\", multiplier = 10 }}\ngroup = \"app\"\n\n\
+                 [link]\nkey_file = \"{}/link.key\"\n\n[[group]]\nname = \"app\"\nroles = [\"job\"]\n\n\
+                 [[role]]\nname = \"job\"\nkind = \"script\"\ncommand = [\"/bin/true\"]\n",
+                node.dir().display()
+            );
+            let router = node.router().peers(&others).had_lines(&lines);
+            node.start(Kind::Had, &[router])?;
+        }
+        let heard = |node: &Node| -> Result<Vec<String>> {
+            let roles = node.hactl(&["roles"])?;
+            let peers = roles["groups"][0]["peers"].as_array();
+            let peers = peers.context("a group has peers")?.iter();
+            let fresh = peers.filter(|peer| peer["heard_ms_ago"].as_u64() < Some(FRESH_MS));
+            let mut names: Vec<String> = fresh
+                .filter_map(|peer| Some(peer["node"].as_str()?.to_owned()))
+                .collect();
+            names.sort_unstable();
+            Ok(names)
+        };
+        let wait = |node: &Node, names: &[&str]| {
+            eventually(
+                PATIENCE,
+                &format!("{} hears {names:?}", node.name()),
+                || Ok(heard(node)? == names),
+            )
+        };
+        wait(&nodes[0], &["n3"])?;
+        wait(&nodes[1], &["n3"])?;
+        lab.heal()?;
+        wait(&nodes[0], &["n2", "n3"])?;
+        wait(&nodes[1], &["n1", "n3"])?;
+        wait(&nodes[2], &["n1", "n2"])
+    });
+}

@@ -1,10 +1,13 @@
 //! The cargo commands behind the tasks.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 
-use crate::{shell::run, vm};
+use crate::{mysql, shell::run, vm};
 
 /// Unit tests, doc tests and the simulator's short run: nothing that needs root.
 pub(crate) fn test_units() -> Result<()> {
@@ -19,7 +22,7 @@ pub(crate) fn test_units() -> Result<()> {
     ]))
 }
 
-/// Unit tests that need root, or what only root may run; not those of the guest.
+/// Unit tests that need root, or what only root may run; not those of the guest, or with MySQL.
 pub(crate) fn test_privileged_units() -> Result<()> {
     run(cargo().args([
         "test",
@@ -29,16 +32,36 @@ pub(crate) fn test_privileged_units() -> Result<()> {
         "--ignored",
         "--skip",
         vm::UNITS_IN_GUEST,
+        "--skip",
+        mysql::UNITS,
     ]))
+}
+
+/// Unit tests and those in the lab with servers of MySQL, which is unpacked below `root`.
+pub(crate) fn test_with_mysql(root: &Path) -> Result<()> {
+    run(cargo()
+        .args(["test", "--package=ha-user", "--lib", mysql::UNITS])
+        .args(["--", "--ignored"])
+        .env(mysql::ROOT, root))?;
+    build_daemon()?;
+    run(cargo()
+        .args(["test", "--package=ha-tests", "--test=mysql"])
+        .args(["--", "--ignored", "--test-threads=1"])
+        .env(mysql::ROOT, root))
 }
 
 /// The tests in network namespaces, one at a time: each has a bridge, daemons and timers of its own,
 /// and on a small machine they would take the processor from one another.
 pub(crate) fn test_integration(args: &[String]) -> Result<()> {
-    run(cargo().args(["build", "--package=ha-user", "--bins"]))?;
+    build_daemon()?;
     run(cargo()
         .args(["test", "--package=ha-tests", "--", "--test-threads=1"])
         .args(args))
+}
+
+/// What the lab's nodes run.
+fn build_daemon() -> Result<()> {
+    run(cargo().args(["build", "--package=ha-user", "--bins"]))
 }
 
 /// The demo.

@@ -5,6 +5,8 @@
 
 mod cargo;
 mod fuzz;
+mod mysql;
+mod packages;
 mod setup;
 mod shell;
 mod vm;
@@ -116,6 +118,7 @@ fn run(command: Command) -> Result<ExitCode> {
             setup::mention_load_needs();
             if !dry_run {
                 vm::prepare();
+                mysql::prepare();
             }
         }
         Command::Demo { args } => {
@@ -130,6 +133,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 setup::require_root("the integration tests make network namespaces", "test")?;
                 if args.is_empty() {
                     cargo::test_privileged_units()?;
+                    mysql::test_if_possible()?;
                 }
                 cargo::test_integration(&args)?;
                 if args.is_empty() {

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use ha_common::Nanos;
+use ha_common::{MonoNs, Nanos};
 
 /// How far a node's data is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct Replicas {
 /// A role, as it is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// A database: when the look began that found this, by the node's own clock. It may have been answered long after,
+    /// by a server or on a machine that stood still. Zero: it cannot be told.
+    pub began_at: MonoNs,
     /// Whether it is promoted here: writable, Primary, mounted, running. `None`: that cannot be told.
     pub promoted: Option<bool>,
     /// A database: whether its server runs. `None`: that cannot be told, or there is none.
@@ -65,6 +68,10 @@ pub struct Observation {
     pub follows: Follows,
     /// As a primary: its replicas.
     pub replicas: Option<Replicas>,
+    /// What it did last, or what else there is to know of it, for people.
+    pub note: Option<String>,
+    /// What people should see to, though the role does its work.
+    pub warning: Option<String>,
 }
 
 impl Observation {
@@ -78,6 +85,7 @@ impl Observation {
     #[must_use]
     pub const fn of(promoted: Option<bool>, able: Result<(), String>) -> Self {
         Self {
+            began_at: MonoNs::ZERO,
             promoted,
             runs: None,
             incarnation: None,
@@ -87,6 +95,8 @@ impl Observation {
             history: None,
             follows: Follows::Nobody,
             replicas: None,
+            note: None,
+            warning: None,
         }
     }
 }

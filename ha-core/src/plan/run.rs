@@ -40,6 +40,8 @@ struct Current {
     step: StepSpec,
     /// `None`: its record is not on disk yet.
     deadline: Option<MonoNs>,
+    /// Whether it was ordered, or waits until it may be.
+    ordered: bool,
 }
 
 /// How a plan ended.
@@ -49,6 +51,8 @@ pub(super) type Outcome = Result<(), String>;
 pub(super) struct Means<'a> {
     pub(super) roles: &'a [RoleConfig],
     pub(super) serial: &'a mut u64,
+    /// Whether steps that open something may be carried out now.
+    pub(super) may_open: bool,
     pub(super) out: &'a mut VecDeque<PlanAction>,
 }
 
@@ -94,7 +98,7 @@ impl Run {
             });
         };
         let serial = means.next_serial();
-        let changes = step.effect == Effect::Changes;
+        let changes = step.effect != Effect::Looks;
         let name = means.name(role);
         means
             .out
@@ -121,6 +125,7 @@ impl Run {
             role,
             step,
             deadline: None,
+            ordered: false,
         });
         if !changes {
             self.order(now, means);
@@ -134,6 +139,10 @@ impl Run {
         };
         let deadline = now.after(current.step.limit);
         current.deadline = Some(deadline);
+        current.ordered = current.step.effect != Effect::Opens || means.may_open;
+        if !current.ordered {
+            return;
+        }
         means.out.push_back(PlanAction::Run(Order {
             serial: current.serial,
             role: current.role,
@@ -147,6 +156,14 @@ impl Run {
     /// A record is on disk.
     pub(super) fn written(&mut self, serial: u64, now: MonoNs, means: &mut Means<'_>) {
         if self.awaits_record(serial) {
+            self.order(now, means);
+        }
+    }
+
+    /// What waited until it may be carried out is, if it may be now.
+    pub(super) fn open(&mut self, now: MonoNs, means: &mut Means<'_>) {
+        let waits = |current: &Current| current.deadline.is_some() && !current.ordered;
+        if means.may_open && self.current.as_ref().is_some_and(waits) {
             self.order(now, means);
         }
     }
@@ -224,10 +241,15 @@ impl Run {
             return None;
         }
         let current = self.current.take()?;
-        means.out.push_back(PlanAction::Abandon {
-            serial: current.serial,
-        });
-        let why = format!("it had not ended after {}", current.step.limit);
+        let limit = current.step.limit;
+        let why = if current.ordered {
+            means.out.push_back(PlanAction::Abandon {
+                serial: current.serial,
+            });
+            format!("it had not ended after {limit}")
+        } else {
+            format!("nothing was heard of the engine thread for {limit}")
+        };
         self.fail(current, why, now, means)
     }
 
@@ -264,7 +286,7 @@ impl Run {
     /// Gives up what is under way.
     pub(super) fn abandon(&mut self, now: MonoNs, means: &mut Means<'_>) {
         if let Some(current) = self.current.take() {
-            if current.deadline.is_some() {
+            if current.ordered {
                 means.out.push_back(PlanAction::Abandon {
                     serial: current.serial,
                 });
@@ -281,7 +303,7 @@ impl Run {
 
     fn take(&mut self, serial: u64) -> Option<Current> {
         self.current
-            .take_if(|current| current.serial == serial && current.deadline.is_some())
+            .take_if(|current| current.serial == serial && current.ordered)
     }
 
     fn end_report(&mut self, now: MonoNs, result: Result<String, String>) {

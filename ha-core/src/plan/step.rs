@@ -11,6 +11,9 @@ pub enum Effect {
     Looks,
     /// It changes something.
     Changes,
+    /// From then on clients are acknowledged what they were not before: not while nothing is heard of the engine thread,
+    /// for the node may be taken over from.
+    Opens,
 }
 
 /// What follows when a step fails, or has not ended within its limit.
@@ -55,6 +58,17 @@ impl StepSpec {
         Self {
             name,
             effect: Effect::Changes,
+            limit,
+            failure: OnFailure::Unwind,
+        }
+    }
+
+    /// A step after which clients are acknowledged what they were not before; if it fails, so does the plan.
+    #[must_use]
+    pub const fn open(name: &'static str, limit: Nanos) -> Self {
+        Self {
+            name,
+            effect: Effect::Opens,
             limit,
             failure: OnFailure::Unwind,
         }

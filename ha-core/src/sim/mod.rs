@@ -108,11 +108,12 @@ impl Mutations {
             ignore_later: false,
             any_incarnation: false,
             blind_consent: false,
+            solo_at_once: false,
         },
     };
 
     /// Every one with its name on the command line, and the case in which it matters.
-    pub const KNOBS: [(&'static str, Case, Self); 27] = {
+    pub const KNOBS: [(&'static str, Case, Self); 28] = {
         let mut knobs = [
             ("gate-stretch", Case::Adverts, Self::NONE),
             ("stamp-after-send", Case::Adverts, Self::NONE),
@@ -141,6 +142,7 @@ impl Mutations {
             ("lazy-commit", Case::Roles, Self::NONE),
             ("any-incarnation", Case::Roles, Self::NONE),
             ("blind-consent", Case::Roles, Self::NONE),
+            ("solo-at-once", Case::Roles, Self::NONE),
         ];
         knobs[0].2.gate_stretch = true;
         knobs[1].2.stamp_after_send = true;
@@ -170,6 +172,7 @@ impl Mutations {
         knobs[24].2.lazy_commit = true;
         knobs[25].2.plan.any_incarnation = true;
         knobs[26].2.plan.blind_consent = true;
+        knobs[27].2.plan.solo_at_once = true;
         knobs
     };
 }

@@ -1,9 +1,9 @@
 //! Who may be elected: what is known of the data.
 
-use ha_common::Nanos;
+use ha_common::{MonoNs, Nanos};
 use ha_core::{
     Manner, Mode,
-    plan::{Durability, PlanInput, Stance},
+    plan::{Durability, Observation, PlanInput, Stance},
 };
 
 use crate::node::{
@@ -214,7 +214,7 @@ fn a_grant_that_was_asked_for_before_it_left_does_not_bring_it_back() {
     let (mut one, mut two) = pair();
     // Its ask is on the way, and the answer comes after its server has failed.
     two.tell(&mut one);
-    let late = one.conductor.word("n2", Some("n1:3306"), one.now);
+    let late = one.word("n2");
     assert!(late.grant.is_some());
     let mut dead = replica(100, false);
     dead.able = Err("it does not answer".to_owned());
@@ -222,4 +222,58 @@ fn a_grant_that_was_asked_for_before_it_left_does_not_bring_it_back() {
     two.observe(0, replica(100, false));
     two.hear(late);
     assert!(two.eligible().is_err());
+}
+
+/// A standby that is not in sync, and looked at its data before the other one's wish was heard.
+fn asked() -> (Node, Node) {
+    let (mut one, mut two) = (node("n1", 5), node("n2", 5));
+    one.conductor.set_priority(150);
+    let word = one.word("n2");
+    assert!(word.wish.is_some());
+    two.pass(Nanos(1));
+    two.hear(word.clone());
+    assert!(two.word("n1").consent.is_none(), "it has not looked since");
+    (one, two)
+}
+
+#[test]
+fn who_agrees_goes_by_a_look_that_began_since_it_was_asked() {
+    let (mut one, mut two) = asked();
+    let heard_at = two.now;
+    // It stood still between a look and its answer.
+    two.pass(Nanos::from_millis(300));
+    let late = Observation {
+        began_at: MonoNs(heard_at.0 - 1),
+        ..database(5)
+    };
+    two.observe(0, late);
+    two.hear(one.word("n2"));
+    assert!(two.word("n1").consent.is_none(), "a look from before");
+    let since = Observation {
+        began_at: heard_at,
+        ..database(5)
+    };
+    two.observe(0, since);
+    two.hear(one.word("n2"));
+    assert!(two.word("n1").consent.is_some());
+}
+
+#[test]
+fn a_standby_is_as_close_as_when_the_look_began() {
+    let roles = || vec![role("db", mysql(Durability::Async))];
+    let mut two = Node::new("n2", config("n2", roles()));
+    let (mut primary_of, _) = pair();
+    let close = |began_at| Observation {
+        began_at,
+        ..replica(100, true)
+    };
+    two.observe(0, replica(100, true));
+    primary_of.tell(&mut two);
+    assert_eq!(two.eligible(), Ok(()), "it is close enough");
+    let began_at = two.now;
+    two.pass(Nanos(LEASE.0 / 2));
+    two.observe(0, close(began_at));
+    primary_of.tell(&mut two);
+    two.pass(Nanos(LEASE.0 / 2));
+    assert!(two.eligible().is_err(), "that was long ago");
 }

@@ -1,6 +1,7 @@
 //! The conductor, driven by the contract of `ha_core::plan`: what users and the other node see of each plan.
 
 mod database;
+mod engine;
 mod failures;
 mod following;
 mod knowledge;

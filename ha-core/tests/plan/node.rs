@@ -190,7 +190,11 @@ impl Node {
         self.handle(PlanInput::Demote { round, manner });
     }
 
-    pub(crate) fn observe(&mut self, role: usize, observation: Observation) {
+    /// It is looked at now, unless the look is said to have begun before.
+    pub(crate) fn observe(&mut self, role: usize, mut observation: Observation) {
+        if observation.began_at == MonoNs::ZERO {
+            observation.began_at = self.now;
+        }
         if role == 0 {
             self.found = Some(observation.clone());
         }
@@ -207,12 +211,18 @@ impl Node {
         self.handle(PlanInput::Heard(word));
     }
 
+    /// What it tells another node now.
+    pub(crate) fn word(&mut self, to: &str) -> GroupWord {
+        let endpoint = format!("{}:3306", self.name);
+        let word = self.conductor.word(to, Some(&endpoint), self.now);
+        self.act();
+        word
+    }
+
     pub(crate) fn tell(&mut self, other: &mut Self) {
         // No two things happen at the same time.
         self.now = self.now.after(Nanos(1));
-        let endpoint = format!("{}:3306", self.name);
-        let word = self.conductor.word(other.name, Some(&endpoint), self.now);
-        self.act();
+        let word = self.word(other.name);
         if word.wish.is_some() {
             // It looks at its own data before it agrees.
             other.hear(word.clone());
@@ -226,7 +236,8 @@ impl Node {
         if let Some(found) = self.found.clone()
             && self.stance() == Stance::Standby
         {
-            self.observe(0, found);
+            let began_at = self.now;
+            self.observe(0, Observation { began_at, ..found });
         }
     }
 

@@ -7,7 +7,8 @@ use ha_common::{MonoNs, Nanos};
 use ha_core::{
     Manner, Mode,
     plan::{
-        Conductor, ConductorConfig, Durability, PlanAction, PlanInput, Record, Stance, recover,
+        Conductor, ConductorConfig, Durability, Observation, PlanAction, PlanInput, Record, Stance,
+        recover,
     },
 };
 use proptest::prelude::*;
@@ -404,7 +405,10 @@ impl World {
         if !busy && self.tick % 5 == 1 {
             let other_runs = self.hosts[1 - at].database.alive;
             let connected = self.connected() && other_runs;
-            let observation = self.hosts[at].database.observe(NAMES, connected);
+            let observation = Observation {
+                began_at: self.now(),
+                ..self.hosts[at].database.observe(NAMES, connected)
+            };
             self.tell(
                 at,
                 PlanInput::Observed {

@@ -175,6 +175,11 @@ fn start(name: &str, arguments: &[String]) -> Result<Child, String> {
         .map_err(|error| format!("{name} cannot be run: {error}"))
 }
 
+/// Whether a program is there.
+pub(crate) fn is_installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
 fn find(name: &str) -> Option<PathBuf> {
     let paths = PATHS.iter().map(|dir| Path::new(dir).join(name));
     paths.into_iter().find(|path| path.is_file())

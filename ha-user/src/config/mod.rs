@@ -45,8 +45,8 @@ pub use self::{
     heartbeat::Heartbeat,
     link::{Link, LinkKey, LinkPath},
     roles::{
-        AfterFailover, Bootstrap, CronRole, DrbdRole, GaleraRole, Modes, MountRole, MysqlRole,
-        Role, RoleCommand, RoleKind, ScriptRole, ServerProcess, UnitRole, mount_flags,
+        AfterFailover, BinlogRole, Bootstrap, CronRole, DrbdRole, GaleraRole, Modes, MountRole,
+        MysqlRole, Role, RoleCommand, RoleKind, ScriptRole, ServerProcess, UnitRole, mount_flags,
     },
     track::Interface,
 };

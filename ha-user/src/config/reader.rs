@@ -478,9 +478,21 @@ impl<'a> Section<'a> {
         later: &[Later],
     ) -> Option<Section<'a>> {
         let value = self.value(key)?;
-        let DeValue::Table(table) = value.get_ref() else {
-            self.wrong_type(key, value, "a table");
-            return None;
+        let table = match value.get_ref() {
+            DeValue::Table(table) => table,
+            DeValue::Array(_) if self.place.is_empty() => {
+                self.fail(
+                    value.span().start,
+                    key,
+                    "is a list of tables, and there is one of it",
+                    format!("write [{key}], in single brackets, once"),
+                );
+                return None;
+            }
+            _ => {
+                self.wrong_type(key, value, "a table");
+                return None;
+            }
         };
         Some(Section::new(
             self.reader,
@@ -537,11 +549,11 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// The same, where the known keys depend on the word behind `kind`.
+    /// The same, where the known keys depend on the word behind `kind`; `None`: of such a kind no key is known.
     pub(super) fn sections_of_kinds(
         &self,
         key: &str,
-        known: impl Fn(Option<&str>) -> Vec<&'static str>,
+        known: impl Fn(Option<&str>) -> Option<Vec<&'static str>>,
     ) -> Vec<Section<'a>> {
         self.tables(key)
             .into_iter()
@@ -550,7 +562,10 @@ impl<'a> Section<'a> {
                     Some(DeValue::String(kind)) => Some(&**kind),
                     _ => None,
                 };
-                Section::new(self.reader, place, table, span, &known(kind), &[])
+                // A kind that is refused is the one mistake: its keys are none.
+                let written = || table.keys().map(|key| &**key.get_ref()).collect();
+                let known = known(kind).unwrap_or_else(written);
+                Section::new(self.reader, place, table, span, &known, &[])
             })
             .collect()
     }

@@ -187,7 +187,7 @@ fn the_packaged_file_shows_every_key_truly() {
             1,
             "packaging/had.toml shows one role of kind {kind}"
         );
-        for key in forms::keys(Some(kind)) {
+        for key in forms::keys(Some(kind)).unwrap() {
             // Of a server that is a check's as well, it names them.
             let words = [format!("{key} = "), format!("{key},"), format!("{key}.")];
             assert!(

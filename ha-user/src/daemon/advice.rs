@@ -29,7 +29,7 @@ pub fn of(config: &Config) -> Vec<String> {
     advice.extend(of_tracking(config, &table));
     advice.extend(scripts::of(config));
     advice.extend(disks::of(config));
-    advice.extend(databases::of(config));
+    advice.extend(databases::of(config, &table));
     advice.extend(
         [
             machine::offline(config),

@@ -42,11 +42,11 @@ const START_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(
 const RAN_WELL: Duration = Duration::from_secs(60);
 /// It is told again so often what is to be fenced.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// Pulses while the gate stays open, at most.
-const PULSES: u64 = 4;
+/// Pulses while the gate stays open, at most. It may have run for so much longer than was told, which is waited for too.
+const PULSES: u64 = 8;
 /// The engine thread is woken for a pulse only where it has not run for so many of them: it runs three times while the gate
 /// stays open, at least, as long as it keeps that open.
-const MISSED: u64 = 2;
+const MISSED: u64 = 4;
 
 /// The daemon's side. Clones are the same one.
 #[derive(Clone)]
@@ -60,6 +60,19 @@ struct Shared {
     /// From one pulse to the next, in nanoseconds; 0: nobody listens.
     every: AtomicU64,
     started: AtomicBool,
+    /// When the engine thread ran last; 0: not yet.
+    beaten_at: AtomicU64,
+    /// When it ran again after a silence in which something was to be fenced; 0: there was none.
+    resumed_at: AtomicU64,
+}
+
+/// How the engine thread was heard of last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Since when it was not silent for so long that something had to be fenced.
+    pub since: MonoNs,
+    /// When it ran last.
+    pub last: MonoNs,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -90,7 +103,21 @@ impl Fence {
             orders: Mutex::default(),
             every: AtomicU64::new(0),
             started: AtomicBool::new(false),
+            beaten_at: AtomicU64::new(0),
+            resumed_at: AtomicU64::new(0),
         })))
+    }
+
+    /// How the engine thread was heard of last; `None`: it was not yet.
+    #[must_use]
+    pub fn heard(&self) -> Option<Heard> {
+        // In this order: of a silence that ends meanwhile both are told, or neither.
+        let last = self.0.beaten_at.load(Ordering::Acquire);
+        let since = self.0.resumed_at.load(Ordering::Acquire);
+        (last > 0).then_some(Heard {
+            since: MonoNs(since),
+            last: MonoNs(last),
+        })
     }
 
     /// From now on a group's databases are fenced when the engine thread is silent for longer than `limit`.
@@ -118,6 +145,7 @@ impl Fence {
     pub fn pulse(&self) -> Pulse {
         Pulse {
             shared: Arc::clone(&self.0),
+            ran_at: MonoNs::ZERO,
             beaten_at: MonoNs::ZERO,
         }
     }
@@ -196,7 +224,7 @@ impl Shared {
             at_ns: orders.changed_at.0,
             edition: orders.edition,
             limits_ns: limits
-                .map(|(group, limit)| (group.clone(), limit.0))
+                .map(|(group, limit)| (group.clone(), limit.0 + limit.0 / PULSES))
                 .collect(),
         };
         // Without a process nobody reads.
@@ -219,6 +247,8 @@ impl Shared {
 /// The engine thread's side: that it runs.
 pub struct Pulse {
     shared: Arc<Shared>,
+    ran_at: MonoNs,
+    /// When it was told last to the process that fences.
     beaten_at: MonoNs,
 }
 
@@ -232,6 +262,11 @@ impl Pulse {
     /// The engine thread runs at `now`. Nothing waits, and nothing is sent while nothing is armed.
     pub fn beat(&mut self, now: MonoNs) {
         let every = self.shared.every.load(Ordering::Relaxed);
+        if every > 0 && self.ran_at.after(Nanos(every).times(PULSES)) <= now {
+            self.shared.resumed_at.store(now.0, Ordering::Release);
+        }
+        self.ran_at = now;
+        self.shared.beaten_at.store(now.0, Ordering::Release);
         if every == 0 || self.beaten_at.after(Nanos(every)) > now {
             return;
         }

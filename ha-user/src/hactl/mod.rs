@@ -2,6 +2,7 @@
 
 mod checks;
 mod render;
+mod rest;
 mod roles;
 mod switchover;
 mod table;
@@ -138,7 +139,10 @@ fn carry_out(arguments: &Hactl, style: Style, out: &mut impl Write) -> Result<()
             print(out, json, &report, render::switchover)?;
             watch_takeover(socket, &report, json, out)
         }
-        Command::Mode { set } => {
+        Command::Mode { set, force } => {
+            if set.as_deref() == Some("maintenance") && !force {
+                rest::may(socket)?;
+            }
             let report: ModeReport = ask(socket, Request::Mode { set: set.clone() })?;
             print(out, json, &report, roles::mode)
         }

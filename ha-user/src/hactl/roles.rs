@@ -88,6 +88,8 @@ fn state(role: &RoleReport) -> String {
             .map(|count| format!("{count} replicas acknowledge")),
     );
     words.extend(role.unable.as_ref().map(|why| format!("unable: {why}")));
+    words.extend(role.note.clone());
+    words.extend(role.warning.as_ref().map(|what| format!("WARNING: {what}")));
     words.join(", ")
 }
 

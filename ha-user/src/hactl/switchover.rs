@@ -9,13 +9,15 @@ use crate::{
     control::{
         client::ask,
         protocol::Request,
-        report::{GroupReport, PreviewReport, RolesReport},
+        report::{GroupPeerReport, GroupReport, PreviewReport, RolesReport},
     },
     sys::clock,
 };
 
 /// How often it is looked at what is being done.
 const STEP: Duration = Duration::from_millis(20);
+/// Who is not heard for so long tells nothing of what it does.
+const SILENT_MS: u64 = 5_000;
 /// Beside the steps: to begin, to write and to tell.
 const BESIDE: Nanos = Nanos::from_secs(10);
 
@@ -116,6 +118,13 @@ pub(super) fn watch_promotion(socket: &Path, before: &Before) -> Result<(), Fail
         let is_promoted = group.peers.iter().any(|peer| peer.stance == "primary");
         if is_promoted || group.peers.is_empty() {
             return Ok(());
+        }
+        let silent = |peer: &GroupPeerReport| peer.heard_ms_ago >= SILENT_MS;
+        if group.stance == "standby" && group.peers.iter().all(silent) {
+            return Err(Failure::NobodyTookOver(format!(
+                "{0} was let go of, and nothing was heard of the other nodes since: whether one of them serves is not known. `hactl roles {0}` shows what this node waits for",
+                before.group
+            )));
         }
         if group.stance != "standby" {
             return Err(Failure::NobodyTookOver(format!(

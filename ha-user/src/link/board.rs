@@ -175,6 +175,26 @@ impl Board {
         is_time
     }
 
+    /// The nodes to which there is a connection and that have a group.
+    pub(super) fn members(&self, group: &str) -> Vec<String> {
+        let has_group = |node: &Node| {
+            let report = node.report.as_ref();
+            let mut instances = report.iter().flat_map(|report| &report.instances);
+            instances.any(|instance| instance.group.as_deref() == Some(group))
+        };
+        let nodes = self.nodes.iter();
+        nodes
+            .filter(|(name, node)| has_group(node) && self.leads_to(name))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Whether there is a connection to a node.
+    fn leads_to(&self, node: &str) -> bool {
+        let mut paths = self.paths.values();
+        paths.any(|path| path.queue.is_some() && path.node.as_deref() == Some(node))
+    }
+
     /// What somebody should see to.
     pub(super) fn warnings(&self) -> Vec<String> {
         let refusals = self.paths.iter().filter_map(|(ends, path)| {

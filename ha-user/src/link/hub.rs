@@ -59,6 +59,11 @@ impl Hub {
         }
     }
 
+    /// The nodes to which there is a connection and that have a group.
+    pub(super) fn members(&self, group: &str) -> Vec<String> {
+        self.board().members(group)
+    }
+
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

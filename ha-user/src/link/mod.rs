@@ -155,6 +155,12 @@ impl Link {
         running.follow(&self.hub, paths);
     }
 
+    /// The nodes to which there is a connection and that have a group.
+    #[must_use]
+    pub fn members(&self, group: &str) -> Vec<String> {
+        self.hub.members(group)
+    }
+
     /// Tells the other nodes this one's mode.
     pub fn set_mode(&self, mode: &str) {
         self.hub.set_mode(mode);

@@ -175,20 +175,12 @@ impl Groups {
     /// # Errors
     /// When there is no such role, or something is being done with it; or what went wrong.
     pub async fn bootstrap(&self, role: &str, wish: Wish) -> Result<BootstrapReport, String> {
-        let (group, galera, neighbours, expected) = self.cluster(role)?;
-        let report = galera::bootstrap(&galera, &neighbours, expected, wish).await?;
-        if wish.accept_loss && !report.done.is_empty() {
-            // Else it would wait for the data that is to be lost.
-            self.tell(&group, Input::AcceptLoss);
-        }
-        Ok(report)
+        let (galera, neighbours, expected) = self.cluster(role)?;
+        galera::bootstrap(&galera, &neighbours, expected, wish).await
     }
 
-    /// The group of a role of kind "galera" with which nothing is being done, and how many other nodes it has.
-    fn cluster(
-        &self,
-        role: &str,
-    ) -> Result<(String, config::GaleraRole, Arc<Neighbours>, usize), String> {
+    /// A role of kind "galera" with which nothing is being done, and how many other nodes it has.
+    fn cluster(&self, role: &str) -> Result<(config::GaleraRole, Arc<Neighbours>, usize), String> {
         let running = self.running();
         for one in &*running {
             for known in one.spec.roles.iter().filter(|known| known.name == role) {
@@ -201,12 +193,10 @@ impl Groups {
                             .to_owned(),
                     );
                 }
-                let conductor = &one.spec.conductor;
                 return Ok((
-                    conductor.group.clone(),
                     (**galera).clone(),
                     Arc::clone(&one.neighbours),
-                    conductor.peers,
+                    one.spec.conductor.peers,
                 ));
             }
         }

@@ -4,6 +4,7 @@
 //! which carries out single steps and looks how its system is. Nothing here is near the engine thread: it asks for a
 //! promotion or a demotion by a message, and is told what came of it by a command.
 
+mod binlog;
 mod cron;
 mod database;
 mod drbd;
@@ -26,6 +27,7 @@ mod time;
 mod unit;
 mod worker;
 
+pub(crate) use self::binlog::findings as binlog_findings;
 use self::role::end_others;
 pub use self::{
     galera::Wish,

@@ -33,17 +33,28 @@ pub(super) enum Gone {
 struct Word {
     told: Option<Told>,
     heard_at: MonoNs,
+    /// The last history that it told, and when: what its server had then it has still.
+    history: Option<(String, MonoNs)>,
 }
 
 impl Neighbours {
     /// A node told this of its role.
     pub(super) fn hear(&self, node: &str, history: Option<&str>, now: MonoNs) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = heard.remove(node).and_then(|word| word.history);
         let word = Word {
             told: history.and_then(Told::parse),
             heard_at: now,
+            history: history.map(|text| (text.to_owned(), now)).or(before),
         };
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.insert(node.to_owned(), word);
+    }
+
+    /// The nodes that were heard, each with the last history of its data that it told, and when.
+    pub(super) fn histories(&self) -> Vec<(String, Option<(String, MonoNs)>)> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(node, word): (&String, &Word)| (node.clone(), word.history.clone());
+        heard.iter().map(of).collect()
     }
 
     /// Where this node's own data ends, or that its server runs again: the other nodes are told.
@@ -95,6 +106,23 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_has_is_known_when_its_server_is_down() {
+        let start = MonoNs(5_000_000_000);
+        let neighbours = Neighbours::default();
+        assert!(neighbours.histories().is_empty());
+        neighbours.hear("n2", None, start);
+        assert_eq!(neighbours.histories(), [("n2".to_owned(), None)]);
+        let told = ("0-1-7".to_owned(), start.after(SILENT));
+        neighbours.hear("n2", Some("0-1-7"), told.1);
+        neighbours.hear("n2", None, told.1.after(SILENT));
+        assert_eq!(neighbours.histories(), [("n2".to_owned(), Some(told))]);
+        // Its data was made anew.
+        let anew = (String::new(), start.after(SILENT.times(3)));
+        neighbours.hear("n2", Some(""), anew.1);
+        assert_eq!(neighbours.histories(), [("n2".to_owned(), Some(anew))]);
+    }
 
     #[test]
     fn who_is_silent_or_says_so_is_gone() {

@@ -8,6 +8,12 @@ use crate::link::{Link, To, message};
 pub trait Peers: Send + Sync {
     /// Tells a node how a group stands here, or all of them; it does not wait.
     fn tell(&self, to: Option<&str>, group: &str, word: &GroupWord);
+
+    /// The nodes that are there and have a group, as far as that is known without a word of theirs.
+    fn members(&self, group: &str) -> Vec<String> {
+        let _ = group;
+        Vec::new()
+    }
 }
 
 impl Peers for Link {
@@ -16,5 +22,9 @@ impl Peers for Link {
         let word = message::GroupWord::of(group, word);
         // Whether there is a way is seen by what is heard.
         let _ = self.send(&to, &message::Message::Group(Box::new(word)));
+    }
+
+    fn members(&self, group: &str) -> Vec<String> {
+        Self::members(self, group)
     }
 }

@@ -10,6 +10,7 @@ use ha_core::{
 
 use super::{
     Neighbours,
+    binlog::Binlog,
     cron::Cron,
     drbd::Drbd,
     galera::GaleraExecutor,
@@ -18,7 +19,7 @@ use super::{
     script::{self, ScriptRole},
     unit::Unit,
 };
-use crate::config::{self, RoleKind};
+use crate::config::{self, MysqlServer, RoleKind};
 
 /// A future of a role.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,6 +84,10 @@ pub struct Setting {
     pub mask_units: bool,
     /// What tells whether this node is the one that is cut off, where nothing is heard from the others.
     pub arbitrators: Vec<config::Check>,
+    /// How many other nodes the group has.
+    pub peers: usize,
+    /// The server of the group's database, where that is of kind `mysql`.
+    pub database: Option<MysqlServer>,
 }
 
 impl Setting {
@@ -105,6 +110,7 @@ pub(super) fn end_others(role: &config::Role, setting: &Setting) -> Result<(), S
 #[must_use]
 pub fn of(role: &config::Role, setting: Setting, neighbours: &Arc<Neighbours>) -> Box<dyn Role> {
     match &role.kind {
+        RoleKind::Binlog(binlog) => Box::new(Binlog::new(binlog, setting, Arc::clone(neighbours))),
         RoleKind::Cron(cron) => Box::new(Cron::new(cron)),
         RoleKind::Drbd(drbd) => Box::new(Drbd::new(drbd, &setting.role, &setting.state_dir)),
         RoleKind::Galera(galera) => Box::new(GaleraExecutor::new(

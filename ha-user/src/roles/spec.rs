@@ -166,6 +166,7 @@ fn role_config(role: &config::Role) -> plan::RoleConfig {
         demote,
     };
     let (kind, limits) = match &role.kind {
+        RoleKind::Binlog(_) => (plan::RoleKind::Binlog, limits(FILES, FILES, FILES)),
         RoleKind::Cron(_) => (plan::RoleKind::Cron, limits(FILES, FILES, FILES)),
         RoleKind::Drbd(drbd) => (
             plan::RoleKind::Drbd,
@@ -251,6 +252,11 @@ impl Spec {
             state_dir: self.state_dir.clone(),
             mask_units: self.mask_units,
             arbitrators: self.arbitrators.clone(),
+            peers: self.conductor.peers,
+            database: self.roles.iter().find_map(|role| match &role.kind {
+                RoleKind::Mysql(mysql) => Some(mysql.server.clone()),
+                _ => None,
+            }),
         }
     }
 

@@ -166,7 +166,10 @@ impl Task {
                 },
                 Some(report) = self.reports.recv() => self.take_report(report),
                 (serial, result) = self.scribe.next() => self.written(serial, result),
-                () = sleep(due) => self.conductor.handle_timeout(clock::now()),
+                () = sleep(due) => {
+                    self.hear_engine();
+                    self.conductor.handle_timeout(clock::now());
+                }
             }
         }
     }
@@ -194,7 +197,16 @@ impl Task {
     }
 
     fn handle(&mut self, input: PlanInput) {
+        self.hear_engine();
         self.conductor.handle(input, clock::now());
+    }
+
+    /// Where the engine thread alone hangs, its conductor does not.
+    fn hear_engine(&mut self) {
+        if let Some(heard) = self.ways.fence.heard() {
+            let until = heard.last.after(self.spec.gate_time);
+            self.conductor.set_engine(heard.since, until);
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -250,8 +262,16 @@ impl Task {
                 });
             }
             Report::Observed { role, found } => {
-                if let Some(before) = self.found.get_mut(role) {
+                let before = self.found.get_mut(role).map(|before| {
+                    let warned = before.warning.take();
                     before.clone_from(&found);
+                    warned
+                });
+                if let Some(warning) = &found.warning
+                    && before.flatten().as_ref() != Some(warning)
+                {
+                    let name = self.role_name(role);
+                    self.note(&format!("{name}: {warning}"));
                 }
                 self.handle(PlanInput::Observed {
                     role,
@@ -409,7 +429,7 @@ impl Task {
         }
     }
 
-    /// Each node hears what concerns it; one that was not heard yet hears what concerns all.
+    /// Each node hears what concerns it, also one that was not heard yet: each of two may wait to hear the other.
     fn tell_others(&mut self) {
         let now = clock::now();
         if self.told_at.after(WORDS) > now {
@@ -417,7 +437,10 @@ impl Task {
         }
         self.told_at = now;
         let endpoint = self.spec.endpoint.clone();
-        let mut known: Vec<String> = self.heard.keys().cloned().collect();
+        let mut known = self.ways.peers.members(&self.name);
+        known.extend(self.heard.keys().cloned());
+        known.sort_unstable();
+        known.dedup();
         if known.is_empty() {
             known.push(String::new());
         }

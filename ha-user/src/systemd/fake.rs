@@ -105,6 +105,9 @@ struct Known {
     /// What it was told, with `db.service`.
     told: Mutex<Vec<String>>,
     masked: AtomicBool,
+    /// The control group of the unit, as systemd tells it.
+    cgroup: Mutex<String>,
+    has_job: AtomicBool,
 }
 
 struct Manager(Arc<Known>);
@@ -131,6 +134,15 @@ impl Manager {
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> OwnedObjectPath {
         self.job("StartUnit", ("active", "done"), &emitter).await
+    }
+
+    async fn restart_unit(
+        &self,
+        _name: String,
+        _mode: String,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> OwnedObjectPath {
+        self.job("RestartUnit", ("active", "done"), &emitter).await
     }
 
     async fn stop_unit(
@@ -228,7 +240,7 @@ impl Service {
 
     #[zbus(property)]
     async fn control_group(&self) -> String {
-        String::new()
+        self.0.cgroup.lock().unwrap().clone()
     }
 }
 
@@ -247,6 +259,12 @@ impl Unit {
             (false, _) => "not-found",
         }
         .to_owned()
+    }
+
+    #[zbus(property)]
+    async fn job(&self) -> (u32, OwnedObjectPath) {
+        let number = u32::from(self.known.has_job.load(Ordering::SeqCst));
+        (number, OwnedObjectPath::try_from("/").unwrap())
     }
 
     #[zbus(property)]
@@ -324,6 +342,16 @@ impl Systemd {
         )
         .await
         .unwrap();
+    }
+
+    /// Where its processes are.
+    pub(crate) fn put_into(&self, cgroup: &str) {
+        cgroup.clone_into(&mut self.known.cgroup.lock().unwrap());
+    }
+
+    /// Whether a job of the unit waits.
+    pub(crate) fn queue(&self, has_job: bool) {
+        self.known.has_job.store(has_job, Ordering::SeqCst);
     }
 
     /// What becomes of the unit, and of the job, by its verb; `never`: the job does not end.

@@ -1,8 +1,11 @@
 //! What is done to units: systemd takes a job up and says later what became of it.
 
-use std::{collections::HashMap, fs, future::poll_fn, path::PathBuf, pin::Pin};
+use std::{
+    collections::HashMap, fs, future::poll_fn, io, num::NonZeroUsize, path::PathBuf, pin::Pin,
+};
 
 use futures_core::Stream as _;
+use rustix::process::Pid;
 use zbus::{
     Connection, Error, MessageStream, OwnedObjectPath, OwnedVariant, Result, connection::Builder,
 };
@@ -13,11 +16,10 @@ use super::{
 };
 use crate::checks::words::clean;
 
-/// Where control groups are.
-const CGROUPS: &str = "/sys/fs/cgroup";
-
 /// SIGKILL.
 const KILL: i32 = 9;
+/// Ends of jobs, of all units, that may come before the answer that says which job is meant.
+const ENDS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// A connection by which one unit is started and stopped.
 pub(crate) struct Jobs {
@@ -26,8 +28,8 @@ pub(crate) struct Jobs {
     /// Its name.
     name: String,
     unit: OwnedObjectPath,
-    /// `JobRemoved`, of all units.
-    ends: MessageStream,
+    /// Whether systemd sends signals to this connection.
+    subscribed: bool,
 }
 
 /// What is known of a unit before and after a job.
@@ -38,24 +40,32 @@ pub(crate) struct Facts {
     pub(crate) kind: String,
     /// `Result`: how it last ended.
     pub(crate) result: String,
-    /// Where its processes are, below [`CGROUPS`].
+    /// Whether something is to be done with it: it will not stay as it is.
+    pub(crate) has_job: bool,
+    /// Where its processes are.
     cgroup: Option<PathBuf>,
 }
 
 impl Facts {
-    /// Whether a process of it is left.
+    /// Its processes, those of groups below its own as well.
+    pub(crate) fn processes(&self) -> io::Result<Vec<Pid>> {
+        let cgroup = self.cgroup.clone();
+        cgroup.map_or_else(|| Ok(Vec::new()), super::cgroup::processes)
+    }
+
+    /// Whether a process of it is left, as far as that can be seen.
     pub(crate) fn has_processes(&self) -> bool {
-        let Some(cgroup) = &self.cgroup else {
-            return false;
-        };
-        // Where it is not there, it has no process.
-        let events = fs::read_to_string(cgroup.join("cgroup.events")).unwrap_or_default();
-        events.lines().any(|line| line == "populated 1")
+        !self.processes().is_ok_and(|pids| pids.is_empty())
     }
 
     /// Whether it does nothing and has no process.
     pub(crate) fn is_off(&self) -> bool {
         matches!(self.state.active.as_str(), "inactive" | "failed") && !self.has_processes()
+    }
+
+    /// Whether it has ended, and systemd will start it again by itself.
+    pub(crate) fn returns(&self) -> bool {
+        self.state.active == "activating" && self.state.sub.starts_with("auto-restart")
     }
 
     /// Whether it does its work.
@@ -76,18 +86,7 @@ impl Jobs {
         };
         let connection = builder.build().await?;
         let systemd = systemd_of(&connection).await?;
-        let ends = signals()
-            .sender(systemd.as_str())
-            .path(SYSTEMD_PATH)
-            .interface(MANAGER)
-            .member("JobRemoved")
-            .build()?;
-        let ends = MessageStream::for_match_rule(ends, &connection, None).await?;
         let (to, path, interface) = (Some(systemd.as_str()), SYSTEMD_PATH, Some(MANAGER));
-        // Without that it sends no signals.
-        connection
-            .call_method(to, path, interface, "Subscribe", &())
-            .await?;
         let unit: OwnedObjectPath = connection
             .call_method(to, path, interface, "LoadUnit", &name)
             .await?
@@ -98,7 +97,7 @@ impl Jobs {
             systemd,
             name: name.to_owned(),
             unit,
-            ends,
+            subscribed: false,
         })
     }
 
@@ -106,6 +105,7 @@ impl Jobs {
     pub(crate) async fn facts(&self) -> Result<Facts> {
         let properties = self.properties(UNIT).await?;
         let state = State::of(&properties).ok_or(Error::InvalidReply)?;
+        let job = properties.get("Job").and_then(job_number);
         // Of its type; some have none.
         let own = match interface(&self.name) {
             Some(interface) => self.properties(&interface).await.unwrap_or_default(),
@@ -120,16 +120,17 @@ impl Jobs {
             state,
             kind: text("Type").unwrap_or_default(),
             result: text("Result").unwrap_or_default(),
-            cgroup: cgroup.map(|path| PathBuf::from(format!("{CGROUPS}{path}"))),
+            has_job: job.is_some_and(|number| number != 0),
+            cgroup: cgroup.map(|path| super::cgroup::place(&path)),
         })
     }
 
     /// Has a job done, as `StartUnit`, and waits for its end. `Err`: what systemd says of it.
     pub(crate) async fn job(&mut self, verb: &str) -> std::result::Result<(), String> {
+        let mut ends = self.ends().await.map_err(|error| told(&error))?;
         let job = self.begin(verb).await.map_err(|error| told(&error))?;
         loop {
-            let ends = &mut self.ends;
-            let message = poll_fn(|context| Pin::new(&mut *ends).poll_next(context)).await;
+            let message = poll_fn(|context| Pin::new(&mut ends).poll_next(context)).await;
             let Some(message) = message else {
                 return Err("D-Bus: the connection has ended".to_owned());
             };
@@ -147,6 +148,23 @@ impl Jobs {
                 };
             }
         }
+    }
+
+    /// `JobRemoved`, of all units. Only for as long as somebody takes them: a queue that is full would hold up
+    /// everything else on the connection.
+    async fn ends(&mut self) -> Result<MessageStream> {
+        let ends = signals()
+            .sender(self.systemd.as_str())
+            .path(SYSTEMD_PATH)
+            .interface(MANAGER)
+            .member("JobRemoved")
+            .build()?;
+        let ends = MessageStream::for_match_rule(ends, &self.connection, Some(ENDS)).await?;
+        if !self.subscribed {
+            self.call("Subscribe", &()).await?;
+            self.subscribed = true;
+        }
+        Ok(ends)
     }
 
     /// Has a job done and does not wait. It replaces another one of the unit.
@@ -178,12 +196,17 @@ impl Jobs {
             .map(drop)
     }
 
+    /// Has it read the files of all units again.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        self.call("Reload", &()).await.map(drop)
+    }
+
     /// Keeps the unit from being started by anybody until the next reboot.
     pub(crate) async fn mask(&self) -> Result<()> {
         let (runtime, force) = (true, false);
         let units = vec![self.name.as_str()];
         self.call("MaskUnitFiles", &(units, runtime, force)).await?;
-        self.call("Reload", &()).await.map(drop)
+        self.reload().await
     }
 
     /// Lets it be started again.
@@ -191,7 +214,7 @@ impl Jobs {
         let runtime = true;
         let units = vec![self.name.as_str()];
         self.call("UnmaskUnitFiles", &(units, runtime)).await?;
-        self.call("Reload", &()).await.map(drop)
+        self.reload().await
     }
 
     async fn call<B>(&self, method: &str, body: &B) -> Result<zbus::Message>
@@ -225,6 +248,12 @@ pub(crate) fn told(error: &Error) -> String {
         Error::MethodError(name, Some(words), _) => format!("{}: {}", clean(name), clean(words)),
         error => format!("D-Bus: {}", clean(&error.to_string())),
     }
+}
+
+/// `Job`: its number and its path; 0 where there is none.
+fn job_number(value: &OwnedVariant) -> Option<u32> {
+    let job = <(u32, OwnedObjectPath)>::try_from(value.clone());
+    job.ok().map(|(number, _)| number)
 }
 
 /// Where the properties of a unit's type are.

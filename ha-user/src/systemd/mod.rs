@@ -1,6 +1,7 @@
 //! systemd, over D-Bus.
 
 mod bus;
+mod cgroup;
 #[cfg(test)]
 pub(crate) mod fake;
 mod jobs;

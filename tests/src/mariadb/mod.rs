@@ -20,7 +20,7 @@ mod settings;
 mod template;
 mod writers;
 
-pub(crate) use self::server::end_all;
+pub(crate) use self::server::{end_all, servers};
 pub use self::{
     accounts::{Account, DATABASE, HA, REPLICATION, WRITER},
     bank::is_balanced,

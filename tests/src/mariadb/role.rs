@@ -18,8 +18,14 @@ const MULTIPLIER: u32 = 3;
 /// Name of the group with the role.
 pub const GROUP: &str = "db";
 
+/// Name of the role, and of its server's check.
+pub const ROLE: &str = "mariadb";
+
 /// The key of the link, which both nodes have: of a lab that is gone in a minute.
-const KEY_BYTES: usize = 32;
+#[must_use]
+pub fn link_key() -> String {
+    "5a".repeat(32)
+}
 
 /// How `had` is configured, beside what the documentation says for a pair.
 #[derive(Clone, Debug)]
@@ -28,8 +34,12 @@ pub struct Setup {
     pub heartbeat: Nanos,
     /// What the group tracks beside its server, as in `[{ check = "gateway" }]`.
     pub track: Vec<String>,
+    /// The names of roles of the group that come after its server's.
+    pub roles: Vec<&'static str>,
     /// Further sections.
     pub sections: String,
+    /// Further keys of the role.
+    pub role_keys: String,
     /// Where the daemon reaches the server, if not at the server's own socket.
     pub socket: Option<PathBuf>,
 }
@@ -41,7 +51,9 @@ impl Setup {
         Self {
             heartbeat,
             track: Vec::new(),
+            roles: Vec::new(),
             sections: String::new(),
+            role_keys: String::new(),
             socket: None,
         }
     }
@@ -57,29 +69,40 @@ pub fn plug(nodes: &[Node; 2]) -> Result<()> {
     Ok(())
 }
 
-/// The virtual router of one node, with what belongs to it. Its check is not damped: who ends the servers every few
-/// seconds would else wait for the one that came back.
+/// The virtual router of one node, with what belongs to it.
 pub fn router(node: &Node, peer: &Node, server: &Server, setup: &Setup) -> Result<VirtualRouter> {
+    let socket = setup.socket.clone().unwrap_or_else(|| server.socket());
+    let (login, role) = (server.login_keys(&socket), server.role_keys(&socket));
+    router_with(node, peer, &login, &role, setup)
+}
+
+/// The same for a server of which there are only the keys of its check, and of its role. Its check is not damped: who ends
+/// the servers every few seconds would else wait for the one that came back.
+pub fn router_with(
+    node: &Node,
+    peer: &Node,
+    login_keys: &str,
+    role_keys: &str,
+    setup: &Setup,
+) -> Result<VirtualRouter> {
     let key = node.dir().join("link.key");
-    fs::write(&key, "5a".repeat(KEY_BYTES)).context("writing the link's key")?;
+    fs::write(&key, link_key()).context("writing the link's key")?;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
     let (local, other) = (direct(node), direct(peer));
     let micros = setup.heartbeat.0 / 1_000;
-    let socket = setup.socket.clone().unwrap_or_else(|| server.socket());
-    let own = "{ check = \"mariadb\" }".to_owned();
+    let own = format!("{{ check = {ROLE:?} }}");
     let tracked: Vec<String> = [own].into_iter().chain(setup.track.clone()).collect();
     let tracked = tracked.join(", ");
+    let roles: Vec<&str> = [ROLE].into_iter().chain(setup.roles.clone()).collect();
     let lines = format!(
         "heartbeat = {{ interval = \"{micros}us\", multiplier = {MULTIPLIER} }}\nchannels = [\"direct\"]\ngroup = \"{GROUP}\"\n\n\
          [[channel]]\nname = \"direct\"\nkind = \"lease\"\ninterface = \"{DIRECT}\"\nlocal = \"{local}\"\n\
          peer = \"{other}\"\ninterval = \"{micros}us\"\nmultiplier = {MULTIPLIER}\n\n\
-         [[group]]\nname = \"{GROUP}\"\nroles = [\"mariadb\"]\ntrack = [{tracked}]\n\n\
-         [[check]]\nname = \"mariadb\"\nkind = \"mysql\"\ninterval = \"100ms\"\ntimeout = \"1s\"\ndamping = \"0s\"\n{}\n\
+         [[group]]\nname = \"{GROUP}\"\nroles = {roles:?}\ntrack = [{tracked}]\n\n\
+         [[check]]\nname = {ROLE:?}\nkind = \"mysql\"\ninterval = \"100ms\"\ntimeout = \"1s\"\ndamping = \"0s\"\n{login_keys}\n\
          [link]\nkey_file = {key:?}\n\n\
-         [[role]]\nname = \"mariadb\"\n{}\n{}",
-        server.login_keys(&socket),
-        server.role_keys(&socket),
-        setup.sections
+         [[role]]\nname = {ROLE:?}\n{role_keys}{}\n{}",
+        setup.role_keys, setup.sections
     );
     Ok(node
         .router()

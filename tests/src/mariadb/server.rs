@@ -348,9 +348,9 @@ impl Drop for Server {
     }
 }
 
-/// Kills each server that has its configuration below `dir`, and waits for its end.
+/// Kills each server that has its configuration below `dir`, whichever family it is of, and waits for its end.
 pub(crate) fn end_all(dir: &Path) -> Result<()> {
-    eventually(KILL_LIMIT, "no mariadbd is left", || {
+    eventually(KILL_LIMIT, "no server is left", || {
         let left = servers(dir)?;
         for process in &left {
             signal(process.pid, Signal::KILL)?;
@@ -360,11 +360,16 @@ pub(crate) fn end_all(dir: &Path) -> Result<()> {
 }
 
 /// The servers that run below a directory; what has ended and is still listed does not run.
-fn servers(dir: &Path) -> Result<Vec<processes::Process>> {
+pub(crate) fn servers(dir: &Path) -> Result<Vec<processes::Process>> {
     let found = processes::naming(dir)?;
     Ok(found
         .into_iter()
-        .filter(|process| process.command.starts_with("/usr/sbin/mariadbd"))
+        .filter(|process| {
+            // MySQL's is an argument of its own dynamic linker.
+            let mut words = process.command.split(' ');
+            process.command.starts_with("/usr/sbin/mariadbd")
+                || words.any(|word| word.ends_with("/usr/sbin/mysqld"))
+        })
         .filter(|process| !matches!(process.state, 'Z' | 'X'))
         .collect())
 }

@@ -11,6 +11,7 @@ use ha_tests::{
     mariadb::{Durability, Topology, role},
     now, scenario,
     scene::WEB,
+    still_thread::StillThread,
     wait::throughout,
 };
 
@@ -90,7 +91,7 @@ fn a_server_that_hangs_beside_a_script_that_hangs_delays_no_advert() {
 }
 
 /// A listener of the client's is the gateway: who does not reach it is cut off.
-fn arbitrated(lab: &Lab) -> Result<(Pair, TcpListener)> {
+pub(super) fn arbitrated(lab: &Lab) -> Result<(Pair, TcpListener)> {
     const GATEWAY: u16 = 80;
     let kind = (Topology::PrimaryReplica, Durability::SemiSync);
     let mut listener = None;
@@ -219,6 +220,45 @@ fn a_daemon_that_ends_in_order_leaves_nobody_who_fences() {
         ensure!(before.is_some() && pair.server(old).pid()? == before);
         pair.served(at, Some(other(old)))?;
         pair.nodes[old].restart(Kind::Had)?;
+        pair.verify(other(old)).map(drop)
+    });
+}
+
+/// What goes on of the daemon does not open again what was closed: nobody else has been promoted, and says so.
+#[test]
+fn a_primary_whose_engine_alone_hangs_stays_fenced_until_it_goes_on() {
+    scenario(|lab| {
+        const WATCHED: Duration = Duration::from_secs(3);
+        let mut pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
+        let old = pair.settle()?;
+        pair.nodes[other(old)].kill()?;
+        pair.server(other(old)).kill()?;
+        // Writes wait until it goes on alone.
+        pair.served(now(), Some(old))?;
+        let still = StillThread::hold(pair.nodes[old].daemon()?.pid(), "had-engine")?;
+        pair.fenced(old)?;
+        throughout(WATCHED, "its server takes no writes", || {
+            pair.server(old).is_writable().map(|writable| !writable)
+        })?;
+        let at = now();
+        drop(still);
+        pair.served(at, Some(old))?;
+        pair.server(other(old)).start()?;
+        pair.nodes[other(old)].restart(Kind::Had)?;
+        pair.verify(old).map(drop)
+    });
+}
+
+#[test]
+fn a_primary_whose_engine_alone_hangs_is_taken_over_from_and_returns() {
+    scenario(|lab| {
+        let mut pair = Pair::start(lab, Topology::PrimaryReplica, Durability::SemiSync)?;
+        let old = pair.settle()?;
+        let at = now();
+        let still = StillThread::hold(pair.nodes[old].daemon()?.pid(), "had-engine")?;
+        pair.served(at, Some(other(old)))?;
+        pair.fenced(old)?;
+        drop(still);
         pair.verify(other(old)).map(drop)
     });
 }

@@ -9,7 +9,7 @@ use ha_tests::{
     Client, Kind, Lab, Node, eventually,
     lab::VIP,
     mariadb::{
-        Cluster, Contents, Ledger, Load, PORT, Sampler, Server, Storage, Writers, check,
+        Cluster, Contents, Ledger, Load, PORT, Sample, Sampler, Server, Storage, Writers, check,
         galera::GaleraRole, overlap, prepare,
     },
     now,
@@ -182,12 +182,12 @@ impl Stage {
     /// What must hold in the end: the cluster is whole, nothing acknowledged is lost or there twice, and never were two
     /// servers written to at once.
     pub(crate) fn verify(self) -> Result<Ledger> {
-        self.verify_but_for(Nanos::ZERO)
+        self.verify_but_for(&[])
     }
 
-    /// The same, but for so long two servers may have been written to directly: by who goes past the gate, until the one
-    /// of a daemon that hangs or was killed is fenced. The cluster itself keeps what both acknowledge.
-    pub(crate) fn verify_but_for(self, longest: Nanos) -> Result<Ledger> {
+    /// The same, but for these times, in order, in which two servers may have been written to directly: by who goes past
+    /// the gate, until the one of a daemon that was killed is fenced. The cluster itself keeps what both acknowledge.
+    pub(crate) fn verify_but_for(self, unfenced: &[(MonoNs, MonoNs)]) -> Result<Ledger> {
         let primary = self.settle()?;
         let ledger = self.writers.stop()?;
         self.samplers.iter().for_each(Sampler::pause);
@@ -214,13 +214,29 @@ impl Stage {
         let seen: Vec<_> = self.samplers.iter().map(Sampler::take).collect();
         for (index, one) in seen.iter().enumerate() {
             for other in &seen[..index] {
-                let both = overlap(&one.attempts, &other.attempts);
-                ensure!(
-                    both <= longest,
-                    "two servers acknowledged writes for {both}"
-                );
+                for (from, to) in between(unfenced) {
+                    let [one, other] = [one, other].map(|seen| within(&seen.attempts, from, to));
+                    let both = overlap(&one, &other);
+                    ensure!(
+                        both == Nanos::ZERO,
+                        "two servers acknowledged writes for {both} between {from:?} and {to:?}, but for {unfenced:?}"
+                    );
+                }
             }
         }
         Ok(ledger)
     }
+}
+
+/// The times before, between and after these.
+fn between(times: &[(MonoNs, MonoNs)]) -> impl Iterator<Item = (MonoNs, MonoNs)> {
+    let begins = [MonoNs::ZERO].into_iter();
+    let begins = begins.chain(times.iter().map(|(_, end)| *end));
+    let ends = times.iter().map(|(begin, _)| *begin);
+    begins.zip(ends.chain([MonoNs(u64::MAX)]))
+}
+
+fn within(samples: &[Sample], from: MonoNs, to: MonoNs) -> Vec<Sample> {
+    let inside = |sample: &&Sample| from <= sample.sent && sample.done <= to;
+    samples.iter().filter(inside).copied().collect()
 }

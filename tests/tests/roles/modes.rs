@@ -158,6 +158,16 @@ fn a_node_in_maintenance_takes_nothing_over() {
         stage.wait_settled(0)?;
         stage.node(1).hactl(&["mode", M])?;
         stage.node(1).wait_for(WEB, "initialize")?;
+        // Who alone can serve is asked whether that is meant.
+        let refused = stage.node(0).hactl(&["mode", M]);
+        let said = format!("{:#}", refused.err().context("a refusal")?);
+        ensure!(said.contains("--force"), "{said}");
+        ensure!(stage.mode(0)? == AP);
+        stage.node(0).hactl(&["mode", M, "--force"])?;
+        stage.scene.wait_unserved()?;
+        stage.node(0).hactl(&["mode", AP])?;
+        stage.wait_promoted(0)?;
+        stage.scene.wait_served_by(0)?;
         stage.scene.nodes[0].kill()?;
         stage.scene.wait_unserved()?;
         throughout(A_WHILE, "nobody takes over", || {

@@ -5,7 +5,6 @@
 mod guest;
 mod initramfs;
 mod machine;
-mod packages;
 mod second;
 mod systemd;
 mod tools;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::vm::{packages, tools};
+use crate::{packages, vm::tools};
 
 const PACKAGES: [&str; 2] = ["systemd", "dbus"];
 
@@ -52,6 +52,7 @@ pub(super) fn meet() -> Result<Option<PathBuf>> {
     }
     if !root.exists() {
         packages::unpack(
+            &tools::own_directory(),
             &root,
             "systemd and D-Bus",
             |to| packages::download_with_needs(&PACKAGES, to),

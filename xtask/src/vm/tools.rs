@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{
-    cargo::target_dir,
-    shell::answer,
-    vm::{packages, systemd},
-};
+use crate::{cargo::target_dir, packages, shell::answer, vm::systemd};
 
 /// Debian's package that depends on its newest kernel.
 const KERNEL: &str = "linux-image-amd64";
@@ -156,6 +152,7 @@ fn remove_stale() -> Result<()> {
 /// Gets the packages and unpacks them to `root`.
 fn unpack(root: &Path) -> Result<()> {
     packages::unpack(
+        &own_directory(),
         root,
         "Debian's kernel, busybox, mdadm and QEMU",
         download,

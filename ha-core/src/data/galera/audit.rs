@@ -9,7 +9,7 @@ use alloc::{
 use ha_common::Nanos;
 
 use super::timing::{option, period};
-use crate::data::{Finding, Severity};
+use crate::data::{Finding, Settings, Severity};
 
 /// What of it depends on the role's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,14 +82,10 @@ const HASTY: &str = "a node that is slow for a moment, when another one has died
 
 /// What should be set otherwise, by the values of [`SETTINGS`] as the server shows them.
 #[must_use]
-pub fn audit(settings: &[(String, String)], demands: &Demands) -> Vec<Finding> {
-    let value = |name: &str| {
-        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
-        settings.iter().find(named).map(|(_, value)| value.as_str())
-    };
+pub fn audit(settings: &Settings, demands: &Demands) -> Vec<Finding> {
     let mut findings = Vec::new();
     for &(name, want, severity, why) in VARIABLES {
-        let found = value(name).unwrap_or("not there");
+        let found = settings.value(name).unwrap_or("not there");
         if !found.eq_ignore_ascii_case(want) {
             findings.push(Finding {
                 severity,
@@ -99,7 +95,7 @@ pub fn audit(settings: &[(String, String)], demands: &Demands) -> Vec<Finding> {
             });
         }
     }
-    let options = value("wsrep_provider_options").unwrap_or_default();
+    let options = settings.value("wsrep_provider_options").unwrap_or_default();
     for &(name, why) in FORBIDDEN {
         if option(options, name).is_some_and(|on| matches!(on, "true" | "1" | "yes" | "on")) {
             findings.push(Finding {
@@ -156,7 +152,7 @@ fn slow(options: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn settings(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn settings(changes: &[(&str, &str)]) -> Settings {
         let good = [
             ("wsrep_on", "ON"),
             ("binlog_format", "ROW"),
@@ -164,12 +160,7 @@ mod tests {
             ("innodb_flush_log_at_trx_commit", "1"),
             ("wsrep_provider_options", super::super::RECOMMENDED),
         ];
-        let kept = good
-            .iter()
-            .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-        kept.chain(changes)
-            .map(|&(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        Settings::but_for(changes, &good)
     }
 
     #[test]

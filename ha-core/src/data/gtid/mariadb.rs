@@ -122,6 +122,24 @@ impl Position {
         later
     }
 
+    /// The same without what `server`, whose log's state is `log`, would have written itself and has not. In a ring
+    /// MariaDB notes in `gtid_slave_pos` what comes back to its writer, which may be on disk before the write itself.
+    #[must_use]
+    pub fn without_own(&self, server: u32, log: &BinlogState) -> Self {
+        let written = log.of_server(server);
+        let logged = log.position();
+        let last = |gtid: &Gtid| {
+            let own = written.0.get(&gtid.domain).map_or(0, |gtid| gtid.sequence);
+            match logged.0.get(&gtid.domain) {
+                Some(last) if gtid.server == server && gtid.sequence > own => *last,
+                // Of a domain of which nothing was written here the data is a copy, and that its position.
+                _ => *gtid,
+            }
+        };
+        let all = self.0.values();
+        Self(all.map(|gtid| (gtid.domain, last(gtid))).collect())
+    }
+
     /// How many transactions that is, if each domain's are numbered from 1 on.
     #[must_use]
     pub fn transactions(&self) -> u64 {
@@ -200,6 +218,20 @@ impl BinlogState {
         Position(own.map(|gtid| (gtid.domain, gtid)).collect())
     }
 
+    /// What `server` wrote itself, is in `all`, and cannot come here any more, because what was written later in its
+    /// domain is here. A log in which the server wrote nothing begins after that.
+    #[must_use]
+    pub fn skipped_of(&self, server: u32, all: &Self) -> Position {
+        let (own, last) = (self.of_server(server), self.position());
+        let sequence =
+            |position: &Position, domain| position.0.get(&domain).map(|gtid| gtid.sequence);
+        let skipped = all.of_server(server).0.into_values().filter(|gtid| {
+            sequence(&own, gtid.domain).is_some_and(|own| own < gtid.sequence)
+                && sequence(&last, gtid.domain) > Some(gtid.sequence)
+        });
+        Position(skipped.map(|gtid| (gtid.domain, gtid)).collect())
+    }
+
     /// Up to where both have the same.
     #[must_use]
     pub fn common(&self, other: &Self) -> Position {
@@ -276,6 +308,37 @@ mod tests {
             position("0-1-9,1-2-4,2-1-1")
         );
         assert_eq!(position("0-1-5,7-1-2").transactions(), 7);
+    }
+
+    #[test]
+    fn what_came_back_to_its_writer_does_not_count_before_it_is_written() {
+        let noted = |noted: &str, log: &str| position(noted).without_own(2, &state(log));
+        assert_eq!(noted("0-2-110", "0-1-7,0-2-109"), position("0-2-109"));
+        assert_eq!(noted("0-2-110", "0-1-109"), position("0-1-109"));
+        assert_eq!(noted("0-2-110", "0-1-7,0-2-110"), position("0-2-110"));
+        // Another one's is applied, or is none of ours.
+        assert_eq!(
+            noted("0-1-110,1-3-5", "0-2-109,1-3-4"),
+            position("0-1-110,1-3-5")
+        );
+        // A copy of another one's data, with a server's number that was in use before.
+        assert_eq!(noted("0-2-110", ""), position("0-2-110"));
+        assert_eq!(noted("0-2-110", "1-2-3"), position("0-2-110"));
+    }
+
+    #[test]
+    fn a_write_of_its_own_that_a_node_has_skipped_is_found() {
+        let skipped = |here: &str| {
+            let skipped = state(here).skipped_of(2, &state("0-1-120,0-2-110,1-2-4"));
+            skipped.to_string()
+        };
+        assert_eq!(skipped("0-1-112,0-2-109"), "0-2-110");
+        // Those can still be received.
+        assert_eq!(skipped("0-1-7,0-2-109"), "");
+        assert_eq!(skipped("0-1-120,0-2-110"), "");
+        // The beginning of a copy's log is after that.
+        assert_eq!(skipped("0-1-112"), "");
+        assert_eq!(skipped("0-1-112,0-2-110,1-1-5,1-2-3"), "1-2-4");
     }
 
     #[test]

@@ -1,25 +1,33 @@
 //! Whether a server is set up so that nothing is lost.
 
-use alloc::{
-    format,
-    string::{String, ToString as _},
-    vec::Vec,
-};
+mod expiry;
+mod network;
 
+use alloc::{format, string::ToString as _, vec::Vec};
+use core::net::SocketAddr;
+
+pub use self::network::unreachable;
 use super::Dialect;
-use crate::data::{Finding, Severity};
+use crate::data::{Finding, Settings, Severity};
 
 /// What of it depends on the role's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demands {
     /// `durability = "semi-sync"`.
     pub semi_sync: bool,
+    /// Where the other nodes' replicas reach the server, if that is known.
+    pub replication_address: Option<SocketAddr>,
+    /// A role of kind `binlog` backs the binary logs up, and purges them.
+    pub backs_up: bool,
 }
 
 /// The server's variables that are looked at, in either family's names.
 pub const SETTINGS: &[&str] = &[
+    "bind_address",
+    "binlog_expire_logs_seconds",
     "binlog_format",
     "enforce_gtid_consistency",
+    "expire_logs_days",
     "gtid_domain_id",
     "gtid_mode",
     "gtid_strict_mode",
@@ -27,6 +35,7 @@ pub const SETTINGS: &[&str] = &[
     "log_bin",
     "log_replica_updates",
     "log_slave_updates",
+    "port",
     "relay_log_recovery",
     "replica_net_timeout",
     "rpl_semi_sync_master_timeout",
@@ -36,6 +45,7 @@ pub const SETTINGS: &[&str] = &[
     "rpl_semi_sync_source_wait_point",
     "rpl_semi_sync_replica_enabled",
     "server_id",
+    "skip_networking",
     "slave_net_timeout",
     "sync_binlog",
 ];
@@ -219,18 +229,14 @@ const RULES: &[Rule] = &[
 
 /// What should be set otherwise, by the values of [`SETTINGS`] as the server shows them.
 #[must_use]
-pub fn audit(dialect: Dialect, settings: &[(String, String)], demands: &Demands) -> Vec<Finding> {
-    let value = |name: &str| {
-        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
-        settings.iter().find(named).map(|(_, value)| value.as_str())
-    };
+pub fn audit(dialect: Dialect, settings: &Settings, demands: &Demands) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in RULES {
         let applies = rule.dialect.is_none_or(|known| known == dialect) && (rule.only)(demands);
         if !applies {
             continue;
         }
-        let what = match value(rule.name) {
+        let what = match settings.value(rule.name) {
             Some(value) if (rule.right)(value) => continue,
             Some(value) => format!("{} is {value}", rule.name),
             // MySQL 9 has done away with some that can no longer be wrong; semi-synchronous replication is a plugin.
@@ -249,7 +255,7 @@ pub fn audit(dialect: Dialect, settings: &[(String, String)], demands: &Demands)
             },
         });
     }
-    if value("server_id").is_none_or(|id| id == "0") {
+    if settings.value("server_id").is_none_or(|id| id == "0") {
         findings.push(Finding {
             severity: Severity::Unsafe,
             what: "server_id is not set".to_string(),
@@ -259,6 +265,9 @@ pub fn audit(dialect: Dialect, settings: &[(String, String)], demands: &Demands)
                     .to_string(),
         });
     }
+    findings.extend(expiry::finding(settings, demands.backs_up));
+    let address = demands.replication_address;
+    findings.extend(address.and_then(|address| unreachable(settings, address)));
     findings
 }
 
@@ -266,7 +275,7 @@ pub fn audit(dialect: Dialect, settings: &[(String, String)], demands: &Demands)
 mod tests {
     use super::*;
 
-    fn settings(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn settings(changes: &[(&str, &str)]) -> Settings {
         let good = [
             ("log_bin", "ON"),
             ("gtid_strict_mode", "ON"),
@@ -282,15 +291,14 @@ mod tests {
             ("slave_net_timeout", "4"),
             ("server_id", "1"),
         ];
-        let kept = good
-            .iter()
-            .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-        kept.chain(changes)
-            .map(|&(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        Settings::but_for(changes, &good)
     }
 
-    const SEMI_SYNC: Demands = Demands { semi_sync: true };
+    const SEMI_SYNC: Demands = Demands {
+        semi_sync: true,
+        replication_address: None,
+        backs_up: false,
+    };
 
     #[test]
     fn a_good_server_has_no_findings() {

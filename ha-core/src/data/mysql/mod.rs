@@ -8,7 +8,7 @@ mod place;
 use alloc::string::String;
 
 pub use self::{
-    audit::{Demands, SETTINGS, audit},
+    audit::{Demands, SETTINGS, audit, unreachable},
     dialect::{Dialect, Version},
     place::{History, Place},
 };

@@ -85,6 +85,17 @@ impl Place {
         }
     }
 
+    /// The same without what `server`, whose history is `history`, would have written itself and has not.
+    #[must_use]
+    pub fn without_own(&self, server: u32, history: &History) -> Self {
+        match (self, history) {
+            (Self::MariaDb(here), History::MariaDb(log)) => {
+                Self::MariaDb(here.without_own(server, log))
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// How many transactions it is, so that more is better.
     #[must_use]
     pub fn transactions(&self) -> u64 {
@@ -153,6 +164,17 @@ impl History {
         };
         let lacking = here.lacks(&all.of_server(state.server));
         (!lacking.is_empty()).then_some(Place::MariaDb(lacking))
+    }
+
+    /// What `server` itself wrote once, took back after a crash and did not take again, though it took what was written
+    /// later (its state is `state`), and this has: that is missing there for ever.
+    #[must_use]
+    pub fn skipped(&self, state: &ServerState) -> Option<Place> {
+        let (Self::MariaDb(all), Self::MariaDb(log)) = (self, &state.history) else {
+            return None;
+        };
+        let skipped = log.skipped_of(state.server, all);
+        (!skipped.is_empty()).then_some(Place::MariaDb(skipped))
     }
 
     /// Whether all that `server` wrote up to `wanted` is in it.

@@ -181,7 +181,7 @@ impl Conductor {
         }
     }
 
-    /// Whether this node has looked at its own data since it heard of the wish first: what it found before, it may have
+    /// Whether a look at its own data has begun since this node heard of the wish first: what it found before, it may have
     /// received more after, up to when the one that wishes was no primary any more.
     fn has_looked_since(&mut self, word: &GroupWord, wish: Wish, now: MonoNs) -> bool {
         let heard = self.ballots.heard.entry(word.node.clone());

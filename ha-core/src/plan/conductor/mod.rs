@@ -1,6 +1,7 @@
 //! The decisions for one group.
 
 mod ballots;
+mod engine;
 mod knowledge;
 mod plans;
 mod retry;
@@ -42,6 +43,7 @@ const PERMISSION: Nanos = Nanos::from_secs(60);
 #[derive(Debug)]
 pub struct Conductor {
     config: ConductorConfig,
+    engine: Option<engine::Heard>,
     stance: Stance,
     /// The greatest that is known.
     epoch: u64,
@@ -81,7 +83,7 @@ pub struct Conductor {
     seen: Vec<bool>,
     /// The incarnation of its database's server that became primary: another one may lack what it had acknowledged.
     held_server: Option<u64>,
-    /// When its database was looked at last.
+    /// When the last look at its database began.
     looked_at: MonoNs,
     /// The incarnation that was seen last.
     seen_server: Option<u64>,
@@ -113,6 +115,8 @@ pub struct Mutations {
     pub any_incarnation: bool,
     /// Who agrees to another one's promotion goes by what it found of its own data before it was asked.
     pub blind_consent: bool,
+    /// A primary goes on alone while somebody may still count as in sync.
+    pub solo_at_once: bool,
 }
 
 impl Conductor {
@@ -131,6 +135,7 @@ impl Conductor {
         };
         let mut conductor = Self {
             config,
+            engine: None,
             stance,
             epoch: found.epoch,
             mode,
@@ -216,7 +221,7 @@ impl Conductor {
                     }
                 }
                 if self.data_role().is_some_and(|(index, _)| index == role) {
-                    self.looked_at = now;
+                    self.looked_at = self.data().map_or(MonoNs::ZERO, |data| data.began_at);
                 }
                 self.weigh(now);
             }
@@ -224,12 +229,14 @@ impl Conductor {
             PlanInput::Mode(mode) => self.set_mode(mode),
             PlanInput::AcceptLoss => self.accepts_loss_until = now.after(PERMISSION),
         }
+        self.let_open(now);
         self.look_after(now);
         self.review(now);
     }
 
     /// Serves what is due by the clock. Poll the actions and the timeout afterwards.
     pub fn handle_timeout(&mut self, now: MonoNs) {
+        self.let_open(now);
         self.with_run(now, |run, means| run.expire(now, means));
         self.pending_due(now);
         self.look_after(now);
@@ -257,6 +264,7 @@ impl Conductor {
             self.accepts_loss_until,
             self.keeper.asked_until(),
             self.keeper.free_at(lease),
+            self.opens_at(),
         ];
         let due = [
             self.run.as_ref().and_then(|(run, _)| run.deadline()),
@@ -333,12 +341,14 @@ impl Conductor {
         now: MonoNs,
         act: impl FnOnce(&mut Run, &mut Means<'_>) -> Option<Result<(), String>>,
     ) {
+        let may_open = self.may_open(now);
         let Some((run, _)) = &mut self.run else {
             return;
         };
         let mut means = Means {
             roles: &self.config.roles,
             serial: &mut self.serial,
+            may_open,
             out: &mut self.out,
         };
         if let Some(outcome) = act(run, &mut means) {

@@ -182,6 +182,7 @@ impl Conductor {
             let mut means = Means {
                 roles: &self.config.roles,
                 serial: &mut self.serial,
+                may_open: false,
                 out: &mut self.out,
             };
             run.abandon(now, &mut means);

@@ -85,7 +85,7 @@ impl Conductor {
             _ => false,
         };
         if close && self.stance == Stance::Standby {
-            self.fresh_until = now.after(self.config.sync_lease);
+            self.fresh_until = self.looked_at.after(self.config.sync_lease);
         }
     }
 
@@ -130,6 +130,8 @@ impl Conductor {
             return SyncNeed::Rejoin;
         }
         let free = self.keeper.free_at(self.config.sync_lease) <= now;
+        #[cfg(feature = "sim")]
+        let free = free || self.mutations.solo_at_once;
         // Also where it is alone already, and that was to end and did not: it has to be on record.
         if !is_asked && free && !(replicas.solo && self.sole) {
             return SyncNeed::GoSolo;

@@ -41,6 +41,10 @@ impl Conductor {
             // It is to let go: nothing is opened again that was closed meanwhile.
             return;
         }
+        if self.stance == Stance::Primary && !self.may_open(now) {
+            // What fences the roles is not worked against.
+            return;
+        }
         let corrections = self.corrections(now);
         if !corrections.is_empty() && self.mending.is_due(now) {
             let held = self.held_server.filter(|_| self.stance == Stance::Primary);

@@ -14,9 +14,9 @@ pub(super) fn promote(limits: &Limits) -> Vec<StepSpec> {
 /// committed is applied; then this node is written to.
 pub(super) fn serve(limits: &Limits) -> Vec<StepSpec> {
     vec![
-        StepSpec::change("bootstrap", limits.drain),
+        StepSpec::open("bootstrap", limits.drain),
         StepSpec::look("drain", limits.drain),
-        StepSpec::change("allow-writes", limits.promote),
+        StepSpec::open("allow-writes", limits.promote),
     ]
 }
 

@@ -16,7 +16,7 @@ pub(super) fn promote(limits: &Limits) -> Vec<StepSpec> {
         StepSpec::look("drain", limits.drain),
         StepSpec::look("prove", limits.promote),
         StepSpec::change("detach", limits.promote),
-        StepSpec::change("become-primary", limits.promote),
+        StepSpec::open("become-primary", limits.promote),
         StepSpec::change("mark", limits.promote),
     ]
 }
@@ -63,7 +63,7 @@ pub(super) fn forbid_writes(limits: &Limits) -> Vec<StepSpec> {
 }
 
 pub(super) fn allow_writes(limits: &Limits) -> Vec<StepSpec> {
-    vec![StepSpec::change("become-primary", limits.promote)]
+    vec![StepSpec::open("become-primary", limits.promote)]
 }
 
 pub(super) fn detach(limits: &Limits) -> Vec<StepSpec> {
@@ -82,7 +82,7 @@ pub(super) fn follow(limits: &Limits, durability: Durability) -> Vec<StepSpec> {
 }
 
 pub(super) fn go_solo(limits: &Limits) -> Vec<StepSpec> {
-    vec![StepSpec::change("degrade", limits.promote)]
+    vec![StepSpec::open("degrade", limits.promote)]
 }
 
 pub(super) fn rejoin(limits: &Limits) -> Vec<StepSpec> {

@@ -51,6 +51,7 @@ impl World {
             return observation;
         }
         Observation {
+            began_at: self.clock(node),
             promoted: Some(server.writable),
             runs: Some(true),
             incarnation: Some(server.starts),
@@ -72,6 +73,8 @@ impl World {
                 waiting: u32::try_from(server.waiting.len()).unwrap_or(u32::MAX),
                 solo: server.solo,
             }),
+            note: None,
+            warning: None,
         }
     }
 

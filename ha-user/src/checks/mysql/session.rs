@@ -165,10 +165,11 @@ impl Drop for Session {
     }
 }
 
-/// MariaDB has the table in the one schema, MySQL in the other. Both numbers are of the same statement.
+/// MariaDB has the table in the one schema, MySQL in the other, where its name has small letters only. Both numbers are of the
+/// same statement.
 fn started_by(schema: &str) -> String {
     format!(
-        "SELECT CAST(UNIX_TIMESTAMP() - VARIABLE_VALUE AS UNSIGNED) FROM {schema}.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Uptime'"
+        "SELECT CAST(UNIX_TIMESTAMP() - VARIABLE_VALUE AS UNSIGNED) FROM {schema}.global_status WHERE VARIABLE_NAME = 'Uptime'"
     )
 }
 

@@ -206,14 +206,15 @@ const LONGEST: Nanos = Nanos::from_secs(3_600);
 const DEFAULT_TIME: Nanos = Nanos::from_secs(1);
 const DEFAULT_RESULTS: u32 = 2;
 
-/// The keys that a check of this kind has; those of all kinds, where there is no such kind.
-pub(super) fn keys(kind: Option<&str>) -> Vec<&'static str> {
-    let forms = FORMS.iter().filter(|form| kind == Some(form.name));
-    let mut own: Vec<&str> = forms.flat_map(|form| form.keys).copied().collect();
-    if !FORMS.iter().any(|form| kind == Some(form.name)) {
-        own.extend(FORMS.iter().flat_map(|form| form.keys));
-    }
-    KEYS.iter().copied().chain(own).collect()
+/// The keys that a check of this kind has; those of all kinds, where none is written. `None`: there is no such kind.
+pub(super) fn keys(kind: Option<&str>) -> Option<Vec<&'static str>> {
+    let mut forms = FORMS
+        .iter()
+        .filter(|form| kind.is_none_or(|kind| kind == form.name))
+        .peekable();
+    forms.peek()?;
+    let own = forms.flat_map(|form| form.keys);
+    Some(KEYS.iter().chain(own).copied().collect())
 }
 
 pub(super) fn parse(section: &Section<'_>) -> DraftCheck {

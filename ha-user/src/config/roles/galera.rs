@@ -2,7 +2,10 @@
 
 use ha_common::Nanos;
 
-use super::{Form, RoleKind, ServerProcess, limit};
+use super::{
+    Form, LONGEST, RoleKind, ServerProcess, limit,
+    server::{KEYS, with_own},
+};
 use crate::config::{
     checks::{MysqlServer, mysql::server},
     parse::span,
@@ -38,32 +41,17 @@ pub struct GaleraRole {
     pub demote_limit: Nanos,
 }
 
+const OWN: [&str; 2] = ["bootstrap", "donor"];
+
 pub(super) const FORM: Form = Form {
     name: "galera",
-    keys: &[
-        "socket",
-        "address",
-        "user",
-        "password_file",
-        "ca_file",
-        "server_name",
-        "data_dir",
-        "unit",
-        "pid_file",
-        "start_command",
-        "bootstrap",
-        "donor",
-        "promote_limit",
-        "drain_limit",
-        "demote_limit",
-    ],
+    keys: &with_own::<{ KEYS.len() + OWN.len() }>(&OWN),
     data: true,
     parse,
 };
 
 /// A cluster whose timing is the default takes 6.5 s to notice that a node is gone.
 const SHORTEST_DRAIN: Nanos = Nanos::from_secs(3);
-const LONGEST: Nanos = Nanos::from_secs(3_600);
 
 fn parse(section: &Section<'_>) -> Option<RoleKind> {
     let server = server(section);

@@ -1,6 +1,7 @@
 //! `[[role]]`: what a group's Active node does beside holding VIPs. The keys of each kind stand in a file of their own.
 
 mod alone;
+mod binlog;
 mod cron;
 mod drbd;
 mod galera;
@@ -17,6 +18,7 @@ use ha_common::Nanos;
 
 pub(super) use self::mode::{KEYS as MODE_KEYS, parse as parse_mode};
 pub use self::{
+    binlog::BinlogRole,
     cron::CronRole,
     drbd::DrbdRole,
     galera::{Bootstrap, GaleraRole},
@@ -45,6 +47,8 @@ pub struct Role {
 /// `kind`, with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleKind {
+    /// Backup and purge of a database's binary logs.
+    Binlog(BinlogRole),
     /// Jobs that cron runs on the Active node alone.
     Cron(CronRole),
     /// A resource of DRBD.
@@ -81,6 +85,7 @@ impl RoleKind {
 
     const fn form(&self) -> &'static Form {
         match self {
+            Self::Binlog(_) => &binlog::FORM,
             Self::Cron(_) => &cron::FORM,
             Self::Drbd(_) => &drbd::FORM,
             Self::Galera(_) => &galera::FORM,
@@ -105,6 +110,7 @@ struct Form {
 }
 
 const FORMS: &[&Form] = &[
+    &binlog::FORM,
     &cron::FORM,
     &drbd::FORM,
     &galera::FORM,
@@ -115,7 +121,7 @@ const FORMS: &[&Form] = &[
 ];
 
 /// Kinds that the configuration contract has, and a later version of `had` will take.
-const LATER: &[&str] = &["binlog", "sync"];
+const LATER: &[&str] = &["sync"];
 
 /// The keys that every role has.
 const KEYS: &[&str] = &["name", "kind"];
@@ -147,14 +153,15 @@ pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|form| form.name)
 }
 
-/// The keys that a role of this kind has; those of all kinds, where there is no such kind.
-pub(super) fn keys(kind: Option<&str>) -> Vec<&'static str> {
-    let forms = FORMS.iter().filter(|form| kind == Some(form.name));
-    let mut own: Vec<&str> = forms.flat_map(|form| form.keys).copied().collect();
-    if !FORMS.iter().any(|form| kind == Some(form.name)) {
-        own.extend(FORMS.iter().flat_map(|form| form.keys));
-    }
-    KEYS.iter().copied().chain(own).collect()
+/// The keys that a role of this kind has; those of all kinds, where none is written. `None`: there is no such kind.
+pub(super) fn keys(kind: Option<&str>) -> Option<Vec<&'static str>> {
+    let mut forms = FORMS
+        .iter()
+        .filter(|form| kind.is_none_or(|kind| kind == form.name))
+        .peekable();
+    forms.peek()?;
+    let own = forms.flat_map(|form| form.keys);
+    Some(KEYS.iter().chain(own).copied().collect())
 }
 
 pub(super) fn parse(section: &Section<'_>) -> DraftRole {
@@ -209,6 +216,7 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
     owners_have_none(reader, draft);
     none_preempts(reader, draft);
     alone::check(reader, draft);
+    binlog::check(reader, draft);
     for role in &draft.roles {
         let Some(name) = &role.name else { continue };
         if !owners.contains_key(name.value.as_str()) {

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use ha_common::Nanos;
 
-use super::{Form, RoleKind, ServerProcess};
+use super::{
+    Form, LONGEST, RoleKind, ServerProcess,
+    server::{KEYS, with_own},
+};
 use crate::config::{
     checks::{
         MysqlServer, Secret,
@@ -44,36 +47,24 @@ pub struct MysqlRole {
     pub sync_lease: Nanos,
 }
 
+const OWN: [&str; 7] = [
+    "replication_address",
+    "replication_user",
+    "replication_password_file",
+    "durability",
+    "master_master",
+    "max_lag",
+    "sync_lease",
+];
+
 pub(super) const FORM: Form = Form {
     name: "mysql",
-    keys: &[
-        "socket",
-        "address",
-        "user",
-        "password_file",
-        "ca_file",
-        "server_name",
-        "data_dir",
-        "unit",
-        "pid_file",
-        "start_command",
-        "replication_address",
-        "replication_user",
-        "replication_password_file",
-        "durability",
-        "master_master",
-        "promote_limit",
-        "drain_limit",
-        "demote_limit",
-        "max_lag",
-        "sync_lease",
-    ],
+    keys: &with_own::<{ KEYS.len() + OWN.len() }>(&OWN),
     data: true,
     parse,
 };
 
 const SHORTEST: Nanos = Nanos::from_millis(100);
-const LONGEST: Nanos = Nanos::from_secs(3_600);
 
 fn parse(section: &Section<'_>) -> Option<RoleKind> {
     let server = server(section);

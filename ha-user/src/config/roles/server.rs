@@ -21,6 +21,33 @@ pub struct ServerProcess {
     pub start_command: Vec<String>,
 }
 
+/// The keys of a database server: how it is spoken to, its process, and how long steps may take.
+pub(super) const KEYS: [&str; 13] = [
+    "socket",
+    "address",
+    "user",
+    "password_file",
+    "ca_file",
+    "server_name",
+    "data_dir",
+    "unit",
+    "pid_file",
+    "start_command",
+    "promote_limit",
+    "drain_limit",
+    "demote_limit",
+];
+
+/// These, and a kind's own.
+pub(super) const fn with_own<const ALL: usize>(own: &[&'static str]) -> [&'static str; ALL] {
+    assert!(ALL == KEYS.len() + own.len(), "as many as there are");
+    let mut all = [""; ALL];
+    let (common, rest) = all.split_at_mut(KEYS.len());
+    common.copy_from_slice(&KEYS);
+    rest.copy_from_slice(own);
+    all
+}
+
 impl ServerProcess {
     /// `None`: something is wrong, and has been reported.
     pub(super) fn parse(section: &Section<'_>) -> Option<Self> {

@@ -221,3 +221,36 @@ fn with_key<T>(text: &str, read: impl FnOnce(&str) -> T) -> T {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     read(&text.replace("KEY", &file.display().to_string()))
 }
+
+/// A group with a database and more, by their roles.
+fn with_binlogs(roles: &str, more: &str) -> String {
+    let text = role("unit = \"mariadb.service\"\n");
+    let text = text.replace("roles = [\"mariadb\"]", &format!("roles = {roles}"));
+    format!("{text}[[role]]\nname = \"binlogs\"\nkind = \"binlog\"\n{more}")
+}
+
+#[test]
+fn binary_logs_are_those_of_the_database_before_them() {
+    let directory = "directory = \"/srv/backup/binlog\"\n";
+    let text = with_binlogs("[\"mariadb\", \"binlogs\"]", directory);
+    let config = with_key(&text, parse);
+    let RoleKind::Binlog(role) = &config.roles[1].kind else {
+        panic!("{:?}", config.roles);
+    };
+    assert_eq!(role.every, Nanos::from_secs(900));
+    assert_eq!(role.keep, Nanos::from_secs(3 * 86_400));
+    assert_eq!(
+        (role.keep_backups, role.give_up_replica_after),
+        (None, None)
+    );
+    let wrong = "directory = \"backup\"\nevery = \"2d\"\nkeep = \"now\"\nkeep_backups = \"0s\"\n";
+    insta::assert_snapshot!(
+        [
+            with_binlogs("[\"binlogs\", \"mariadb\"]", directory),
+            with_binlogs("[\"mariadb\", \"binlogs\"]", ""),
+            with_binlogs("[\"mariadb\", \"binlogs\"]", wrong),
+        ]
+        .map(|text| with_key(&text, errors))
+        .join("\n")
+    );
+}

@@ -172,3 +172,23 @@ fn modes() {
         "{GOOD}[mode]\nafter_failover = \"standby\"\nmask_units = 1\nmode = \"maintenance\"\n"
     )));
 }
+
+#[test]
+fn of_a_kind_that_is_refused_no_key_is_told_as_well() {
+    for kind in ["sync", "rsync"] {
+        let text = format!(
+            "{GOOD}[[role]]\nname = \"files\"\nkind = \"{kind}\"\ndirectories = [\"/srv\"]\n"
+        );
+        let said = errors(&text);
+        assert!(
+            said.contains(kind) && !said.contains("unknown key"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_section_of_which_there_is_one_stands_in_single_brackets() {
+    let said = errors(&format!("{GOOD}[[link]]\nkey_file = \"/nowhere\"\n"));
+    assert!(said.contains("write [link], in single brackets"), "{said}");
+}

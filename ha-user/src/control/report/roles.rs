@@ -95,6 +95,10 @@ pub struct RoleReport {
     pub lag_ms: Option<u64>,
     /// As a primary: replicas that acknowledge what they receive.
     pub acknowledging: Option<u32>,
+    /// What it did last, or what else there is to know of it.
+    pub note: Option<String>,
+    /// What should be seen to, though the role does its work.
+    pub warning: Option<String>,
 }
 
 /// A plan.

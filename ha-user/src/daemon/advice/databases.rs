@@ -5,25 +5,66 @@ use std::pin::Pin;
 use ha_core::tracking::{Effect, Source};
 
 use crate::{
-    config::{Bootstrap, CheckKind, Config, GaleraRole, MysqlRole, Role, RoleKind},
-    roles::{galera, mysql},
+    config::{Bootstrap, CheckKind, Config, GaleraRole, MysqlRole, Role, RoleKind, ServerProcess},
+    net::links::Table,
+    roles::{binlog_findings, galera, mysql},
 };
 
 /// Asks this node's servers.
-pub(super) fn of(config: &Config) -> Vec<String> {
+pub(super) fn of(config: &Config, table: &Table) -> Vec<String> {
     let roles = config.roles.iter().enumerate();
     let told = roles.map(|(index, role)| match &role.kind {
         RoleKind::Mysql(mysql) => {
             let found = loss(mysql).map(str::to_owned).into_iter();
-            all(role, found.chain(asked(Box::pin(mysql::findings(mysql)))))
+            let found = found.chain(elsewhere(mysql, table));
+            let backs_up = backs_up(config, index);
+            let asked = asked(Box::pin(mysql::findings(mysql, backs_up)));
+            all(role, found.chain(asked))
         }
         RoleKind::Galera(galera) => {
             let found = votes(config, index, galera).into_iter();
             all(role, found.chain(asked(Box::pin(galera::findings(galera)))))
         }
+        RoleKind::Binlog(binlog) => {
+            let found = binlog_findings(binlog, process(config, index));
+            all(role, found.into_iter())
+        }
         _ => Vec::new(),
     });
     told.flatten().collect()
+}
+
+/// The roles of the same group.
+fn neighbours(config: &Config, index: usize) -> impl Iterator<Item = &RoleKind> {
+    let mut groups = config.groups.iter();
+    let group = groups.find(move |group| group.roles.contains(&index));
+    let roles = group.into_iter().flat_map(|group| &group.roles);
+    roles.filter_map(|role| Some(&config.roles.get(*role)?.kind))
+}
+
+/// The process of the database in the same group.
+fn process(config: &Config, index: usize) -> Option<&ServerProcess> {
+    neighbours(config, index).find_map(|kind| match kind {
+        RoleKind::Mysql(mysql) => Some(&mysql.process),
+        _ => None,
+    })
+}
+
+/// Whether a role of the same group purges the binary logs.
+fn backs_up(config: &Config, index: usize) -> bool {
+    neighbours(config, index).any(|kind| matches!(kind, RoleKind::Binlog(_)))
+}
+
+/// An address of another node, or of nobody. Nothing where this node's addresses are not known.
+fn elsewhere(role: &MysqlRole, table: &Table) -> Option<String> {
+    let ip = role.replication_address.ip();
+    let known = table.links().next().is_some();
+    let here = ip.is_loopback() || table.links().any(|link| link.has(ip));
+    (known && !here).then(|| {
+        format!(
+            "no interface of this node has `replication_address` {ip} at present, and the other nodes' replicas come there: write an address of this node, unless it appears later or is translated on the way"
+        )
+    })
 }
 
 fn all(role: &Role, found: impl Iterator<Item = String>) -> Vec<String> {
@@ -97,21 +138,48 @@ fn asked(findings: Asking<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::databases::{with_galera, with_role};
+    use crate::{
+        config::tests::databases::{with_galera, with_role},
+        net::links::{Link, Table},
+    };
+
+    fn of(config: &crate::config::Config) -> Vec<String> {
+        super::of(config, &Table::default())
+    }
+
+    #[test]
+    fn an_address_for_replicas_that_no_interface_has_is_told() {
+        let rest = "unit = \"mariadb.service\"\nsocket = \"/nowhere/mysqld.sock\"\n";
+        let config = with_role(rest);
+        let told = |net: &str| {
+            let link = Link {
+                name: "eth0".to_owned(),
+                addresses: [net.parse().unwrap()].into(),
+                ..Link::default()
+            };
+            super::of(&config, &[link].into_iter().collect()).join("\n")
+        };
+        let other = told("10.0.0.2/24");
+        assert!(
+            other.contains("has `replication_address` 10.0.0.1 at"),
+            "{other}"
+        );
+        assert!(!told("10.0.0.1/24").contains("replication_address"));
+    }
 
     #[test]
     fn what_can_be_lost_and_a_server_that_is_not_there_are_told() {
         let rest = "unit = \"mariadb.service\"\nsocket = \"/nowhere/mysqld.sock\"\n";
-        let told = super::of(&with_role(rest));
+        let told = of(&with_role(rest));
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("is not known: nobody listens"), "{told:?}");
-        let told = super::of(&with_role(&format!("{rest}durability = \"async\"\n")));
+        let told = of(&with_role(&format!("{rest}durability = \"async\"\n")));
         assert!(told[0].contains("loses the writes"), "{told:?}");
     }
     #[test]
     fn a_cluster_of_two_is_told_what_can_be_lost_and_when() {
         let rest = "socket = \"/nowhere/mysqld.sock\"\n";
-        let told = super::of(&with_galera(rest, "mysql"));
+        let told = of(&with_galera(rest, "mysql"));
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(
             told[0].contains("none goes on when the other one dies"),
@@ -119,10 +187,10 @@ mod tests {
         );
         assert!(told[1].contains("is not known: nobody listens"), "{told:?}");
         let alone = format!("{rest}bootstrap = \"alone\"\n");
-        let told = super::of(&with_galera(&alone, "mysql"));
+        let told = of(&with_galera(&alone, "mysql"));
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("both do"), "{told:?}");
-        let told = super::of(&with_galera(&alone, "galera"));
+        let told = of(&with_galera(&alone, "galera"));
         assert!(told[1].contains("keeps it from that"), "{told:?}");
     }
 }

@@ -83,9 +83,15 @@ fn idle_weights(config: &Config, instance: &Instance) -> Option<String> {
     let weighs =
         |track: &Track| matches!(track.effect, Effect::Weight(_) | Effect::WeightPerUnit(_));
     let track = tracks(config, instance).find(|track| weighs(track))?;
+    // Roles refuse `preempt`.
+    let group = instance.group.and_then(|group| config.groups.get(group));
+    let or_else = match group.is_some_and(|group| !group.roles.is_empty()) {
+        true => "",
+        false => ", or set `preempt = true` on all nodes",
+    };
     (!instance.preempt).then(|| {
         format!(
-            "[[instance]] \"{}\": the weight of {} never takes the service away from a node that lives: where the other nodes have preempt = false as this one has, priorities count in the next election only. Leave the weight out for a veto, or set `preempt = true` on all nodes",
+            "[[instance]] \"{}\": the weight of {} never takes the service away from a node that lives: where the other nodes have preempt = false as this one has, priorities count in the next election only. Leave the weight out for a veto{or_else}",
             instance.name, track.source
         )
     })
@@ -152,6 +158,24 @@ mod tests {
                 said("track = [{ check = \"api\", when = \"isolated\" }]", local),
             ]
             .join("\n")
+        );
+    }
+
+    #[test]
+    fn where_there_are_roles_nobody_is_told_to_set_what_they_refuse() {
+        let said = |roles: &str| {
+            let text = format!(
+                "{GOOD}group = \"g\"\ntrack = [{{ check = \"api\", weight = -20 }}]\n[[check]]\nname = \"api\"\nkind = \"tcp\"\naddress = \"127.0.0.1:80\"\n[[group]]\nname = \"g\"\n{roles}"
+            );
+            super::of(&for_tests(&text)).join("\n")
+        };
+        let roles =
+            "roles = [\"s\"]\n[[role]]\nname = \"s\"\nkind = \"unit\"\nunit = \"s.service\"\n";
+        assert!(said("").contains("preempt = true"));
+        let told = said(roles);
+        assert!(
+            told.contains("never takes") && !told.contains("preempt = true"),
+            "{told}"
         );
     }
 

@@ -1,6 +1,7 @@
 //! One role that is fenced, and the silence because of which it is.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -21,10 +22,9 @@ use crate::{
     sys::clock,
 };
 
-/// Until it is tried again, where it failed.
+/// Until it is done again: it may have failed, and what was closed may be opened by those threads of the daemon that
+/// do not hang.
 const AGAIN: Nanos = Nanos::from_secs(1);
-/// After so many tries a process without a daemon ends all the same.
-const TRIES: u32 = 60;
 
 /// How long the daemon has been silent, and whether anything else has taken its place.
 pub(super) struct Silence {
@@ -65,11 +65,14 @@ pub(super) struct Ward {
     pub(super) of: Fenced,
     /// Of the configuration.
     pub(super) edition: u64,
-    /// The silence for which there is nothing left to do, by when the daemon was heard before it.
+    /// The silence for which it was fenced last, by when the daemon was heard before it.
     pub(super) done_for: Option<MonoNs>,
-    /// It is not tried again before.
-    pub(super) retry_at: MonoNs,
-    tries: u32,
+    /// The silence for which it was tried last, and when that is done again.
+    tried: Option<(MonoNs, MonoNs)>,
+    /// It was fenced after the daemon was gone: nobody opens it again.
+    pub(super) finished: bool,
+    /// What the steps said last: what they come to again and again is told once.
+    said: BTreeMap<&'static str, String>,
 }
 
 /// Those of a configuration.
@@ -84,44 +87,47 @@ impl Ward {
             of,
             edition,
             done_for: None,
-            retry_at: MonoNs::ZERO,
-            tries: 0,
+            tried: None,
+            finished: false,
+            said: BTreeMap::new(),
+        }
+    }
+
+    /// When it is tried, of a silence that counts from `silent`; not all the time.
+    pub(super) fn due(&self, heard_at: MonoNs, silent: MonoNs) -> MonoNs {
+        match self.tried {
+            Some((since, again_at)) if since == heard_at => silent.max(again_at),
+            _ => silent,
         }
     }
 
     /// Fences it, unless the daemon is heard again, or another one runs: then that sees to it.
     pub(super) async fn fence(mut self, silence: Arc<Silence>, orphaned: bool) -> Self {
         let since = silence.heard_at();
+        if self.done_for != Some(since) {
+            self.said.clear();
+        }
         let is_over = || silence.heard_at() != since || (orphaned && silence.has_successor());
         let failed = self.carry_out(&is_over).await;
         if is_over() {
-            self.tries = 0;
             return self;
         }
-        self.tries += 1;
-        match failed {
-            None => self.tries = 0,
-            Some(_) if !orphaned || self.tries < TRIES => {
-                self.retry_at = clock::now().after(AGAIN);
-                return self;
-            }
-            Some(why) => error!(
-                "{}: GIVEN UP after {TRIES} tries, it may still be written to: {why}",
-                self.of.name
-            ),
+        self.tried = Some((since, clock::now().after(AGAIN)));
+        if !failed {
+            self.done_for = Some(since);
+            self.finished |= orphaned;
         }
-        self.done_for = Some(since);
         self
     }
 
-    /// Why it may still be written to.
-    async fn carry_out(&mut self, is_over: &impl Fn() -> bool) -> Option<String> {
+    /// Whether it may still be written to.
+    async fn carry_out(&mut self, is_over: &impl Fn() -> bool) -> bool {
         let mut todo: Vec<StepSpec> = self.of.steps.iter().rev().cloned().collect();
-        let mut failed = None;
+        let mut failed = false;
         while let Some(step) = todo.pop() {
             if is_over() {
                 info!("{}: left to the daemon, which runs again", self.of.name);
-                return None;
+                return failed;
             }
             let order = Order {
                 serial: 0,
@@ -137,14 +143,19 @@ impl Ward {
                 Err(_) => Err(format!("it had not ended after {}", step.limit)),
             };
             match (result, step.failure) {
-                (Ok(done), _) => info!("{}: {}: {}", self.of.name, step.name, done.text),
+                (Ok(done), _) => {
+                    let before = self.said.insert(step.name, done.text.clone());
+                    if before.as_ref() != Some(&done.text) {
+                        info!("{}: {}: {}", self.of.name, step.name, done.text);
+                    }
+                }
                 (Err(why), OnFailure::Instead(steps)) => {
                     warn!("{}: {}: {why}", self.of.name, step.name);
                     todo.extend(steps.into_iter().rev());
                 }
                 (Err(why), _) => {
                     error!("{}: {}: {why}", self.of.name, step.name);
-                    failed = Some(why);
+                    failed = true;
                 }
             }
         }

@@ -2,8 +2,10 @@
 //! it, and how it is asked between the steps.
 
 mod accounts;
+mod audit;
 mod failure;
 mod glance;
+mod listener;
 mod process;
 mod runs;
 mod server;
@@ -18,8 +20,9 @@ use tokio::time::sleep;
 pub(crate) use self::failure::Failure;
 pub(super) use self::{
     accounts::who_may_write,
-    glance::{Glance, without},
-    process::Process,
+    audit::Audit,
+    glance::{Glance, Taken, without},
+    process::{Presence, Process},
     runs::{Runs, Sighting},
     server::{Asked, Server},
     sessions::end_sessions,
@@ -67,4 +70,13 @@ pub(super) fn value(answer: &Answer, column: usize) -> String {
     let row = answer.rows.first();
     let value = row.and_then(|row| row.get(column)).cloned().flatten();
     value.unwrap_or_default()
+}
+
+/// The first two columns: a variable and its value.
+pub(super) fn pairs(answer: &Answer) -> impl Iterator<Item = (String, String)> {
+    let text = |row: &[Option<String>], column: usize| {
+        row.get(column).cloned().flatten().unwrap_or_default()
+    };
+    let rows = answer.rows.iter();
+    rows.map(move |row| (text(row, 0), text(row, 1)))
 }

@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ha_common::MonoNs;
 use ha_core::data::mysql::Dialect;
 use mysql_async::{Error, IoError, Opts};
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, Runs, Sighting, value};
+use super::{Failure, Runs, Sighting, listener::listens, pause, value};
 use crate::{
     checks::mysql::{
         session::{Named, Session, opts},
         statement::Answer,
         trouble::Who,
     },
-    config::MysqlServer,
+    config::{MysqlPlace, MysqlServer},
     roles::Pending,
 };
 
@@ -35,7 +36,10 @@ pub(in crate::roles) struct Server {
     runs: Arc<Runs>,
     /// The run of the server that was spoken to last.
     incarnation: Option<u64>,
+    /// The one that the step under way met first.
+    met: Option<u64>,
     dialect: Option<Dialect>,
+    place: MysqlPlace,
     /// Sessions of which a statement was given up before it was answered: the server may be at it still.
     abandoned: Vec<u32>,
     /// The sessions of this role that are not asked by this.
@@ -50,7 +54,9 @@ impl Server {
             kept: None,
             runs: Arc::default(),
             incarnation: None,
+            met: None,
             dialect: None,
+            place: config.place.clone(),
             abandoned: Vec::new(),
             others: Vec::new(),
         }
@@ -91,6 +97,19 @@ impl Server {
         self.incarnation
     }
 
+    /// A step begins: what it finds of the server is of the run that it meets first.
+    pub(in crate::roles) const fn begin(&mut self) {
+        self.met = None;
+    }
+
+    /// The run of the server that the step under way was carried out on. Of two that it has met, the one that is not
+    /// expected: it rests on both.
+    pub(in crate::roles) fn carried_out_on(&self, expected: Option<u64>) -> Option<u64> {
+        self.met
+            .filter(|_| self.met != expected)
+            .or(self.incarnation)
+    }
+
     /// Asks in the session; in a new one where the kept one has ended meanwhile. Should the future be dropped, the
     /// session is closed, and what the server is still at is ended before anything else is asked. What `changes`
     /// something is not told to a server that was started again since: it rests on what the one before was.
@@ -104,7 +123,9 @@ impl Server {
                 None => self.open().await?,
             };
             let seen = Sighting::of(&mut session).await?;
-            let before = self.incarnation.replace(self.runs.number(seen));
+            let run = self.runs.number(seen);
+            let before = self.incarnation.replace(run);
+            self.met.get_or_insert(run);
             if let Some(error) = ended.take()
                 && changes
                 && before != self.incarnation
@@ -222,10 +243,25 @@ impl Server {
             .collect()
     }
 
+    /// Its process has ended: nobody listens any more where it was.
+    pub(in crate::roles) async fn nobody_listens(&self, deadline: MonoNs) -> Result<(), Failure> {
+        while listens(&self.place).await {
+            if !pause(deadline).await {
+                return Err(format!(
+                    "somebody listens at {} still, though the server's process has ended: another server, or a unit mariadb.socket?",
+                    self.who.place()
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
     /// The server has ended: no session of it is any good.
     pub(in crate::roles) fn forget(&mut self) {
         self.kept = None;
         self.incarnation = None;
+        self.met = None;
         self.abandoned.clear();
         // Another one may be started.
         self.dialect = None;

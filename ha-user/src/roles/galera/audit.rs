@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Failure, Server, look, observer::demands};
+use super::{Failure, Process, READ_ONLY, Server, look, observer::demands};
 use crate::{checks::mysql::session::Session, config::GaleraRole, roles::database::who_may_write};
 
 /// How long the server may take.
@@ -26,5 +26,7 @@ async fn ask(role: &GaleraRole) -> Result<Vec<String>, Failure> {
         .await?;
     let mut findings: Vec<String> = judged.iter().map(ToString::to_string).collect();
     findings.extend(who_may_write(&mut server).await?);
+    let mut process = Process::new(&role.process, &READ_ONLY);
+    findings.extend(process.unfound().await);
     Ok(findings)
 }

@@ -27,11 +27,17 @@ impl Belonging {
         }
     }
 
-    /// What the node was when it was asked.
-    pub(super) fn note(&mut self, node: &NodeState, at: MonoNs) {
+    /// What the node was, at the earliest when it began to be asked.
+    pub(super) fn note(&mut self, node: &NodeState, began_at: MonoNs) {
         // As a donor it has everything, too.
-        if node.serves(true).is_ok() {
-            self.last = Some((node.incarnation.clone(), at));
+        if node.serves(true).is_err() {
+            return;
+        }
+        let is_known = |(incarnation, at): &(String, MonoNs)| {
+            *incarnation == node.incarnation && *at >= began_at
+        };
+        if !self.last.as_ref().is_some_and(is_known) {
+            self.last = Some((node.incarnation.clone(), began_at));
         }
     }
 
@@ -91,6 +97,21 @@ mod tests {
         // Another run of the server.
         let why = belonging.may_go_on(&node("non-Primary", "b"), after(1));
         assert!(why.unwrap_err().contains("was not seen"));
+    }
+
+    #[test]
+    fn an_answer_counts_from_when_it_was_asked_for() {
+        let mut belonging = Belonging::new(Bootstrap::Alone, Nanos::from_secs(2));
+        let lost = node("non-Primary", "a");
+        let after = |seconds| NOW.after(Nanos::from_secs(seconds));
+        // The node stood still for a minute, and is answered then.
+        belonging.note(&node("Primary", "a"), NOW);
+        let why = belonging.may_go_on(&lost, after(60)).unwrap_err();
+        assert!(why.contains("60 s ago"), "{why}");
+        // A step asked meanwhile; the look from before takes nothing back.
+        belonging.note(&node("Primary", "a"), after(60));
+        belonging.note(&node("Primary", "a"), NOW);
+        assert_eq!(belonging.may_go_on(&lost, after(61)), Ok(()));
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl GaleraExecutor {
     pub(super) async fn kill_server(&mut self, order: &Order) -> Outcome {
         let text = self.process.kill(order.deadline).await?;
         self.server.forget();
+        self.server.nobody_listens(order.deadline).await?;
         Ok(done(text))
     }
 }

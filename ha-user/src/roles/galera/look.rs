@@ -5,8 +5,11 @@ use ha_core::data::galera::{Demands, NodeState, SETTINGS, STATUS, audit};
 use mysql_async::Error;
 
 use crate::{
-    checks::mysql::{session::Session, statement::Answer},
-    roles::{Pending, database::value},
+    checks::mysql::session::Session,
+    roles::{
+        Pending,
+        database::{pairs, value},
+    },
 };
 
 /// A node, as it was looked at.
@@ -43,16 +46,7 @@ pub(super) fn judged(
     Box::pin(async move {
         let names = SETTINGS.join("', '");
         let settings = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
-        let settings: Vec<_> = pairs(&session.ask(&settings).await?).collect();
+        let settings = pairs(&session.ask(&settings).await?).collect();
         Ok(audit(&settings, &demands))
     })
-}
-
-/// The first two columns.
-fn pairs(answer: &Answer) -> impl Iterator<Item = (String, String)> {
-    let text = |row: &[Option<String>], column: usize| {
-        row.get(column).cloned().flatten().unwrap_or_default()
-    };
-    let rows = answer.rows.iter();
-    rows.map(move |row| (text(row, 0), text(row, 1)))
 }

@@ -30,7 +30,7 @@ pub(crate) use self::outage::bootstrap;
 use self::{belonging::Belonging, look::Seen, observer::Observer};
 use super::{
     Neighbours, Pending, Role,
-    database::{Asked, Failure, Outcome, Process, Server, done, left, pause},
+    database::{Asked, Failure, Outcome, Presence, Process, Server, done, left, pause},
     found::end_of,
 };
 use crate::{
@@ -43,6 +43,7 @@ const READ_ONLY: [&str; 1] = ["--read-only=1"];
 
 /// The executor of such a role.
 pub(crate) struct GaleraExecutor {
+    name: String,
     config: Arc<GaleraRole>,
     neighbours: Arc<Neighbours>,
     arbitrators: Vec<Check>,
@@ -63,6 +64,7 @@ impl GaleraExecutor {
     ) -> Self {
         let config = Arc::new(config.clone());
         Self {
+            name: name.to_owned(),
             neighbours,
             arbitrators,
             server: Server::new(&config.server),
@@ -101,7 +103,7 @@ impl GaleraExecutor {
 
     /// Whether the server is not there, so that it takes no writes: nobody listens, and its process has ended.
     async fn is_gone(&mut self, refused: &Failure) -> bool {
-        self.server.refuses(refused) && self.process.find().await.is_ok_and(|found| found.is_none())
+        self.server.refuses(refused) && self.process.find().await == Presence::Gone
     }
 }
 
@@ -116,7 +118,13 @@ impl Role for GaleraExecutor {
             self.server.sweep().await;
             let (process, belonging) = (&mut self.process, &mut self.belonging);
             let neighbours = &self.neighbours;
-            self.observer.observe(process, belonging, neighbours).await
+            let observation = self.observer.observe(process, belonging, neighbours).await;
+            if observation.runs == Some(true)
+                && let Some(why) = self.process.acquaint().await
+            {
+                tracing::warn!("role {}: {why}", self.name);
+            }
+            observation
         })
     }
 }

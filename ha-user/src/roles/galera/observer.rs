@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ha_core::{
     data::{
-        Finding, Severity,
+        Finding,
         galera::{Demands, NodeState, Told},
     },
     plan::{Observation, Position},
@@ -17,33 +17,26 @@ use crate::{
     config::{Bootstrap, GaleraRole},
     roles::{
         Neighbours,
-        database::{Glance, Process, without},
+        database::{Audit, Glance, Process, Taken, without},
     },
     sys::clock,
 };
-
-/// Looks between two audits.
-const AUDIT_EACH: u32 = 300;
 
 type Found = (Seen, Option<Vec<Finding>>);
 
 /// See the module.
 pub(super) struct Observer {
-    name: String,
     config: Arc<GaleraRole>,
     glance: Glance<Found>,
-    findings: Option<Vec<Finding>>,
-    looks: u32,
+    audit: Audit,
 }
 
 impl Observer {
     pub(super) fn new(name: &str, config: &Arc<GaleraRole>) -> Self {
         Self {
-            name: name.to_owned(),
             config: Arc::clone(config),
             glance: Glance::new(&config.server),
-            findings: None,
-            looks: 0,
+            audit: Audit::new(name),
         }
     }
 
@@ -58,25 +51,21 @@ impl Observer {
         belonging: &mut Belonging,
         neighbours: &Neighbours,
     ) -> Observation {
-        let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
-        self.looks = self.looks.wrapping_add(1);
-        let audits = audits.then_some(demands(&self.config));
-        let at = clock::now();
+        let audits = self.audit.is_due().then_some(demands(&self.config));
         let taken = self
             .glance
             .take(move |session: &mut Session| Box::pin(found(session, audits)));
-        match taken.await {
-            None => Observation::unknown("the server does not answer"),
-            Some(Ok((seen, findings))) => {
-                belonging.note(&seen.node, at);
+        let Some(Taken { began_at, found }) = taken.await else {
+            return Observation::unknown("the server does not answer");
+        };
+        let observation = match found {
+            Ok((seen, findings)) => {
+                belonging.note(&seen.node, began_at);
                 neighbours.note_own(None);
-                if findings.is_some() && self.findings != findings {
-                    self.findings = findings;
-                    self.tell();
-                }
+                self.audit.take(findings);
                 self.observation(&seen, belonging)
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 let words = self.glance.words(&error);
                 let mut observation = without(&words, &error, process).await;
                 if observation.promoted == Some(false) {
@@ -84,13 +73,10 @@ impl Observer {
                 }
                 observation
             }
-        }
-    }
-
-    /// What should be set otherwise, when it is found for the first time.
-    fn tell(&self) {
-        for finding in self.findings.iter().flatten() {
-            tracing::warn!("role {}: {finding}", self.name);
+        };
+        Observation {
+            began_at,
+            ..observation
         }
     }
 
@@ -117,10 +103,7 @@ impl Observer {
         serves: Result<(), String>,
         belonging: &Belonging,
     ) -> Result<(), String> {
-        let mut findings = self.findings.iter().flatten();
-        if let Some(finding) = findings.find(|finding| finding.severity == Severity::Unsafe) {
-            return Err(format!("the server is not set up for this: {finding}"));
-        }
+        self.audit.allows()?;
         match serves {
             Err(why) if !node.is_primary() => belonging
                 .may_go_on(node, clock::now())

@@ -18,7 +18,7 @@ use crate::{
     control::report::{BootstrapReport, RemainsReport},
     roles::{
         Neighbours,
-        database::{Process, Server, pause},
+        database::{Presence, Process, Server, pause},
     },
     sys::clock,
 };
@@ -125,13 +125,22 @@ impl Outage<'_> {
                 Ok((Own::Runs, place, against))
             }
             Err(failure) => {
-                if let Some(pid) = self.process.find().await? {
-                    return Err(format!(
-                        "this node's server runs (process {}) and does not answer ({}): it may be waiting for its cluster. End it first",
-                        pid.as_raw_nonzero(),
-                        failure.why
-                    )
-                    .into());
+                match self.process.find().await {
+                    Presence::Gone => {}
+                    Presence::Running(pid) => {
+                        return Err(format!(
+                            "this node's server runs (process {pid}) and does not answer ({}): it may be waiting for its cluster. End it first",
+                            failure.why
+                        )
+                        .into());
+                    }
+                    Presence::Returning(why) | Presence::Unknown(why) => {
+                        return Err(format!(
+                            "this node's server does not answer ({}), and it is not certain that it has ended: {why}. End it first",
+                            failure.why
+                        )
+                        .into());
+                    }
                 }
                 let (place, against) = self.ended().await?;
                 let place = place.ok_or_else(no_data)?;
@@ -223,7 +232,7 @@ impl Outage<'_> {
                 done.push("start the servers of the other nodes now, which join it".to_owned());
                 return Ok(done);
             }
-            if matches!(own, Own::Ended) && self.process.find().await?.is_none() {
+            if matches!(own, Own::Ended) && self.process.find().await == Presence::Gone {
                 return Err("the server was started, and has ended again: see its log".into());
             }
             if !pause(end).await {

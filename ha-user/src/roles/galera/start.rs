@@ -5,7 +5,7 @@ use std::process::Stdio;
 use ha_core::{data::galera::Place, plan::Order};
 use tokio::{process::Command, time::timeout};
 
-use super::{Failure, GaleraExecutor, Outcome, done, end_of, left, pause};
+use super::{Failure, GaleraExecutor, Outcome, Presence, done, end_of, left, pause};
 use crate::{checks::words::clean, config::GaleraRole};
 
 /// What a server says that was asked where its data ends.
@@ -23,17 +23,20 @@ impl GaleraExecutor {
                 Ok(_) => return self.forbid_writes(order).await,
                 Err(failure) => failure,
             };
-            if self.process.find().await?.is_none() {
-                if was_started {
+            match self.process.find().await {
+                Presence::Gone if was_started => {
                     return Err("the server was started, and has ended again: see its log".into());
                 }
-                if !self.process.can_start() {
-                    return Err(failure);
+                Presence::Gone | Presence::Returning(_) if !was_started => {
+                    if !self.process.can_start() {
+                        return Err(failure);
+                    }
+                    self.server.forget();
+                    let from = start_position(&self.config, order).await?;
+                    self.process.start(&from).await?;
+                    was_started = true;
                 }
-                self.server.forget();
-                let from = start_position(&self.config, order).await?;
-                self.process.start(&from).await?;
-                was_started = true;
+                _ => {}
             }
             if !pause(end).await {
                 return Ok(done("was started, and joins its cluster"));

@@ -288,6 +288,28 @@ async fn who_has_lost_its_cluster_goes_on_only_where_that_is_allowed_and_nobody_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_a_server_answers_late_counts_from_when_it_began() {
+    let mut node = Node::start(Bootstrap::Alone).await;
+    let before = clock::now();
+    assert!(node.observe().await.began_at >= before);
+    node.server.freeze().await;
+    let found = node.observe().await;
+    assert!(found.able.is_err() && found.position.is_none(), "{found:?}");
+    let later = clock::now();
+    node.server.signal(Signal::CONT);
+    let answered = async {
+        loop {
+            let found = node.observe().await;
+            if found.position.is_some() {
+                break found;
+            }
+        }
+    };
+    let found = timeout(PATIENCE, answered).await.expect("an answer");
+    assert!(before < found.began_at && found.began_at < later);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_survivor_goes_on_alone() {
     let mut node = Node::patient().await;
     node.lose_cluster().await;

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File},
     os::linux::fs::MetadataExt as _,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
+use ha_common::Nanos;
 use rustix::fs::{major, minor};
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     table::{self, Number},
     users::{self, Leaving},
 };
+use crate::sys::clock;
 
 /// A file system of its own on each machine.
 const ELSEWHERE: &str = "/dev/shm";
@@ -28,9 +31,22 @@ impl Drop for Killed {
     }
 }
 
+/// Sleeps, and no longer becomes another program, when this returns.
 fn sleeper(command: &mut Command) -> Killed {
     let command = command.args(["sleep", "1000"]).stdin(Stdio::null());
-    Killed(command.spawn().unwrap())
+    let child = Killed(command.spawn().unwrap());
+    let name = format!("/proc/{}/comm", child.0.id());
+    by_and_by(|| fs::read_to_string(&name).unwrap() == "sleep\n");
+    child
+}
+
+/// Waits for it, for a minute.
+fn by_and_by(mut condition: impl FnMut() -> bool) {
+    let deadline = clock::now().after(Nanos::from_secs(60));
+    while !condition() {
+        assert!(clock::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Has this device's file system left, wherever it is mounted.
@@ -90,9 +106,12 @@ fn what_nobody_else_would_see_is_not_mounted() {
 
 /// Needs loop devices: `cargo xtask vm-test -- in_guest`.
 mod in_guest {
-    use std::{fs, io::Write as _, path::PathBuf, time::Duration};
+    use std::{
+        io::{Read as _, Write as _},
+        path::PathBuf,
+    };
 
-    use ha_common::{MonoNs, Nanos};
+    use ha_common::MonoNs;
     use rustix::mount::{
         MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
         mount_change, unmount,
@@ -103,7 +122,6 @@ mod in_guest {
     use crate::{
         config::MountRole,
         roles::{Role as _, mount::Mount},
-        sys::clock,
     };
 
     /// Bytes of a disk.
@@ -263,12 +281,16 @@ mod in_guest {
         let file = File::create(disk.place().join("file")).unwrap();
         let mut stubborn = Killed(
             Command::new("sh")
-                .args(["-c", "trap '' TERM; while :; do sleep 1; done"])
+                .args(["-c", "trap '' TERM; echo; while :; do sleep 1; done"])
                 .current_dir("/")
                 .stdin(file)
+                .stdout(Stdio::piped())
                 .spawn()
                 .unwrap(),
         );
+        let mut deaf = [0];
+        let told = stubborn.0.stdout.as_mut().unwrap();
+        told.read_exact(&mut deaf).unwrap();
         let far = sleeper(Command::new("env").current_dir("/"));
         let deadline = clock::now().after(Nanos::from_secs(8));
         let said = role.step("unmount", deadline).await.unwrap();
@@ -296,15 +318,6 @@ mod in_guest {
                 .contains(library.to_str().unwrap())
         });
         child
-    }
-
-    /// Waits for it, for a minute.
-    fn by_and_by(mut condition: impl FnMut() -> bool) {
-        let deadline = soon();
-        while !condition() {
-            assert!(clock::now() < deadline);
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 
     /// A chroot has the system's `/dev`, say.
@@ -420,18 +433,16 @@ mod in_guest {
         role.step("mount", soon()).await.unwrap();
         let place = disk.place();
         run("fsfreeze", &["--freeze", place.to_str().unwrap()]);
-        let _writer = Killed(
+        let writer = Killed(
             Command::new("sh")
                 .args(["-c", "cd \"$1\"; echo words > file", "sh"])
                 .arg(&place)
                 .spawn()
                 .unwrap(),
         );
-        // It is there before it hangs.
-        let leaving = leaving(device_of(&place));
-        while users::of(&leaving).is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        // It waits for the file system to thaw, and for nothing else.
+        let wait = format!("/proc/{}/wchan", writer.0.id());
+        by_and_by(|| fs::read_to_string(&wait).unwrap() == "percpu_rwsem_wait");
         let why = role
             .step("unmount", clock::now().after(Nanos::from_secs(4)))
             .await

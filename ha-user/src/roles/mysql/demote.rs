@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{MysqlExecutor, Outcome, done, left, look, pause, position};
 use crate::{
-    roles::database::{Failure, end_sessions},
+    roles::database::{Failure, Presence, end_sessions},
     sys::clock,
 };
 
@@ -108,6 +108,7 @@ impl MysqlExecutor {
     pub(super) async fn kill_server(&mut self, order: &Order) -> Outcome {
         let text = self.process.kill(order.deadline).await?;
         self.server.forget();
+        self.server.nobody_listens(order.deadline).await?;
         Ok(done(text))
     }
 
@@ -130,19 +131,32 @@ impl MysqlExecutor {
                 Ok(_) => return Err("the server answers something else than it was asked".into()),
                 Err(failure) => failure,
             };
-            if self.server.refuses(&failure) && self.process.find().await?.is_none() {
-                if was_started {
+            let presence = if self.server.refuses(&failure) {
+                Some(self.process.find().await)
+            } else {
+                None
+            };
+            match &presence {
+                Some(Presence::Gone) if was_started => {
                     return Err("the server was started, and has ended again: see its log".into());
                 }
-                if !self.process.can_start() {
-                    return Err(failure);
+                Some(Presence::Gone | Presence::Returning(_)) if !was_started => {
+                    if !self.process.can_start() {
+                        return Err(failure);
+                    }
+                    self.server.forget();
+                    self.process.start(&[]).await?;
+                    was_started = true;
                 }
-                self.server.forget();
-                self.process.start(&[]).await?;
-                was_started = true;
+                _ => {}
             }
             if !pause(deadline).await {
-                return Err(failure);
+                return Err(match presence {
+                    Some(Presence::Unknown(why)) => {
+                        format!("{}; whether it runs is not known: {why}", failure.why).into()
+                    }
+                    _ => failure,
+                });
             }
         }
     }

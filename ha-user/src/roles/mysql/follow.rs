@@ -9,8 +9,9 @@ use ha_core::{
 };
 
 use super::{
-    MysqlExecutor, Outcome, Server, diverged, done, init, look, pause, position, promote::because,
-    statements::Source,
+    MysqlExecutor, Outcome, Server, diverged, done, init, look, pause, position,
+    promote::because,
+    statements::{Source, quoted},
 };
 use crate::{
     config::{MysqlPlace, MysqlServer},
@@ -40,7 +41,9 @@ impl MysqlExecutor {
             .transpose();
         let told =
             told.map_err(|error| format!("the primary's history cannot be read: {error}"))?;
-        if told.is_some_and(|told| state.history.within(&told).is_ok()) {
+        let joins =
+            |told: &History| state.history.within(told).is_ok() && told.skipped(&state).is_none();
+        if told.as_ref().is_some_and(joins) {
             return Ok(done(format!(
                 "all up to {} is the primary's too",
                 state.here
@@ -49,6 +52,9 @@ impl MysqlExecutor {
         // What was told may be older than what is here by now.
         let mut primary = self.primary(address);
         let theirs = history(&mut primary, state.dialect).await?;
+        if let Some(skipped) = theirs.skipped(&state) {
+            return Err(format!("{skipped}, which it wrote itself and took back after a crash, is missing here for ever: the data has to be copied anew from the primary").into());
+        }
         match state.history.within(&theirs) {
             Ok(()) => Ok(done(format!(
                 "all up to {} is the primary's too",
@@ -121,6 +127,12 @@ impl MysqlExecutor {
         }
         if state.link.is_some() {
             self.server.ask(statements.stop).await?;
+        }
+        if taken_back.is_some() {
+            // Where two follow each other it may have noted as received what it wrote itself, and has no longer.
+            let here = quoted(&state.here.to_string());
+            let noted = format!("SET GLOBAL gtid_slave_pos = {here}");
+            self.server.ask(&noted).await?;
         }
         let change = Source {
             host: &address.ip().to_string(),

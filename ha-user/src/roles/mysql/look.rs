@@ -1,5 +1,7 @@
 //! Reading a server's state.
 
+use std::net::SocketAddr;
+
 use ha_core::data::{
     gtid::GtidError,
     mysql::{
@@ -19,7 +21,8 @@ use crate::{
         },
         words::clean,
     },
-    roles::database::{Asked, Failure, Server},
+    config::MysqlRole,
+    roles::database::{Asked, Failure, Server, pairs},
 };
 
 /// The last take-over.
@@ -68,10 +71,10 @@ impl Server {
 pub(super) async fn audit(
     session: &mut Session,
     dialect: Dialect,
-    semi_sync: bool,
+    demands: &Demands,
 ) -> Result<Vec<Finding>, Error> {
     let settings = session.ask(&settings()).await?;
-    Ok(judge(dialect, &settings, semi_sync))
+    Ok(judge(dialect, &settings, demands))
 }
 
 /// Asks for what [`judge`] needs.
@@ -81,13 +84,23 @@ pub(super) fn settings() -> String {
 }
 
 /// What should be set otherwise.
-pub(super) fn judge(dialect: Dialect, settings: &Answer, semi_sync: bool) -> Vec<Finding> {
-    let pair = |row: &Vec<Option<String>>| {
-        let text = |column: usize| row.get(column).cloned().flatten().unwrap_or_default();
-        (text(0), text(1))
-    };
-    let settings: Vec<(String, String)> = settings.rows.iter().map(pair).collect();
-    ha_core::data::mysql::audit(dialect, &settings, &Demands { semi_sync })
+pub(super) fn judge(dialect: Dialect, settings: &Answer, demands: &Demands) -> Vec<Finding> {
+    let settings = pairs(settings).collect();
+    ha_core::data::mysql::audit(dialect, &settings, demands)
+}
+
+/// Whether the others' replicas cannot reach it at this address, as far as its settings tell.
+pub(super) fn unreachable(settings: &Answer, address: SocketAddr) -> Option<Finding> {
+    ha_core::data::mysql::unreachable(&pairs(settings).collect(), address)
+}
+
+/// What a role asks of its server.
+pub(super) fn demands(role: &MysqlRole) -> Demands {
+    Demands {
+        semi_sync: role.semi_sync,
+        replication_address: Some(role.replication_address),
+        backs_up: false,
+    }
 }
 
 /// What the server answered.
@@ -114,16 +127,22 @@ impl Reading<'_> {
                 "the server replicates from several sources, which this role cannot manage".into(),
             );
         }
+        let server = text(1).parse().unwrap_or(0);
+        let history = History::parse(self.dialect, &text(5))
+            .map_err(|error| unreadable("the history", error))?;
         let link = self.links.first().map(|row| self.link(row)).transpose();
+        let mut link = link.map_err(|error| unreadable("what was received", error))?;
+        if let Some(link) = &mut link {
+            link.received = link.received.without_own(server, &history);
+        }
         let statements = Statements::of(self.dialect);
         Ok(ServerState {
             dialect: self.dialect,
-            server: text(1).parse().unwrap_or(0),
+            server,
             read_only: is_on(&text(2)),
-            link: link.map_err(|error| unreadable("what was received", error))?,
-            here: place(3)?.with(&place(4)?),
-            history: History::parse(self.dialect, &text(5))
-                .map_err(|error| unreadable("the history", error))?,
+            link,
+            here: place(3)?.without_own(server, &history).with(&place(4)?),
+            history,
             semi_sync: self.semi_sync(statements.semi_sync),
             mark: self.mark(),
         })

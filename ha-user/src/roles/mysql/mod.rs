@@ -14,6 +14,7 @@ mod demote;
 mod diverged;
 mod durable;
 mod follow;
+mod grants;
 mod init;
 mod look;
 mod observer;
@@ -21,6 +22,7 @@ mod promote;
 mod relay_log;
 mod salvage;
 mod statements;
+mod stuck;
 mod upkeep;
 
 #[cfg(test)]
@@ -35,10 +37,10 @@ use ha_core::{
 
 pub(crate) use self::audit::findings;
 pub use self::init::init_replication;
-use self::{observer::Observer, statements::Statements};
+use self::{observer::Observer, statements::Statements, stuck::Ending};
 use super::{
     Pending, Role,
-    database::{Asked, Failure, Outcome, Process, Server, done, left, pause},
+    database::{Asked, Failure, Outcome, Presence, Process, Server, done, left, pause},
 };
 use crate::config::MysqlRole;
 
@@ -68,6 +70,7 @@ pub(crate) struct MysqlExecutor {
     flushed_before: Option<String>,
     /// The run of the server of which the relay log was salvaged.
     salvaged: Option<u64>,
+    ending: Ending,
 }
 
 impl MysqlExecutor {
@@ -85,6 +88,7 @@ impl MysqlExecutor {
             ended_receiver: false,
             flushed_before: None,
             salvaged: None,
+            ending: Ending::default(),
             config,
         }
     }
@@ -131,16 +135,17 @@ impl MysqlExecutor {
 
     /// Whether the server is not there, so that it takes no writes: nobody listens, and its process has ended.
     async fn is_gone(&mut self, refused: &Failure) -> bool {
-        self.server.refuses(refused) && self.process.find().await.is_ok_and(|found| found.is_none())
+        self.server.refuses(refused) && self.process.find().await == Presence::Gone
     }
 }
 
 impl Role for MysqlExecutor {
     fn run<'a>(&'a mut self, order: &'a Order) -> Pending<'a, Result<Done, String>> {
         Box::pin(async {
+            self.server.begin();
             let done = self.step(order).await.map_err(|failure| failure.why)?;
             Ok(Done {
-                incarnation: self.server.incarnation(),
+                incarnation: self.server.carried_out_on(order.context.incarnation),
                 ..done
             })
         })
@@ -150,9 +155,21 @@ impl Role for MysqlExecutor {
         Box::pin(async {
             // What a step began that was given up must not go on behind what is seen here.
             self.server.sweep().await;
-            self.observer
-                .observe(&mut self.process, self.salvaged)
-                .await
+            let observed = self.observer.observe(&mut self.process, self.salvaged);
+            let observation = observed.await;
+            if observation.runs == Some(true)
+                && let Some(why) = self.process.acquaint().await
+            {
+                tracing::warn!("role {}: {why}", self.name);
+            }
+            let alone = observation.replicas.as_ref();
+            if observation.promoted == Some(true)
+                && alone.is_some_and(|replicas| replicas.solo && replicas.acknowledging == 0)
+                && let Err(failure) = self.end_stuck_sessions().await
+            {
+                tracing::debug!("role {}: {}", self.name, failure.why);
+            }
+            observation
         })
     }
 }

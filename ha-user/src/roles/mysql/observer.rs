@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ha_common::Nanos;
 use ha_core::{
-    data::mysql::{Dialect, Finding, Receiving, ServerState, Severity},
+    data::mysql::{Demands, Dialect, Finding, Receiving, ServerState},
     plan::{Follows, Observation, Replicas},
 };
 use mysql_async::Error;
@@ -13,11 +13,8 @@ use super::{Process, look, position};
 use crate::{
     checks::mysql::session::Session,
     config::MysqlRole,
-    roles::database::{Failure, Glance, Runs, Sighting, without},
+    roles::database::{Audit, Failure, Glance, Runs, Sighting, Taken, without},
 };
-
-/// Looks between two audits.
-const AUDIT_EACH: u32 = 300;
 
 /// What a look came back with.
 struct Found {
@@ -28,24 +25,20 @@ struct Found {
 
 /// See the module.
 pub(super) struct Observer {
-    name: String,
     config: Arc<MysqlRole>,
     glance: Glance<Found>,
     runs: Arc<Runs>,
-    findings: Option<Vec<Finding>>,
-    looks: u32,
+    audit: Audit,
 }
 
 impl Observer {
     /// `runs`: of the server that steps speak to.
     pub(super) fn new(name: &str, config: &Arc<MysqlRole>, runs: Arc<Runs>) -> Self {
         Self {
-            name: name.to_owned(),
             config: Arc::clone(config),
             glance: Glance::new(&config.server),
             runs,
-            findings: None,
-            looks: 0,
+            audit: Audit::new(name),
         }
     }
 
@@ -60,34 +53,26 @@ impl Observer {
         process: &mut Process,
         salvaged: Option<u64>,
     ) -> Observation {
-        let audits = self.findings.is_none() || self.looks.is_multiple_of(AUDIT_EACH);
-        self.looks = self.looks.wrapping_add(1);
-        let audits = audits.then_some(self.config.semi_sync);
+        let audits = self.audit.is_due().then(|| look::demands(&self.config));
         let taken = self
             .glance
             .take(move |session: &mut Session| Box::pin(found(session, audits)));
-        let Some(found) = taken.await else {
+        let Some(Taken { began_at, found }) = taken.await else {
             return Observation::unknown("the server does not answer");
         };
-        match found {
+        let observation = match found {
             Ok(found) => {
-                if found.findings.is_some() && self.findings != found.findings {
-                    self.findings = found.findings;
-                    self.tell();
-                }
+                self.audit.take(found.findings);
                 match found.state {
                     Ok(state) => self.observation(&state, self.runs.number(found.seen), salvaged),
                     Err(failure) => Observation::unknown(&failure.why),
                 }
             }
             Err(error) => without(&self.glance.words(&error), &error, process).await,
-        }
-    }
-
-    /// What should be set otherwise, when it is found for the first time.
-    fn tell(&self) {
-        for finding in self.findings.iter().flatten() {
-            tracing::warn!("role {}: {finding}", self.name);
+        };
+        Observation {
+            began_at,
+            ..observation
         }
     }
 
@@ -97,12 +82,7 @@ impl Observer {
         incarnation: u64,
         salvaged: Option<u64>,
     ) -> Observation {
-        let findings = self.findings.iter().flatten();
-        let mut wrong = findings.filter(|finding| finding.severity == Severity::Unsafe);
-        let able = match wrong.next() {
-            Some(finding) => Err(format!("the server is not set up for this: {finding}")),
-            None => state.able(),
-        };
+        let able = self.audit.allows().and_then(|()| state.able());
         let semi_sync = &state.semi_sync;
         // MariaDB says nothing of what it had received before it was started, and throws it away when it follows.
         let unread = state.dialect == Dialect::MariaDb
@@ -126,7 +106,7 @@ impl Observer {
     }
 }
 
-async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Error> {
+async fn found(session: &mut Session, audits: Option<Demands>) -> Result<Found, Error> {
     let seen = Sighting::of(session).await?;
     let version = session.ask("SELECT @@global.version").await?;
     let dialect = match Dialect::of(&look::value(&version, 0)) {
@@ -141,7 +121,7 @@ async fn found(session: &mut Session, audits: Option<bool>) -> Result<Found, Err
     };
     let state = look::look(session, dialect).await?;
     let findings = match audits {
-        Some(semi_sync) => Some(look::audit(session, dialect, semi_sync).await?),
+        Some(demands) => Some(look::audit(session, dialect, &demands).await?),
         None => None,
     };
     Ok(Found {

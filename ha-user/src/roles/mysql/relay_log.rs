@@ -11,11 +11,19 @@ const MAGIC: u64 = 4;
 /// Bytes of an event before its content, of which four from the tenth on are its length.
 const HEADER: usize = 19;
 
-/// The files of the index from the one on that the applying thread was at.
+/// The files of the index from the one on that the applying thread was at. A server that was not told a name for its
+/// relay logs does not say where the index is: `index` is empty, and it lies beside them.
 pub(super) fn files(dir: &Path, info: &str, index: &str) -> io::Result<Vec<PathBuf>> {
     let applied = fs::read_to_string(dir.join(info))?;
     // The first line is the number of lines.
     let current = applied.lines().nth(1).unwrap_or_default();
+    if current.is_empty() {
+        return Ok(Vec::new());
+    }
+    let index = match index {
+        "" => Path::new(current).with_extension("index"),
+        named => PathBuf::from(named),
+    };
     let index = fs::read_to_string(dir.join(index))?;
     let files = index.lines().filter(|line| !line.is_empty());
     Ok(files

@@ -7,7 +7,11 @@ use ha_core::data::mysql::{Dialect, ServerState};
 use tokio::{io::AsyncReadExt as _, process::Command, task::spawn_blocking};
 
 use super::{MysqlExecutor, Outcome, done, look, relay_log, statements::quoted};
-use crate::{checks::words::clean, config::MysqlPlace, roles::database::Failure};
+use crate::{
+    checks::words::clean,
+    config::MysqlPlace,
+    roles::database::{Asked, Failure},
+};
 
 /// Bytes of a complaint that are read.
 const COMPLAINT: u64 = 1 << 16;
@@ -39,9 +43,7 @@ impl MysqlExecutor {
             return Ok(done("what was received is applied"));
         }
         let files = self.relay_logs().await?;
-        if !files.is_empty() {
-            self.apply(&files, state).await?;
-        }
+        let gap = !files.is_empty() && self.apply(&files, state).await? == Applied::Nothing;
         let after = self.look().await?;
         if !after.is_stopped() {
             return Err("replication was started by somebody else".into());
@@ -54,6 +56,14 @@ impl MysqlExecutor {
             self.server.ask(&seen).await?;
         }
         self.salvaged = self.server.incarnation();
+        if gap {
+            // Whoever sent it has it. The node's claim to everything ended with the server, so it is not promoted by
+            // what it once had.
+            return Ok(done(format!(
+                "its relay log begins after {}, which is all that is here: what was applied last was taken back by its server",
+                state.here
+            )));
+        }
         Ok(done(format!(
             "its relay log is salvaged: from {} to {}",
             state.here, after.here
@@ -77,7 +87,7 @@ impl MysqlExecutor {
     }
 
     /// What is in them and not applied yet, with the GTIDs that it has.
-    async fn apply(&mut self, files: &[PathBuf], state: &ServerState) -> Result<(), Failure> {
+    async fn apply(&mut self, files: &[PathBuf], state: &ServerState) -> Asked<Applied> {
         let mut reader = Command::new("mariadb-binlog");
         if !state.here.is_empty() {
             reader.arg(format!("--start-position={}", state.here));
@@ -100,13 +110,27 @@ impl MysqlExecutor {
         written.map_err(|why| format!("what was received cannot be applied: {why}"))?;
         match read {
             // There is nothing in it that is not applied.
-            Err(why) if why.contains("never reached expected GTID state") => Ok(()),
+            Err(why) if why.contains("never reached expected GTID state") => Ok(Applied::All),
+            // A server that crashes takes back what was not yet committed of what it applied, though the log that it
+            // came from may be gone.
+            Err(why) if why.contains("Binary logs are missing data for domain") => {
+                Ok(Applied::Nothing)
+            }
             // The server ended while it wrote: of what is incomplete nothing was acknowledged.
-            Err(why) if ends_torn(files, &why).await => Ok(()),
+            Err(why) if ends_torn(files, &why).await => Ok(Applied::All),
             Err(why) => Err(format!("the relay log cannot be read: {why}").into()),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Applied::All),
         }
     }
+}
+
+/// What of a relay log was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applied {
+    /// All that there is in it.
+    All,
+    /// Nothing: it begins later than what is here ends.
+    Nothing,
 }
 
 /// Whether the reader complains of the end of a file, where an event is incomplete.

@@ -1,8 +1,8 @@
 //! Every step against real servers.
 
 mod demoting;
-#[cfg(feature = "mysql-server")]
-mod mysql;
+mod in_guest;
+mod of_mysql;
 mod pair;
 mod promoting;
 mod restarts;

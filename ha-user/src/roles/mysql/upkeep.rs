@@ -75,6 +75,7 @@ impl MysqlExecutor {
             if clock::now() >= order.deadline {
                 return Err("no replica that acknowledges is connected".into());
             }
+            self.end_stuck_sessions().await?;
             pause(order.deadline).await;
         }
         self.server.ask(statements.source_on).await?;

@@ -67,6 +67,8 @@ impl Bench {
             priority: Priority(90),
             state_dir: self.path("state"),
             arbitrators: Vec::new(),
+            peers: 1,
+            database: None,
             mask_units: true,
         };
         ScriptRole::new(script, setting)

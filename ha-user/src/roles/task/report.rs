@@ -59,6 +59,8 @@ fn of_role(role: &config::Role, found: &Observation) -> RoleReport {
         unable: found.able.clone().err(),
         position: found.position.as_ref().map(|one| one.text.clone()),
         acknowledging: found.replicas.map(|replicas| replicas.acknowledging),
+        note: found.note.clone(),
+        warning: found.warning.clone(),
         ..RoleReport::default()
     };
     if let Follows::Source {

@@ -47,6 +47,20 @@ async fn a_unit_is_started_and_stopped_once_and_its_job_is_waited_for() {
     assert_eq!(systemd.told(), ["ResetFailedUnit", "StartUnit"]);
 }
 
+/// What systemd tells of the jobs of all units fills no queue that nobody empties.
+#[tokio::test]
+async fn jobs_of_others_between_two_steps_hold_nothing_up() {
+    let bus = PrivateBus::start().await;
+    let _systemd = Systemd::on(&bus).await;
+    let (mut one, mut other) = (role(&bus, "db.service"), role(&bus, "db.service"));
+    one.step("stop", soon()).await.unwrap();
+    for _ in 0..100 {
+        other.step("start", soon()).await.unwrap();
+        other.step("stop", soon()).await.unwrap();
+    }
+    one.step("start", soon()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_job_that_fails_says_why() {
     let bus = PrivateBus::start().await;

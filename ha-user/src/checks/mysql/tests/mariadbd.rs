@@ -48,6 +48,8 @@ fn installed() -> Arc<tempfile::TempDir> {
     dir
 }
 
+/// Whoever starts it.
+const LOG: &str = "log";
 const LOG_SIZE: &str = "--innodb-log-file-size=4M";
 
 /// How long anything may take here.
@@ -101,6 +103,7 @@ impl Data {
             path("datadir", "data"),
             path("socket", "socket"),
             path("pid-file", "pid"),
+            path("log-error", LOG),
             "--innodb-buffer-pool-size=16M".to_owned(),
             "--performance-schema=OFF".to_owned(),
             LOG_SIZE.to_owned(),
@@ -112,7 +115,7 @@ impl Data {
     /// It dies together with the thread that began it.
     fn run(&self) -> Child {
         let dir = self.dir.path();
-        let log = fs::File::create(dir.join("log")).unwrap();
+        let log = fs::File::create(dir.join(LOG)).unwrap();
         Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "mariadbd"])
             .args(self.arguments())
@@ -157,7 +160,7 @@ impl Mariadbd {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.data.dir.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.data.dir.path().join(LOG)).unwrap_or_default()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

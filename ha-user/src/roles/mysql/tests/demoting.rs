@@ -176,7 +176,7 @@ async fn a_server_that_hangs_is_killed() {
 /// As scripts do it: what a killed primary took back, and the other one had received, does not come back to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_that_follows_at_once_skips_what_it_wrote_itself() {
-    const TRIES: u32 = 8;
+    const TRIES: u32 = 30;
     for _ in 0..TRIES {
         let (mut one, mut other) = pair().await;
         let writer = Writer::start(&one, 1);

@@ -46,7 +46,6 @@ pub(super) struct Node {
 fn options(server_id: u32, address: SocketAddr) -> Vec<String> {
     let fixed = [
         "--log-bin=binlog",
-        "--relay-log=relay",
         "--log-slave-updates=ON",
         "--gtid-strict-mode=ON",
         "--binlog-format=ROW",
@@ -144,7 +143,8 @@ impl Node {
     /// A step, and the same once more, which must come to the same.
     pub(super) async fn run(&mut self, step: &'static str, epoch: u64, context: &Context) -> Done {
         let first = self.try_run(step, epoch, context).await;
-        let done = first.unwrap_or_else(|failure| panic!("{step}: {failure:?}"));
+        let done =
+            first.unwrap_or_else(|failure| panic!("{step}: {failure:?}\n{}", self.server.log()));
         if let Err(failure) = self.try_run(step, epoch, context).await {
             panic!("{step} again: {failure:?}");
         }
@@ -184,8 +184,9 @@ impl Node {
         };
         assert!(
             timeout(PATIENCE, there).await.is_ok(),
-            "{expression} is never {value}, but {}",
-            self.value(expression).await
+            "{expression} is never {value}, but {}\n{}",
+            self.value(expression).await,
+            self.server.log()
         );
     }
 
@@ -204,6 +205,16 @@ impl Node {
         timeout(PATIENCE, observation)
             .await
             .expect("an observation")
+    }
+
+    /// Its server is found to have ended: while another test's server dies it may be that one.
+    pub(super) async fn ends(&mut self) {
+        let ended = async {
+            while self.observe().await.runs != Some(false) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("the server's end");
     }
 
     pub(super) async fn ids(&self) -> BTreeSet<u64> {

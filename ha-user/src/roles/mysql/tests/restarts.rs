@@ -7,8 +7,11 @@ use std::{
 };
 
 use ha_core::plan::Context;
+use rustix::process::Signal;
+use tokio::time::timeout;
 
 use super::pair::{Held, Node, PROMOTE, Writer, pair, unplanned};
+use crate::{checks::mysql::tests::mariadbd::PATIENCE, roles::database::Server, sys::clock};
 
 /// A replica that applies nothing of what it has received, whose server is killed after the primary's; and what was
 /// acknowledged.
@@ -33,7 +36,7 @@ async fn how_far_a_restarted_replica_is_shows_once_it_has_read_what_it_had_recei
     let before = other.observe().await;
     assert!(!before.unread && before.position.is_some());
     let acknowledged = replica_behind(&mut other, &mut one).await;
-    assert_eq!(other.observe().await.runs, Some(false));
+    other.ends().await;
     other.server.restart().await;
 
     let found = other.observe().await;
@@ -60,7 +63,7 @@ fn relay_log(node: &Node) -> PathBuf {
     let files = fs::read_dir(node.server.dir().join("data")).unwrap();
     let logs = files.map(|file| file.unwrap().path()).filter(|path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with("relay.0")
+        name.contains("-relay-bin.0")
     });
     logs.max().expect("a relay log")
 }
@@ -78,6 +81,42 @@ async fn the_torn_end_of_a_relay_log_is_no_reason_not_to_read_the_rest() {
     other.run("salvage", 1, &Context::default()).await;
     // What was cut off had been acknowledged here, and nothing else is missing.
     assert!(lost(&other, &acknowledged).await <= 2);
+}
+
+/// A server that crashes may take back what it had applied, though the log that it came from has been purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_log_that_begins_too_late_leaves_a_replica_with_what_it_has() {
+    let (mut one, mut other) = pair().await;
+    let held = Held::hold(&other).await;
+    let writer = Writer::start(&one, 1);
+    writer.more(50).await;
+    one.server.sql("FLUSH BINARY LOGS").await;
+    writer.more(50).await;
+    one.server.kill();
+    writer.end().await;
+    drop(held);
+    other.server.kill();
+    let last = relay_log(&other);
+    let name = last.file_name().unwrap().to_string_lossy().into_owned();
+    let info = other.server.dir().join("data").join("relay-log.info");
+    let text = fs::read_to_string(&info).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let later = format!("./{name}");
+    assert_ne!(
+        lines[1], later,
+        "the relay log did not go on in another file"
+    );
+    lines[1] = &later;
+    lines[2] = "4";
+    fs::write(&info, lines.join("\n") + "\n").unwrap();
+    other.server.restart().await;
+    let here = other.value("@@global.gtid_binlog_pos").await;
+
+    let done = other.run("salvage", 1, &Context::default()).await;
+    assert!(done.text.contains("begins after"), "{}", done.text);
+    let found = other.observe().await;
+    assert!(!found.unread, "{found:?}");
+    assert_eq!(found.position.map(|position| position.text), Some(here));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,4 +141,47 @@ async fn a_primary_s_server_that_was_started_again_is_not_opened() {
     let found = one.observe().await;
     assert_eq!(found.promoted, Some(false), "{found:?}");
     assert!(found.incarnation.is_some() && found.incarnation != before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_a_server_answers_late_counts_from_when_it_began() {
+    let (_one, mut other) = pair().await;
+    let before = other.observe().await.began_at;
+    other.server.freeze().await;
+    assert!(other.observe().await.position.is_none());
+    let later = clock::now();
+    other.server.signal(Signal::CONT);
+    let answered = async {
+        loop {
+            let found = other.observe().await;
+            if found.position.is_some() {
+                break found;
+            }
+        }
+    };
+    let found = timeout(PATIENCE, answered).await.expect("an answer");
+    assert!(before < found.began_at && found.began_at < later);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_meets_two_runs_was_not_carried_out_on_the_one_that_is_expected() {
+    let (mut one, _other) = pair().await;
+    let mut server = Server::new(&one.server.config());
+    server.begin();
+    server.table("SELECT 1").await.unwrap();
+    let first = server.incarnation();
+    assert!(first.is_some());
+    assert_eq!(server.carried_out_on(None), first);
+    assert_eq!(server.carried_out_on(first), first);
+    one.server.kill();
+    one.server.restart().await;
+    server.table("SELECT 1").await.unwrap();
+    let second = server.incarnation();
+    assert_ne!(second, first);
+    assert_eq!(server.carried_out_on(None), first, "it looked at that one");
+    assert_eq!(server.carried_out_on(first), second);
+    assert_eq!(server.carried_out_on(second), first);
+    server.begin();
+    server.table("SELECT 1").await.unwrap();
+    assert_eq!(server.carried_out_on(None), second);
 }

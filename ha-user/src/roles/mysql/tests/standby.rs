@@ -1,10 +1,12 @@
 //! A standby follows, and a primary sees to its replica.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use ha_core::plan::{Context, Follows};
+use tokio::time::{sleep, timeout};
 
-use super::pair::{FOLLOW, Node, PROMOTE, Writer, joined, pair, primary, unplanned};
+use super::pair::{FOLLOW, Node, PASSWORD, PROMOTE, Writer, joined, pair, primary, unplanned};
+use crate::checks::mysql::tests::mariadbd::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_has_diverged_is_refused_and_what_it_has_is_kept() {
@@ -164,6 +166,125 @@ async fn two_that_follow_each_other_have_one_writer() {
     other.wait_for("@@global.gtid_binlog_state", &state).await;
     assert_eq!(one.ids().await, other.ids().await);
     assert_eq!(other.value("@@global.read_only").await, "1");
+}
+
+/// Where two follow each other, what a primary writes comes back to it, and that it did may be on disk before the write
+/// itself is: a crash takes back one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_back_to_a_writer_that_has_lost_it_is_received_again() {
+    let (mut one, mut other) = pair().await;
+    one.plan(
+        &["forbid-writes", "end-sessions", "settle"],
+        1,
+        &Context::default(),
+    )
+    .await;
+    other.plan(&PROMOTE, 2, &unplanned()).await;
+    // As if the other one had received it before the crash.
+    other
+        .server
+        .sql("BEGIN NOT ATOMIC SET SESSION server_id = 1; INSERT INTO shop.orders VALUES (1, 1); END")
+        .await;
+    let lost = other.value("@@global.gtid_binlog_pos").await;
+    assert!(lost.starts_with("0-1-"), "{lost}");
+    let here = one.value("@@global.gtid_binlog_pos").await;
+    one.server
+        .sql(&format!("SET GLOBAL gtid_slave_pos = '{lost}'"))
+        .await;
+    let position = one.observe().await.position.map(|position| position.text);
+    assert_eq!(position, Some(here));
+
+    other
+        .server
+        .sql("INSERT INTO shop.orders VALUES (2, 1)")
+        .await;
+    let context = other.context().await;
+    one.plan(&FOLLOW, 2, &context).await;
+    other.run("restore", 2, &Context::default()).await;
+    let state = other.value("@@global.gtid_binlog_state").await;
+    one.wait_for("@@global.gtid_binlog_state", &state).await;
+    assert_eq!(one.ids().await, [1, 2].into());
+}
+
+/// Who has skipped a write of its own would be promoted without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_skipped_a_write_of_its_own_is_refused() {
+    let (mut one, mut other) = pair().await;
+    one.plan(
+        &["forbid-writes", "end-sessions", "settle"],
+        1,
+        &Context::default(),
+    )
+    .await;
+    other.plan(&PROMOTE, 2, &unplanned()).await;
+    other
+        .server
+        .sql("BEGIN NOT ATOMIC SET SESSION server_id = 1; INSERT INTO shop.orders VALUES (1, 1); END")
+        .await;
+    let skipped = other.value("@@global.gtid_binlog_pos").await;
+    other
+        .server
+        .sql("INSERT INTO shop.orders VALUES (2, 1)")
+        .await;
+    // As scripts do it.
+    let password = PASSWORD.replace('\\', "\\\\").replace('\'', "''");
+    for statement in [
+        "SET GLOBAL rpl_semi_sync_master_enabled = 0".to_owned(),
+        "SET GLOBAL rpl_semi_sync_slave_enabled = 0".to_owned(),
+        format!("SET GLOBAL gtid_slave_pos = '{skipped}'"),
+        format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='repl', MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos",
+            other.address.port()
+        ),
+        "START SLAVE".to_owned(),
+    ] {
+        one.server.sql(&statement).await;
+    }
+    let position = other.value("@@global.gtid_binlog_pos").await;
+    one.wait_for("@@global.gtid_slave_pos", &position).await;
+    one.server.sql("STOP SLAVE").await;
+    let context = other.context().await;
+    let refused = one.try_run("compare", 2, &context).await.unwrap_err();
+    assert!(
+        refused.contains(&format!("{skipped}, which it wrote itself")),
+        "{refused}"
+    );
+}
+
+/// A replica that comes and leaves at once may leave a session behind that the server does not end, and is then kept
+/// away by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_s_session_that_does_not_end_is_ended() {
+    const TRIES: u32 = 400;
+    const ENDING: &str = "(SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'Waiting to finalize termination')";
+    let (mut one, mut other) = pair().await;
+    // The primary waits for nobody.
+    one.run("degrade", 1, &Context::default()).await;
+    // A few dozen are enough; a later server may not do that any more.
+    for _ in 0..TRIES {
+        for statement in ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"] {
+            other.server.sql(statement).await;
+        }
+        if one.value(ENDING).await != "0" {
+            sleep(Duration::from_millis(100)).await;
+            if one.value(ENDING).await != "0" {
+                println!("a session does not end");
+                break;
+            }
+        }
+    }
+    let ended = async {
+        while one.value(ENDING).await != "0" {
+            one.observe().await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, ended)
+        .await
+        .expect("the end of the session");
+    let context = one.context().await;
+    other.plan(&FOLLOW, 1, &context).await;
+    one.run("restore", 1, &Context::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

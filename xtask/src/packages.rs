@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{
-    shell::{answer, bounded, run},
-    vm::tools,
-};
+use crate::shell::{answer, bounded, run};
 
 /// Seconds for one question to apt or one download.
 const DOWNLOAD_LIMIT_SECS: u32 = 300;
@@ -19,9 +16,10 @@ const DOWNLOAD_LIMIT_SECS: u32 = 300;
 /// Directories that are links into /usr on most machines, while packages may have them as directories.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// Unpacks what `download` gets to `root`, which is there whole, and as `finish` leaves it, or not at all. `names` are
-/// the packages', for people.
-pub(super) fn unpack(
+/// Unpacks what `download` gets to `root`, which is there whole, and as `finish` leaves it, or not at all. `work` is a
+/// directory beside it for this alone, `names` are the packages', for people.
+pub(crate) fn unpack(
+    work: &Path,
     root: &Path,
     names: &str,
     download: impl Fn(&Path) -> Result<()>,
@@ -29,13 +27,16 @@ pub(super) fn unpack(
 ) -> Result<()> {
     ensure!(
         answer("apt-get", &["--version"]).is_some(),
-        "this is no Debian (no apt-get), and the guest's kernel is Debian's"
+        "this is no Debian (no apt-get), and these packages are Debian's"
     );
-    let work = tools::own_directory();
     let packages = work.join("packages");
     fs::create_dir_all(packages.join("partial"))
         .with_context(|| format!("making {}", packages.display()))?;
-    let outcome = fetch(&packages, names, download).and_then(|()| {
+    println!(
+        "fetching {names} into {}; nothing is installed",
+        root.display()
+    );
+    let outcome = fetch(&packages, download).and_then(|()| {
         let new = work.join("unpacked");
         lay_out(&new)?;
         for entry in fs::read_dir(&packages)? {
@@ -48,7 +49,7 @@ pub(super) fn unpack(
         fs::rename(&new, root).with_context(|| format!("making {}", root.display()))
     });
     // Without the packages the rest is of no use to anybody, and of those there is no more need.
-    let removed = fs::remove_dir_all(&work);
+    let removed = fs::remove_dir_all(work);
     outcome?;
     removed.with_context(|| format!("removing {}", work.display()))
 }
@@ -93,28 +94,27 @@ fn extract(package: &Path, root: &Path) -> Result<()> {
 }
 
 /// Downloads the packages. Where the lists of packages are missing or out of date, they are renewed first.
-fn fetch(to: &Path, names: &str, download: impl Fn(&Path) -> Result<()>) -> Result<()> {
-    println!("vm-test: fetching {names} into target/vm; nothing is installed");
+fn fetch(to: &Path, download: impl Fn(&Path) -> Result<()>) -> Result<()> {
     if let Err(error) = download(to) {
-        println!("vm-test: {error:#}; renewing the lists of packages");
+        println!("{error:#}; renewing the lists of packages");
         run(&mut bounded(
             DOWNLOAD_LIMIT_SECS,
             "apt-get",
             &["-q", "update"],
         ))
-        .context("the guest's parts cannot be had, and the lists of packages not be renewed")?;
+        .context("the packages cannot be had, and their lists not be renewed")?;
         download(to)?;
     }
     Ok(())
 }
 
 /// Downloads packages.
-pub(super) fn download(packages: &[&str], to: &Path) -> Result<()> {
+pub(crate) fn download(packages: &[&str], to: &Path) -> Result<()> {
     run(apt_get().arg("download").args(packages).current_dir(to))
 }
 
 /// Downloads packages with all that they depend on and that is not installed here.
-pub(super) fn download_with_needs(packages: &[&str], to: &Path) -> Result<()> {
+pub(crate) fn download_with_needs(packages: &[&str], to: &Path) -> Result<()> {
     run(apt_get()
         .args([
             "install",
@@ -129,7 +129,8 @@ pub(super) fn download_with_needs(packages: &[&str], to: &Path) -> Result<()> {
         .args(packages))
 }
 
-fn apt_get() -> Command {
+/// apt-get, ended where an archive does not answer.
+pub(crate) fn apt_get() -> Command {
     let mut command = bounded(DOWNLOAD_LIMIT_SECS, "apt-get", &["-q"]);
     // apt's own user may not write below `target`.
     command.args(["-o", "APT::Sandbox::User=root"]);
@@ -137,7 +138,7 @@ fn apt_get() -> Command {
 }
 
 /// Runs a command; an exit code other than 0 is an error.
-pub(super) fn quietly(command: &mut Command) -> Result<()> {
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot run {command:?}"))?;

@@ -1,7 +1,5 @@
-//! The other family, against a real server: one that is unpacked below `$HAD_TEST_MYSQL`, with all the libraries that it
-//! needs, as `dpkg-deb -x` leaves Debian's `mysql-server-core` and what it depends on.
-//!
-//! `HAD_TEST_MYSQL=/tmp/mysql cargo test -p ha-user --features mysql-server --lib roles::mysql::tests::mysql`
+//! The other family, against real servers: MySQL, unpacked below `$HAD_TEST_MYSQL` with all the libraries that it needs.
+//! `cargo xtask test` gets it from Debian and runs these.
 
 use std::{
     env, fs,
@@ -156,7 +154,8 @@ impl Node {
         let ready = timeout(PATIENCE, ready).await;
         assert!(
             ready.is_ok(),
-            "{}",
+            "{:?}\n{}",
+            node.observe().await,
             fs::read_to_string(node.dir.path().join("log")).unwrap()
         );
         node
@@ -220,10 +219,15 @@ impl Drop for Node {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MySQL"]
 async fn a_pair_of_mysql_changes_over_and_back() {
     let (mut one, mut other) = tokio::join!(Node::start(1), Node::start(2));
     assert_eq!(one.observe().await.able, Ok(()));
     one.plan(&PROMOTE, 1, &unplanned()).await;
+    let mut wordy = one.role.clone();
+    wordy.replication_password = Some(Secret::new("x".repeat(33)));
+    let why = init_replication(&wordy).await.unwrap_err();
+    assert!(why.contains("more than 32 characters"), "{why}");
     init_replication(&one.role).await.unwrap();
     one.sql("CREATE DATABASE shop").await;
     one.sql("CREATE TABLE shop.orders (id BIGINT PRIMARY KEY, client INT NOT NULL)")
