@@ -23,6 +23,10 @@ pub struct Had {
     #[arg(long, hide = true, conflicts_with = "check")]
     pub fence: bool,
 
+    /// Carries bytes between standard input and output and a socket: rsync runs this to reach another node.
+    #[arg(long, hide = true, value_name = "SOCK", conflicts_with_all = ["check", "fence"])]
+    pub relay: Option<PathBuf>,
+
     /// How much to log; RUST_LOG, where set, decides instead.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,

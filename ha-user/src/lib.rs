@@ -14,6 +14,7 @@ pub mod hactl;
 pub mod link;
 pub mod net;
 pub mod others;
+pub mod relay;
 pub mod roles;
 pub mod runtime;
 pub mod sys;

@@ -28,6 +28,7 @@ pub mod mysql;
 pub mod netem;
 pub mod netns;
 pub mod node;
+pub mod own_directory;
 pub mod prober;
 pub mod processes;
 pub mod raid;

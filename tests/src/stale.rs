@@ -15,7 +15,7 @@ use rustix::{
     process::Signal,
 };
 
-use crate::{daemon::signal, lab::root, netns, unit};
+use crate::{daemon::signal, lab::root, netns, own_directory, unit};
 
 const DIR_PREFIX: &str = "had-lab-";
 
@@ -91,6 +91,7 @@ fn remove(lab: &str, dir: &Path) -> Result<()> {
         }
         netns::run(Command::new("ip").args(["netns", "del", name]))?;
     }
+    own_directory::remove_all(&prefix)?;
     for mounted in mounts_below(dir)? {
         unmount(&mounted, UnmountFlags::DETACH)
             .with_context(|| format!("unmounting {}", mounted.display()))?;

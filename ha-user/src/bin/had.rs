@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use ha_user::{cli, daemon, fence};
+use ha_user::{cli, daemon, fence, relay};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     } else if arguments.fence {
         log_to_stderr(arguments.log_level);
         fence::run(&arguments.config).map_err(anyhow::Error::from)
+    } else if let Some(socket) = &arguments.relay {
+        relay::run(socket).map_err(anyhow::Error::from)
     } else {
         log_to_stderr(arguments.log_level);
         daemon::run(&arguments.config).map_err(anyhow::Error::from)

@@ -46,7 +46,8 @@ pub use self::{
     link::{Link, LinkKey, LinkPath},
     roles::{
         AfterFailover, BinlogRole, Bootstrap, CronRole, DrbdRole, GaleraRole, Modes, MountRole,
-        MysqlRole, Role, RoleCommand, RoleKind, ScriptRole, ServerProcess, UnitRole, mount_flags,
+        MysqlRole, Role, RoleCommand, RoleKind, ScriptRole, ServerProcess, SyncRole, UnitRole,
+        mount_flags,
     },
     track::Interface,
 };

@@ -195,6 +195,16 @@ impl Board {
         paths.any(|path| path.queue.is_some() && path.node.as_deref() == Some(node))
     }
 
+    /// The paths with a connection to a node.
+    pub(super) fn paths_to(&self, node: &str) -> Vec<LinkPath> {
+        let leads = |path: &Path| path.queue.is_some() && path.node.as_deref() == Some(node);
+        let paths = self.paths.iter();
+        paths
+            .filter(|(_, path)| leads(path))
+            .map(|(ends, _)| ends.clone())
+            .collect()
+    }
+
     /// What somebody should see to.
     pub(super) fn warnings(&self) -> Vec<String> {
         let refusals = self.paths.iter().filter_map(|(ends, path)| {

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     hub::Hub,
     pace::Pace,
-    session::{Part, Session, ended},
+    session::{Arrival, Session, ended},
     socket::{Place, is_still_there},
 };
 use crate::{
@@ -50,6 +50,8 @@ pub(super) struct Door {
     pub(super) vips: Arc<BTreeSet<IpAddr>>,
     /// They have the interface, this node's address and the family in common.
     pub(super) guests: Vec<Guest>,
+    /// Whether all of them may ask for streams, also those to which this node connects.
+    pub(super) streams: bool,
 }
 
 impl Door {
@@ -72,12 +74,11 @@ impl Door {
                 return None;
             }
         };
-        // Those with a higher address are connected to.
         let peers: Vec<IpAddr> = self
             .guests
             .iter()
             .map(|guest| guest.path.peer)
-            .filter(|peer| *peer < place.local)
+            .filter(|peer| self.streams || connects(*peer, &place))
             .collect();
         if peers.is_empty() {
             sleep(LOOK).await;
@@ -85,7 +86,11 @@ impl Door {
         }
         match place.listen(self.config.port, &peers) {
             Ok(listener) => {
-                self.say("it has not connected yet");
+                for guest in &self.guests {
+                    if connects(guest.path.peer, &place) {
+                        self.hub.miss(&guest.path, "it has not connected yet");
+                    }
+                }
                 Some((place, listener))
             }
             Err(error) => {
@@ -112,7 +117,7 @@ impl Door {
                     let from = from.ip();
                     let mut guests = self.guests.iter();
                     if let Some(guest) = guests.find(|guest| guest.path.peer == from) {
-                        handshakes.begin(from, self.welcome(stream, guest));
+                        handshakes.begin(from, self.welcome(stream, guest, place));
                     }
                     if wait > Nanos::ZERO {
                         sleep(Duration::from_nanos(wait.0)).await;
@@ -130,19 +135,28 @@ impl Door {
         &self,
         stream: TcpStream,
         guest: &Guest,
+        place: &Place,
     ) -> impl Future<Output = ()> + Send + 'static {
         let hub = Arc::clone(&self.hub);
         let key = self.config.key.clone();
         let Guest { path, to_path } = guest.clone();
+        let connects = connects(path.peer, place);
         async move {
-            match Session::begin(stream, Part::Responder, &key, &hub.hello).await {
+            match Session::welcome(stream, &key, &hub.hello).await {
                 // Where one waits already, the other node has got no answer on it: it connects again.
-                Ok(session) => drop(to_path.try_send(session)),
+                Ok(Arrival::Session(session)) if connects => drop(to_path.try_send(session)),
+                Ok(Arrival::Session(_)) => hub.count_refused(&path),
+                Ok(Arrival::Stream(stream, ask)) => hub.bring(stream, ask),
                 Err(unfit) if unfit.is_refusal => hub.trouble(&path, &unfit.why),
                 Err(_) => hub.count_refused(&path),
             }
         }
     }
+}
+
+/// Whether a peer connects to this node to exchange messages: those with a higher address are connected to.
+fn connects(peer: IpAddr, place: &Place) -> bool {
+    peer < place.local
 }
 
 /// Handshakes under way. They end with this.

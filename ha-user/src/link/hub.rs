@@ -1,6 +1,9 @@
 //! Where the link's tasks, and the rest of the daemon, meet.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use ha_common::MonoNs;
 use tokio::sync::{Notify, mpsc};
@@ -8,8 +11,9 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     FromPeer, To,
     board::{Board, Trouble},
-    message::{Hello, InstanceState, Message, NodeReport},
+    message::{Hello, InstanceState, Message, NodeReport, StreamAsk},
     queue::Queue,
+    stream::{Incoming, Stream},
 };
 use crate::{
     config::{Config, LinkPath},
@@ -22,6 +26,9 @@ use crate::{
 /// How often a node reports that has groups with roles, and how often one that has none.
 const EACH_MS: (u64, u64) = (100, 1_000);
 
+/// Streams that may wait for who answers.
+const STREAMS: usize = 8;
+
 /// The link, as its tasks see it.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -29,6 +36,8 @@ pub(super) struct Hub {
     pub(super) hello: Hello,
     board: Mutex<Board>,
     own: Mutex<NodeReport>,
+    /// Who answers who asks for a stream: by group and role.
+    answerers: Mutex<BTreeMap<(String, String), mpsc::Sender<Incoming>>>,
     /// This node's report says something new, or there is somebody new to say it to.
     pub(super) changed: Notify,
     to_daemon: mpsc::Sender<FromPeer>,
@@ -53,6 +62,7 @@ impl Hub {
                 every_ms: EACH_MS.1,
                 instances: Vec::new(),
             }),
+            answerers: Mutex::default(),
             changed: Notify::new(),
             to_daemon,
             news,
@@ -195,6 +205,37 @@ impl Hub {
                 received_at,
             });
         }
+    }
+
+    /// From now on these streams come to who has this.
+    pub(super) fn answer(&self, group: &str, role: &str) -> mpsc::Receiver<Incoming> {
+        let (sender, receiver) = mpsc::channel(STREAMS);
+        let mut answerers = self
+            .answerers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        answerers.retain(|_, answerer| !answerer.is_closed());
+        answerers.insert((group.to_owned(), role.to_owned()), sender);
+        receiver
+    }
+
+    /// Somebody asks for a stream. Where nobody answers it ends.
+    pub(super) fn bring(&self, stream: Stream, ask: StreamAsk) {
+        let answerers = self
+            .answerers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(answerer) = answerers.get(&(ask.group, ask.role)) {
+            let _ = answerer.try_send(Incoming {
+                node: ask.node,
+                stream,
+            });
+        }
+    }
+
+    /// The paths with a connection to a node.
+    pub(super) fn paths_to(&self, node: &str) -> Vec<LinkPath> {
+        self.board().paths_to(node)
     }
 
     /// To whoever waits for it. Who does not keep up loses some: every state is said again, every question has a limit.

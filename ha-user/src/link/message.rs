@@ -20,6 +20,8 @@ pub enum Message {
     Ask(Ask),
     /// Its answer.
     Answer(Answer),
+    /// A stream of bytes is asked for: the first message on a connection of its own, instead of [`Message::Hello`].
+    Stream(StreamAsk),
     /// Something that a later release says.
     #[serde(other)]
     Unknown,
@@ -175,6 +177,18 @@ pub struct Handover {
     pub asked: bool,
 }
 
+/// A stream of bytes is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamAsk {
+    /// The name of the node that asks.
+    pub node: String,
+    /// Whose role is to answer.
+    pub group: String,
+    /// The role, which says what is sent both ways.
+    pub role: String,
+}
+
 /// A question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -242,7 +256,9 @@ impl Message {
         match self {
             Self::Report(_) => Some(Topic::Report),
             Self::Group(word) => Some(Topic::Group(word.group.clone())),
-            Self::Hello(_) | Self::Ask(_) | Self::Answer(_) | Self::Unknown => None,
+            Self::Hello(_) | Self::Ask(_) | Self::Answer(_) | Self::Stream(_) | Self::Unknown => {
+                None
+            }
         }
     }
 }
@@ -292,6 +308,11 @@ mod tests {
                 serial: 3,
                 group: "db".to_owned(),
                 body: AskBody::Group(Box::new(word())),
+            }),
+            Message::Stream(StreamAsk {
+                node: "n1".to_owned(),
+                group: "web".to_owned(),
+                role: "rules".to_owned(),
             }),
             Message::Answer(Answer {
                 serial: 3,

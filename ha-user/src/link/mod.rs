@@ -19,6 +19,7 @@ mod path;
 mod queue;
 mod session;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -32,14 +33,20 @@ use std::{
 };
 
 use ha_common::MonoNs;
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
+pub(crate) use self::stream::{Incoming, PIECE, Reader, Stream, Writer};
 use self::{
     door::{Door, Guest},
     hub::Hub,
-    message::Message,
-    path::Path,
-    session::Session,
+    message::{Message, StreamAsk},
+    path::{CONNECT_LIMIT, Path},
+    session::{Session, ended},
+    socket::Place,
 };
 use crate::{
     config::{Config, Family, Link as LinkConfig, LinkPath},
@@ -91,6 +98,8 @@ pub struct Link {
 struct Running {
     config: Option<LinkConfig>,
     vips: Arc<BTreeSet<IpAddr>>,
+    /// Whether other nodes may ask for streams.
+    streams: bool,
     paths: BTreeMap<LinkPath, (mpsc::Sender<Session>, Task)>,
     doors: BTreeMap<Threshold, (Vec<LinkPath>, Task)>,
     reporter: Option<Task>,
@@ -141,16 +150,25 @@ impl Link {
         let vips = instances
             .filter(|_| paths.iter().any(|path| path.local.is_none()))
             .flat_map(|instance| instance.vips.iter().map(ipnet::IpNet::addr));
-        self.follow(config.link.as_ref(), vips.collect(), &paths);
+        let streams = config.roles.iter().any(|role| role.kind.has_streams());
+        self.follow(config.link.as_ref(), vips.collect(), streams, &paths);
     }
 
-    fn follow(&self, config: Option<&LinkConfig>, vips: BTreeSet<IpAddr>, paths: &[LinkPath]) {
+    fn follow(
+        &self,
+        config: Option<&LinkConfig>,
+        vips: BTreeSet<IpAddr>,
+        streams: bool,
+        paths: &[LinkPath],
+    ) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.config.as_ref() != config || *running.vips != vips {
+        let same = running.config.as_ref() == config && *running.vips == vips;
+        if !same || running.streams != streams {
             // Tasks that are gone first leave their ports to those that come.
             *running = Running::default();
             running.config = config.cloned();
             running.vips = Arc::new(vips);
+            running.streams = streams;
         }
         running.follow(&self.hub, paths);
     }
@@ -174,6 +192,39 @@ impl Link {
     /// Sends a message on every path that works, without waiting; whether there is one.
     pub fn send(&self, to: &To, message: &Message) -> bool {
         self.hub.send(to, message)
+    }
+
+    /// From now on the streams that other nodes ask a role for come here.
+    pub(crate) fn answer(&self, group: &str, role: &str) -> mpsc::Receiver<Incoming> {
+        self.hub.answer(group, role)
+    }
+
+    /// Asks a role of another node for a stream, on the first path on which it connects. That the other node has such a
+    /// role is not known before it has sent something.
+    ///
+    /// # Errors
+    /// In words, why there is none.
+    pub(crate) async fn ask(&self, node: &str, group: &str, role: &str) -> Result<Stream, String> {
+        let (config, vips) = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            (running.config.clone(), Arc::clone(&running.vips))
+        };
+        let mut why = format!("there is no link to {node}");
+        let Some(config) = config else {
+            return Err(why);
+        };
+        for path in self.hub.paths_to(node) {
+            let ask = StreamAsk {
+                node: self.hub.hello.node.clone(),
+                group: group.to_owned(),
+                role: role.to_owned(),
+            };
+            match connect(&path, &vips, &config, ask).await {
+                Ok(stream) => return Ok(stream),
+                Err(failed) => why = format!("{node} at {}: {failed}", path.peer),
+            }
+        }
+        Err(why)
     }
 
     /// The other nodes as the link knows them.
@@ -232,6 +283,7 @@ impl Running {
                 config: config.clone(),
                 vips: Arc::clone(&self.vips),
                 guests: guests.collect(),
+                streams: self.streams,
             };
             let task = Task::spawn(door.keep());
             self.doors.insert(threshold, (paths, task));
@@ -240,6 +292,20 @@ impl Running {
             self.reporter = Some(Task::spawn(report(Arc::clone(hub))));
         }
     }
+}
+
+async fn connect(
+    path: &LinkPath,
+    vips: &BTreeSet<IpAddr>,
+    config: &LinkConfig,
+    ask: StreamAsk,
+) -> Result<Stream, String> {
+    let place = Place::find(path, vips).await?;
+    let connected = timeout(CONNECT_LIMIT, place.connect(path.peer, config.port)).await;
+    let stream = connected.map_err(|_| "it does not answer")?;
+    let stream = stream.map_err(|error| ended(&error))?;
+    let asked = Session::ask(stream, &config.key, ask).await;
+    asked.map_err(|unfit| unfit.why)
 }
 
 /// Reports as often as it is to be, and at once when there is something new.

@@ -56,6 +56,7 @@ pub(super) enum Refusal {
 }
 
 /// The encryption of one connection, both ways. Each direction counts its own frames.
+#[derive(Debug)]
 pub(super) struct Cipher(StatelessTransportState);
 
 impl Cipher {

@@ -13,13 +13,13 @@ use super::{
     hub::Hub,
     message::Hello,
     queue::Queue,
-    session::{Part, Session, ended},
+    session::{Session, ended},
     socket::Place,
 };
 use crate::config::{Link as LinkConfig, LinkPath};
 
 /// How long a connection may take to be there.
-const CONNECT_LIMIT: Duration = Duration::from_millis(500);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// Until the next try: twice as long each time, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ impl Path {
                 return None;
             }
         };
-        match Session::begin(stream, Part::Initiator, key, &self.hub.hello).await {
+        match Session::begin(stream, key, &self.hub.hello).await {
             Ok(session) => Some(session),
             Err(unfit) if unfit.is_refusal => {
                 self.hub.trouble(&self.path, &unfit.why);

@@ -15,10 +15,11 @@ use tokio::{
 use super::{
     frame,
     hub::Hub,
-    message::{Hello, Message},
+    message::{Hello, Message, StreamAsk},
     noise::{self, Cipher, Refusal},
     pace::Pace,
     queue::Queue,
+    stream::Stream,
 };
 use crate::{
     config::{LinkKey, LinkPath},
@@ -31,6 +32,7 @@ pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 const SILENCE: (Nanos, Nanos) = (Nanos::from_secs(3), Nanos::from_secs(1));
 /// The most that it is given.
 const LONGEST_SILENCE: Nanos = Nanos::from_secs(10);
+const NAMELESS: &str = "it did not say who it is";
 /// Reports that may be missing in a row.
 const MISSING: u64 = 3;
 /// How long the kernel may take nothing more.
@@ -78,67 +80,111 @@ impl From<String> for Unfit {
     }
 }
 
-/// Which end this node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// It connected.
-    Initiator,
-    /// It was connected to.
-    Responder,
+/// What somebody wants who connected.
+pub(super) enum Arrival {
+    /// To exchange messages.
+    Session(Session),
+    /// A stream of bytes.
+    Stream(Stream, StreamAsk),
 }
 
 impl Session {
-    /// Handshake and hello, within their limit.
+    /// Handshake and hello of who connected, within their limit.
     pub(super) async fn begin(
         stream: TcpStream,
-        part: Part,
         key: &LinkKey,
         own: &Hello,
     ) -> Result<Self, Unfit> {
-        let begun = timeout(HANDSHAKE_LIMIT, Self::greet(stream, part, key, own)).await;
-        let limit = HANDSHAKE_LIMIT.as_secs();
-        begun.unwrap_or_else(|_| Err(format!("it did not answer within {limit} s").into()))
+        within_limit(async {
+            let mut stream = stream;
+            let cipher = noise::initiate(&mut stream, key).await?;
+            let mut session = Self::new(stream, cipher);
+            session.say_hello(own).await?;
+            match session.hear().await? {
+                Message::Hello(hello) => session.meet(hello, own)?,
+                _ => return Err(NAMELESS.to_owned().into()),
+            }
+            Ok(session)
+        })
+        .await
     }
 
-    async fn greet(
-        mut stream: TcpStream,
-        part: Part,
+    /// Handshake of who was connected to, and what the other node wants, within their limit.
+    pub(super) async fn welcome(
+        stream: TcpStream,
         key: &LinkKey,
         own: &Hello,
-    ) -> Result<Self, Unfit> {
-        let cipher = match part {
-            Part::Initiator => noise::initiate(&mut stream, key).await?,
-            Part::Responder => noise::respond(&mut stream, key).await?,
-        };
-        let mut session = Self {
+    ) -> Result<Arrival, Unfit> {
+        within_limit(async {
+            let mut stream = stream;
+            let cipher = noise::respond(&mut stream, key).await?;
+            let mut session = Self::new(stream, cipher);
+            match session.hear().await? {
+                Message::Hello(hello) => session.meet(hello, own)?,
+                Message::Stream(ask) if is_name(&ask.node) && ask.node != own.node => {
+                    return Ok(Arrival::Stream(session.into_stream(), ask));
+                }
+                _ => return Err(NAMELESS.to_owned().into()),
+            }
+            session.say_hello(own).await?;
+            Ok(Arrival::Session(session))
+        })
+        .await
+    }
+
+    /// Handshake of who connected and asks for a stream, within its limit.
+    pub(super) async fn ask(
+        stream: TcpStream,
+        key: &LinkKey,
+        ask: StreamAsk,
+    ) -> Result<Stream, Unfit> {
+        within_limit(async {
+            let mut stream = stream;
+            let cipher = noise::initiate(&mut stream, key).await?;
+            let mut session = Self::new(stream, cipher);
+            session.say(&Message::Stream(ask)).await?;
+            Ok(session.into_stream())
+        })
+        .await
+    }
+
+    fn new(stream: TcpStream, cipher: Cipher) -> Self {
+        Self {
             stream,
             cipher,
             hello: Hello::default(),
             sent: 0,
             received: 0,
-        };
-        if part == Part::Initiator {
-            session.say_hello(own).await?;
         }
-        session.hear_hello().await?;
-        if part == Part::Responder {
-            session.say_hello(own).await?;
+    }
+
+    fn into_stream(self) -> Stream {
+        Stream::of(self.stream, self.cipher, self.sent, self.received)
+    }
+
+    fn meet(&mut self, hello: Hello, own: &Hello) -> Result<(), Unfit> {
+        if !is_name(&hello.node) {
+            return Err(NAMELESS.to_owned().into());
         }
-        let node = &session.hello.node;
-        if *node == own.node {
+        if hello.node == own.node {
             return Err(Unfit {
                 why: format!(
-                    "it says that it is {node}, which is this node's name: give each node its own node.name"
+                    "it says that it is {}, which is this node's name: give each node its own node.name",
+                    hello.node
                 ),
                 is_refusal: true,
             });
         }
-        Ok(session)
+        self.hello = hello;
+        Ok(())
     }
 
     async fn say_hello(&mut self, own: &Hello) -> Result<(), String> {
-        let message = serde_json::to_vec(&Message::Hello(own.clone()));
-        let message = message.map_err(|error| error.to_string())?;
+        self.say(&Message::Hello(own.clone())).await
+    }
+
+    async fn say(&mut self, message: &Message) -> Result<(), String> {
+        let message = serde_json::to_vec(message).map_err(|error| error.to_string())?;
         let letter = frame::letter(0, &message).ok_or("this node's name is too long")?;
         let mut buffer = noise::room();
         let length = self.cipher.seal(self.sent, &letter, &mut buffer)?;
@@ -148,18 +194,12 @@ impl Session {
         written.map_err(|error| ended(&error))
     }
 
-    async fn hear_hello(&mut self) -> Result<(), String> {
+    async fn hear(&mut self) -> Result<Message, String> {
         let mut buffers = (noise::room(), noise::room());
         let read = frame::read(&mut self.stream, &mut buffers.0).await;
         let (_, message) = unseal(&self.cipher, self.received, read, &mut buffers)?;
         self.received += 1;
-        match message {
-            Message::Hello(hello) if is_name(&hello.node) => {
-                self.hello = hello;
-                Ok(())
-            }
-            _ => Err("it did not say who it is".to_owned()),
-        }
+        Ok(message)
     }
 
     /// Carries messages both ways until the connection ends; why it did.
@@ -183,6 +223,12 @@ impl Session {
             why = outwards(&cipher, writer, queue, sent) => why,
         }
     }
+}
+
+async fn within_limit<T>(begin: impl Future<Output = Result<T, Unfit>>) -> Result<T, Unfit> {
+    let limit = HANDSHAKE_LIMIT.as_secs();
+    let begun = timeout(HANDSHAKE_LIMIT, begin).await;
+    begun.unwrap_or_else(|_| Err(format!("it did not answer within {limit} s").into()))
 }
 
 /// A name that a node can have.

@@ -58,7 +58,12 @@ impl Side {
     }
 
     fn follow(&self, key: u8, paths: &[LinkPath]) {
-        self.link.follow(Some(&config(key)), BTreeSet::new(), paths);
+        self.follow_with(key, false, paths);
+    }
+
+    fn follow_with(&self, key: u8, streams: bool, paths: &[LinkPath]) {
+        self.link
+            .follow(Some(&config(key)), BTreeSet::new(), streams, paths);
     }
 
     /// The next message that is no report.
@@ -467,4 +472,62 @@ async fn a_message_that_is_too_long_is_not_sent() {
     });
     assert!(one.link.send(&To::All, &long));
     assert_eq!(serials(&other.rest().await), [1]);
+}
+
+#[tokio::test]
+async fn either_node_asks_a_role_of_the_other_for_a_stream() {
+    let mut sides = [Side::new("n1"), Side::new("n2")];
+    sides[0].follow_with(1, true, &[path(14, "p0", 1, 2)]);
+    sides[1].follow_with(1, true, &[path(14, "p0", 2, 1)]);
+    for side in &mut sides {
+        side.wait_for_paths(1).await;
+    }
+    for (from, to) in [(0, 1), (1, 0)] {
+        let names = ["n1", "n2"];
+        let mut answers = sides[to].link.answer("web", "rules");
+        let asked = sides[from].link.ask(names[to], "web", "rules").await;
+        let mut asked = asked.unwrap();
+        let answered = timeout(LONG, answers.recv()).await.unwrap().unwrap();
+        assert_eq!(answered.node, names[from]);
+        let mut answered = answered.stream;
+        let piece = vec![7; PIECE];
+        asked.writer.write(&piece).await.unwrap();
+        asked.writer.write(&[]).await.unwrap();
+        answered.writer.write(b"yes").await.unwrap();
+        assert_eq!(answered.reader.read().await.unwrap(), piece);
+        assert_eq!(answered.reader.read().await.unwrap(), b"");
+        assert_eq!(asked.reader.read().await.unwrap(), b"yes");
+        drop(answered);
+        let broken = timeout(LONG, asked.reader.read()).await.unwrap();
+        assert_eq!(broken.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+    // The link itself is undisturbed, and who asks for what is not there is told nothing but an end.
+    sides[0].wait_for_paths(1).await;
+    let mut asked = sides[0].link.ask("n2", "web", "other").await.unwrap();
+    let nothing = timeout(LONG, asked.reader.read()).await.unwrap();
+    assert!(nothing.is_err(), "{nothing:?}");
+    let why = sides[0].link.ask("n3", "web", "rules").await.unwrap_err();
+    assert_eq!(why, "there is no link to n3");
+}
+
+#[tokio::test]
+async fn who_has_another_key_gets_no_stream() {
+    let (one, other) = (Side::new("n1"), Side::new("n2"));
+    one.follow_with(1, true, &[path(15, "p0", 1, 2)]);
+    other.follow_with(1, true, &[path(15, "p0", 2, 1)]);
+    one.wait_for_paths(1).await;
+    other.wait_for_paths(1).await;
+    let mut answers = one.link.answer("web", "rules");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address(15, 2), 0).into()).unwrap();
+    let stream = socket.connect((address(15, 1), 19_747).into()).await;
+    let ask = StreamAsk {
+        node: "n2".to_owned(),
+        group: "web".to_owned(),
+        role: "rules".to_owned(),
+    };
+    let key = LinkKey::new([2; 32]);
+    let refused = Session::ask(stream.unwrap(), &key, ask).await;
+    assert!(refused.is_err_and(|unfit| unfit.is_refusal));
+    assert!(timeout(A_WHILE, answers.recv()).await.is_err());
 }

@@ -208,7 +208,7 @@ impl Groups {
         for Opened { spec, journal } in groups {
             let (inputs, receiver) = mpsc::channel(INPUTS);
             let board = Board::default();
-            let neighbours = Arc::default();
+            let neighbours = Arc::new(Neighbours::new(self.ways.peers.link()));
             let task = Task::new(
                 spec.clone(),
                 journal,

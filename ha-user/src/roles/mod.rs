@@ -22,13 +22,14 @@ mod role;
 mod scribe;
 mod script;
 mod spec;
+mod sync;
 mod task;
 mod time;
 mod unit;
 mod worker;
 
-pub(crate) use self::binlog::findings as binlog_findings;
 use self::role::end_others;
+pub(crate) use self::{binlog::findings as binlog_findings, sync::findings as sync_findings};
 pub use self::{
     galera::Wish,
     groups::{Groups, ModeReply, ModeRequest, Opened, open},

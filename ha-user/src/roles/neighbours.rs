@@ -1,4 +1,4 @@
-//! What the other nodes of a group told last, for roles that go by it while a step is under way.
+//! What the other nodes of a group told last, for roles that go by it while a step is under way, and the way to them.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,8 @@ use std::{
 
 use ha_common::{MonoNs, Nanos};
 use ha_core::data::galera::{Place, Remains, Told};
+
+use crate::link::Link;
 
 /// A node that said nothing for so long is silent: it tells ten times a second.
 const SILENT: Nanos = Nanos::from_secs(1);
@@ -17,6 +19,16 @@ pub struct Neighbours {
     heard: Mutex<BTreeMap<String, Word>>,
     /// Where this node's own data ends, once that was found out of a server that has ended.
     own: Mutex<Option<Place>>,
+    leader: Mutex<Option<Leader>>,
+    link: Option<Link>,
+}
+
+/// The other node that is promoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: String,
+    /// Since when, counted in promotions.
+    pub(super) epoch: u64,
 }
 
 /// How it is known that the others' servers are gone.
@@ -38,6 +50,30 @@ struct Word {
 }
 
 impl Neighbours {
+    /// Nothing is heard so far.
+    pub(super) fn new(link: Option<Link>) -> Self {
+        Self {
+            link,
+            ..Self::default()
+        }
+    }
+
+    /// The way to them, where there is one.
+    pub(super) const fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// Whom this node would follow now, as a standby.
+    pub(super) fn note_leader(&self, leader: Option<Leader>) {
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader;
+    }
+
+    /// Whom this node would follow now: nobody, unless it is a standby.
+    pub(super) fn leader(&self) -> Option<Leader> {
+        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        leader.clone()
+    }
+
     /// A node told this of its role.
     pub(super) fn hear(&self, node: &str, history: Option<&str>, now: MonoNs) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,6 +14,11 @@ pub trait Peers: Send + Sync {
         let _ = group;
         Vec::new()
     }
+
+    /// The link by which roles reach each other.
+    fn link(&self) -> Option<Link> {
+        None
+    }
 }
 
 impl Peers for Link {
@@ -26,5 +31,9 @@ impl Peers for Link {
 
     fn members(&self, group: &str) -> Vec<String> {
         Self::members(self, group)
+    }
+
+    fn link(&self) -> Option<Link> {
+        Some(self.clone())
     }
 }

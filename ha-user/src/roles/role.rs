@@ -17,6 +17,7 @@ use super::{
     mount::Mount,
     mysql::MysqlExecutor,
     script::{self, ScriptRole},
+    sync::{self, Sync},
     unit::Unit,
 };
 use crate::config::{self, MysqlServer, RoleKind};
@@ -80,6 +81,8 @@ pub struct Setting {
     pub priority: Priority,
     /// What must outlive a reboot.
     pub state_dir: PathBuf,
+    /// What ends with a reboot.
+    pub runtime_dir: PathBuf,
     /// Whether units are masked in maintenance.
     pub mask_units: bool,
     /// What tells whether this node is the one that is cut off, where nothing is heard from the others.
@@ -102,6 +105,7 @@ impl Setting {
 pub(super) fn end_others(role: &config::Role, setting: &Setting) -> Result<(), String> {
     match &role.kind {
         RoleKind::Script(_) => script::end_others(setting),
+        RoleKind::Sync(_) => sync::end_others(setting),
         _ => Ok(()),
     }
 }
@@ -124,6 +128,7 @@ pub fn of(role: &config::Role, setting: Setting, neighbours: &Arc<Neighbours>) -
             Box::new(MysqlExecutor::new(&setting.role, mysql, setting.state_dir))
         }
         RoleKind::Script(script) => Box::new(ScriptRole::new(script, setting)),
+        RoleKind::Sync(sync) => Box::new(Sync::new(sync, setting, Arc::clone(neighbours))),
         RoleKind::Unit(unit) => Box::new(Unit::new(unit, setting.mask_units)),
     }
 }

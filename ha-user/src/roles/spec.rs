@@ -31,6 +31,7 @@ pub struct Spec {
     pub(super) endpoint: Option<String>,
     pub(super) priority: Priority,
     pub(super) state_dir: PathBuf,
+    pub(super) runtime_dir: PathBuf,
     pub(super) mask_units: bool,
     /// How long a gate stays open that is not renewed.
     pub(super) gate_time: Nanos,
@@ -75,6 +76,7 @@ fn one(config: &Config, index: usize, group: &Group) -> Spec {
             .first()
             .map_or(Priority(0), |instance| instance.priority),
         state_dir: config.node.state_dir.clone(),
+        runtime_dir: config.node.runtime_dir.clone(),
         mask_units: config.modes.mask_units,
         gate_time: members
             .iter()
@@ -207,6 +209,7 @@ fn role_config(role: &config::Role) -> plan::RoleConfig {
                 script.demote_limit,
             ),
         ),
+        RoleKind::Sync(_) => (plan::RoleKind::Sync, limits(FILES, FILES, FILES)),
         RoleKind::Unit(unit) => (
             plan::RoleKind::Unit,
             limits(unit.start_limit, unit.start_limit, unit.stop_limit),
@@ -250,6 +253,7 @@ impl Spec {
             role: role.name.clone(),
             priority: self.priority,
             state_dir: self.state_dir.clone(),
+            runtime_dir: self.runtime_dir.clone(),
             mask_units: self.mask_units,
             arbitrators: self.arbitrators.clone(),
             peers: self.conductor.peers,

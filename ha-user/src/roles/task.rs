@@ -23,6 +23,7 @@ use super::{
     Neighbours, Peers, Situation, Spec,
     groups::ModeRequest,
     journal::Journal,
+    neighbours::Leader,
     role,
     scribe::Scribe,
     worker::{Report, Worker},
@@ -469,6 +470,12 @@ impl Task {
 
     fn publish(&self) {
         self.see_to_fence();
+        let leader = self.conductor.leader(clock::now());
+        self.neighbours
+            .note_leader(leader.map(|(node, epoch)| Leader {
+                node: node.to_owned(),
+                epoch,
+            }));
         let report = report::of(self);
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }

@@ -27,8 +27,10 @@ fn the_node_with_the_newest_data_begins_its_cluster_anew() {
         // While one serves, nothing is begun on the other one.
         let why = refused(&stage, older, &["--accept-loss"])?;
         ensure!(why.contains("runs"), "{why}");
+        let from = now();
         stage.server(newer).strike()?;
         stage.server(newer).wait_for_end(LIMIT)?;
+        let died = (from, now());
         let mut why = String::new();
         eventually(LIMIT, "what the other one has is not known", || {
             why = refused(&stage, older, &[])?;
@@ -55,6 +57,6 @@ fn the_node_with_the_newest_data_begins_its_cluster_anew() {
         stage.served(at, Some(newer))?;
         stage.revive(older)?;
         // All that was acknowledged is there, on both.
-        stage.verify().map(drop)
+        stage.verify_where_all_died(died).map(drop)
     });
 }

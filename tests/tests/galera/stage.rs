@@ -16,6 +16,9 @@ use ha_tests::{
 };
 use serde_json::Value;
 
+/// How long before the end of a cluster its last writes are acknowledged.
+const LAST: Nanos = Nanos::from_millis(100);
+
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// Generous for a busy machine.
@@ -188,6 +191,20 @@ impl Stage {
     /// The same, but for these times, in order, in which two servers may have been written to directly: by who goes past
     /// the gate, until the one of a daemon that was killed is fenced. The cluster itself keeps what both acknowledge.
     pub(crate) fn verify_but_for(self, unfenced: &[(MonoNs, MonoNs)]) -> Result<Ledger> {
+        self.verify_with(unfenced, None)
+    }
+
+    /// The same, where the last server died between these times and its cluster with it: its very last writes may be lost,
+    /// as the documentation says.
+    pub(crate) fn verify_where_all_died(self, died: (MonoNs, MonoNs)) -> Result<Ledger> {
+        self.verify_with(&[], Some(died))
+    }
+
+    fn verify_with(
+        self,
+        unfenced: &[(MonoNs, MonoNs)],
+        all_died: Option<(MonoNs, MonoNs)>,
+    ) -> Result<Ledger> {
         let primary = self.settle()?;
         let ledger = self.writers.stop()?;
         self.samplers.iter().for_each(Sampler::pause);
@@ -206,7 +223,15 @@ impl Stage {
         })
         .with_context(|| format!("{last:?}"))?;
         for server in &self.cluster.servers {
-            let found = check(server, &ledger, 0)?;
+            let mut found = check(server, &ledger, 0)?;
+            if let Some((from, to)) = all_died {
+                let last = |id: &u64| {
+                    let mut writes = ledger.acknowledged();
+                    writes
+                        .any(|one| one.id == *id && one.sent <= to && one.done.after(LAST) >= from)
+                };
+                found.lost.retain(|id| !last(id));
+            }
             // A write whose commit came to an error while the cluster formed anew may be there.
             let clean = found.lost.is_empty() && found.twice.is_empty() && found.nobodys.is_empty();
             ensure!(clean, "{}: {found:?}", server.name());

@@ -202,6 +202,26 @@ impl Conductor {
         claims.max_by_key(|peer| peer.word.epoch)
     }
 
+    /// As a standby: the other node whose data is the group's, and the epoch in which it is. One that is about to be demoted
+    /// still has it; of two in one epoch nobody knows whose it is.
+    #[must_use]
+    pub fn leader(&self, now: MonoNs) -> Option<(&str, u64)> {
+        if self.stance != Stance::Standby {
+            return None;
+        }
+        let leads = |peer: &&Peer| {
+            matches!(peer.word.stance, Stance::Primary | Stance::Demoting)
+                && peer.word.epoch >= self.member.epoch()
+                && peer.is_fresh(Self::freshness(), now)
+        };
+        let leaders = self.peers.iter().filter(leads);
+        let latest = leaders.clone().map(|peer| peer.word.epoch).max()?;
+        let mut leaders = leaders.filter(|peer| peer.word.epoch == latest);
+        let leader = leaders.next()?;
+        let alone = leaders.next().is_none();
+        alone.then_some((leader.word.node.as_str(), latest))
+    }
+
     /// Whether no other node is heard whose server answers.
     pub(super) fn others_gone(&self, now: MonoNs) -> bool {
         let answers =

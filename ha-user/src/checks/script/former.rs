@@ -9,7 +9,10 @@ use std::{
 };
 
 use ha_common::Nanos;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group, test_kill_process_group},
+};
 
 use crate::{checks::words, sys::clock};
 
@@ -23,9 +26,11 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// How long a killed run may take to end.
 const GRACE: Nanos = Nanos::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(5);
-/// Where the start time stands behind the program's name in `/proc/PID/stat`.
+/// Where the process group stands behind the program's name in `/proc/PID/stat`.
+const GROUP: usize = 2;
+/// Where the start time stands behind it.
 const START: usize = 19;
-/// The state of a process that has ended, likewise.
+/// Where its state stands, likewise.
 const STATE: usize = 0;
 
 /// A process, and no other one that has its number later.
@@ -49,7 +54,7 @@ pub(super) fn end(record: &Path) -> Result<(), String> {
         return Ok(());
     };
     let deadline = clock::now().after(GRACE);
-    while lives(&identity) {
+    while lives(&identity) || is_leaderless(identity.pid) {
         if let Some(group) = Pid::from_raw(identity.pid) {
             // It may end by itself at any time.
             let _ = kill_process_group(group, Signal::KILL);
@@ -74,8 +79,33 @@ fn lives(identity: &Identity) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", identity.pid)) else {
         return false;
     };
-    let ended = field(&stat, STATE).is_some_and(|state| state == "Z" || state == "X");
-    !ended && parse(&stat).as_ref() == Some(identity)
+    !has_ended(&stat) && parse(&stat).as_ref() == Some(identity)
+}
+
+/// Whether the first process of a group has gone, and another one of it has not: so long nobody else gets its number.
+fn is_leaderless(pid: i32) -> bool {
+    !fs::exists(format!("/proc/{pid}")).unwrap_or(true) && has_members(pid)
+}
+
+/// Whether anybody in a process group still runs.
+pub(super) fn has_members(group: i32) -> bool {
+    let nobody = Pid::from_raw(group).map(test_kill_process_group);
+    if nobody == Some(Err(Errno::SRCH)) {
+        return false;
+    }
+    let Ok(all) = fs::read_dir("/proc") else {
+        return true;
+    };
+    let name = group.to_string();
+    all.flatten().any(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        field(&stat, GROUP) == Some(&name) && !has_ended(&stat)
+    })
+}
+
+/// A process that nobody has waited for yet does nothing any more.
+fn has_ended(stat: &str) -> bool {
+    field(stat, STATE).is_some_and(|state| state == "Z" || state == "X")
 }
 
 fn parse(stat: &str) -> Option<Identity> {
@@ -124,6 +154,21 @@ mod tests {
         assert!(!child.wait().unwrap().success());
         // And it need not be there.
         end(&record).unwrap();
+    }
+
+    #[test]
+    fn who_is_left_of_a_group_is_ended_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = dir.path().join("told.run");
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{RECORD}sleep 1000 & exit 0");
+        command.args(["-c", &script, "sh"]).arg(&record);
+        let mut leader = command.process_group(0).spawn().unwrap();
+        let group = i32::try_from(leader.id()).unwrap();
+        assert!(leader.wait().unwrap().success());
+        assert!(has_members(group));
+        end(&record).unwrap();
+        assert!(!has_members(group));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, Interest},
     net::unix::pipe,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -146,18 +146,40 @@ impl Runs {
         run::judge(status, lines.last().map(String::as_str))
     }
 
+    /// Whether nobody is there any more of the runs whose futures were dropped. `Err`: somebody is.
+    pub(crate) async fn ended(&mut self) -> Result<(), String> {
+        self.starting.settle(STARTING).await?;
+        drop(self.permit().await?);
+        let group = self.pid.and_then(|pid| i32::try_from(pid).ok());
+        if group.is_some_and(former::has_members) {
+            return Err(format!(
+                "what a run{} began was killed and does not end",
+                self.process()
+            ));
+        }
+        self.pid = None;
+        Ok(())
+    }
+
+    fn process(&self) -> String {
+        let pid = self.pid;
+        pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, String> {
+        let permit = timeout(GRACE, Arc::clone(&self.permits).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(|| {
+            format!(
+                "an earlier run{} was killed and does not end, so no other one is started",
+                self.process()
+            )
+        })
+    }
+
     async fn start(&mut self, script: &Arc<Script>) -> Result<(Run, OwnedFd), String> {
         // What was started too late for its probe is ended before the next one begins.
         self.starting.settle(STARTING).await?;
-        let permit = timeout(GRACE, Arc::clone(&self.permits).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            let pid = self
-                .pid
-                .map_or_else(String::new, |pid| format!(" (process {pid})"));
-            return Err(format!(
-                "an earlier run{pid} was killed and does not end, so no other one is started"
-            ));
-        };
+        let permit = self.permit().await?;
         let config = Arc::clone(script);
         let record = self.record.clone();
         let start = self.starting.call(STARTING, move || {

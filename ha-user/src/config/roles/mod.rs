@@ -10,6 +10,7 @@ mod mount;
 mod mysql;
 mod script;
 mod server;
+mod sync;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use self::{
     mysql::MysqlRole,
     script::{RoleCommand, ScriptRole},
     server::ServerProcess,
+    sync::SyncRole,
     unit::UnitRole,
 };
 use super::{
@@ -61,6 +63,8 @@ pub enum RoleKind {
     Mysql(Box<MysqlRole>),
     /// A program that is told each change, and acknowledges it.
     Script(Box<ScriptRole>),
+    /// Directories that are copied from the Active node to the others.
+    Sync(SyncRole),
     /// A unit of systemd.
     Unit(UnitRole),
 }
@@ -78,6 +82,12 @@ impl RoleKind {
         self.form().data
     }
 
+    /// Whether its nodes ask each other for more than messages.
+    #[must_use]
+    pub const fn has_streams(&self) -> bool {
+        matches!(self, Self::Sync(_))
+    }
+
     /// Whether its data decides which node is promoted.
     const fn is_database(&self) -> bool {
         matches!(self, Self::Galera(_) | Self::Mysql(_))
@@ -92,6 +102,7 @@ impl RoleKind {
             Self::Mount(_) => &mount::FORM,
             Self::Mysql(_) => &mysql::FORM,
             Self::Script(_) => &script::FORM,
+            Self::Sync(_) => &sync::FORM,
             Self::Unit(_) => &unit::FORM,
         }
     }
@@ -117,11 +128,9 @@ const FORMS: &[&Form] = &[
     &mount::FORM,
     &mysql::FORM,
     &script::FORM,
+    &sync::FORM,
     &unit::FORM,
 ];
-
-/// Kinds that the configuration contract has, and a later version of `had` will take.
-const LATER: &[&str] = &["sync"];
 
 /// The keys that every role has.
 const KEYS: &[&str] = &["name", "kind"];
@@ -175,16 +184,6 @@ pub(super) fn parse(section: &Section<'_>) -> DraftRole {
 }
 
 fn form(section: &Section<'_>) -> Option<&'static Form> {
-    if let Some(kind) = section.string("kind")
-        && LATER.contains(&&*kind.value)
-    {
-        let message = format!(
-            "not supported by this version of had: roles of kind \"{}\" come later",
-            kind.value
-        );
-        section.fail(kind.offset, "kind", message, "remove this role");
-        return None;
-    }
     let kinds: Vec<(&str, &Form)> = FORMS.iter().map(|form| (form.name, *form)).collect();
     let words: Vec<&str> = FORMS.iter().map(|form| form.name).collect();
     let kind = section.require_or("kind", section.choice("kind", &kinds), || {
@@ -217,6 +216,7 @@ pub(super) fn check(reader: &Reader<'_>, draft: &Draft) -> Option<Vec<Role>> {
     none_preempts(reader, draft);
     alone::check(reader, draft);
     binlog::check(reader, draft);
+    sync::check(reader, draft);
     for role in &draft.roles {
         let Some(name) = &role.name else { continue };
         if !owners.contains_key(name.value.as_str()) {

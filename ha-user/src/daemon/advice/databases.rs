@@ -7,7 +7,7 @@ use ha_core::tracking::{Effect, Source};
 use crate::{
     config::{Bootstrap, CheckKind, Config, GaleraRole, MysqlRole, Role, RoleKind, ServerProcess},
     net::links::Table,
-    roles::{binlog_findings, galera, mysql},
+    roles::{binlog_findings, galera, mysql, sync_findings},
 };
 
 /// Asks this node's servers.
@@ -29,6 +29,7 @@ pub(super) fn of(config: &Config, table: &Table) -> Vec<String> {
             let found = binlog_findings(binlog, process(config, index));
             all(role, found.into_iter())
         }
+        RoleKind::Sync(sync) => all(role, sync_findings(sync).into_iter()),
         _ => Vec::new(),
     });
     told.flatten().collect()

@@ -46,6 +46,7 @@ impl Scene {
             role: "binlogs".to_owned(),
             priority: Priority(100),
             state_dir: dir.path().join("state"),
+            runtime_dir: dir.path().join("run"),
             mask_units: true,
             arbitrators: Vec::new(),
             peers: 1,

@@ -12,6 +12,7 @@ mod tests;
 mod users;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +38,14 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(500);
 /// For a look while nothing else is under way.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Where the mount of this number is.
+pub(super) fn mount_of(number: u64) -> Result<PathBuf, String> {
+    let mounts = table::read()?;
+    let mount = mounts.iter().find(|mount| mount.id == number);
+    let place = mount.map(|mount| mount.place.clone());
+    place.ok_or_else(|| "it has been unmounted".to_owned())
+}
 
 /// See [`crate::config::MountRole`].
 pub(super) struct Mount {

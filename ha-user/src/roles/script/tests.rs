@@ -66,6 +66,7 @@ impl Bench {
             role: "told".to_owned(),
             priority: Priority(90),
             state_dir: self.path("state"),
+            runtime_dir: self.path("run"),
             arbitrators: Vec::new(),
             peers: 1,
             database: None,

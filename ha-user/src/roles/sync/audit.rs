@@ -1,0 +1,23 @@
+//! What `had --check` looks at: whether files can be copied.
+
+use std::fs;
+
+use super::rsync::program;
+use crate::{checks::words, config::SyncRole};
+
+/// A sentence for each thing that should be otherwise.
+pub(crate) fn findings(role: &SyncRole) -> Vec<String> {
+    let mut found: Vec<String> = program().err().into_iter().collect();
+    for path in &role.paths {
+        let shown = path.display();
+        match fs::metadata(path) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => found.push(format!("{shown} is no directory")),
+            Err(error) => found.push(format!(
+                "there is no directory {shown} ({}): make it on all nodes, or mount what it lies on",
+                words::of_io(&error)
+            )),
+        }
+    }
+    found
+}

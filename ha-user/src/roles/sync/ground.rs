@@ -1,0 +1,179 @@
+//! What a directory lies on. One whose disk is not mounted is an empty directory of another disk: sent, it would empty the
+//! standbys'; written to, it would fill the wrong disk.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx},
+    io::Errno,
+};
+
+use crate::{checks::words, roles::mount::mount_of};
+
+/// Which every file system of some kinds has.
+const NO_FILE: &str = "lost+found";
+
+/// By directory, where that was mounted on which it lay when it was used last.
+type Known = BTreeMap<PathBuf, PathBuf>;
+
+/// A directory that stays what it is: what is unmounted or renamed while it is used is no other one by that.
+#[derive(Debug)]
+pub(super) struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens a directory that is there, and its disk with it. What it lies on is written to `record`. It may hang, as every
+    /// use of a path.
+    pub(super) fn open(path: &Path, record: &Path) -> Result<Self, String> {
+        Self::open_on(path, record, place_of)
+    }
+
+    fn open_on(
+        path: &Path,
+        record: &Path,
+        place_of: impl Fn(&OwnedFd) -> Result<PathBuf, String>,
+    ) -> Result<Self, String> {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let opened = open(path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => format!(
+                "there is no directory {0}: make it, or mount what it lies on (the same path on all nodes)",
+                path.display()
+            ),
+            error => format!("{}: {}", path.display(), words::of_io(&error.into())),
+        })?;
+        judge(path, &place_of(&opened)?, record)?;
+        Ok(Self(opened))
+    }
+
+    /// A path of the same directory, for as long as there is this.
+    pub(super) fn path(&self) -> PathBuf {
+        let own = std::process::id();
+        PathBuf::from(format!("/proc/{own}/fd/{}", self.0.as_raw_fd()))
+    }
+
+    /// Whether there is anything in it.
+    pub(super) fn has_something(&self) -> io::Result<bool> {
+        for entry in fs::read_dir(self.path())? {
+            if entry?.file_name() != NO_FILE {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn place_of(directory: &OwnedFd) -> Result<PathBuf, String> {
+    let failed = |error: Errno| words::of_io(&error.into());
+    let about = statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(failed)?;
+    mount_of(about.stx_mnt_id)
+}
+
+/// Whether a directory lies on what it lay on.
+fn judge(path: &Path, now: &Path, record: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let mut known = read(record)?;
+    match known.get(path) {
+        Some(before) if *before == now => return Ok(()),
+        // Something was mounted over it, or nearer to it.
+        Some(before) if now.starts_with(before) => {}
+        Some(before) => {
+            return Err(format!(
+                "{shown} lay on what was mounted at {}, and lies on {} now: mount it; if it is to stay so, remove {}",
+                before.display(),
+                now.display(),
+                record.display()
+            ));
+        }
+        None => {}
+    }
+    known.insert(path.to_owned(), now.to_owned());
+    write(record, &known)
+}
+
+fn read(record: &Path) -> Result<Known, String> {
+    match fs::read(record) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+            format!(
+                "{} cannot be read ({error}): remove it, if everything is mounted",
+                record.display()
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Known::new()),
+        Err(error) => Err(format!("{}: {}", record.display(), words::of_io(&error))),
+    }
+}
+
+fn write(record: &Path, known: &Known) -> Result<(), String> {
+    let text = serde_json::to_vec(known).map_err(|error| error.to_string())?;
+    replace(record, &text)
+}
+
+/// Writes a file that is there in one piece.
+pub(super) fn replace(file: &Path, text: &[u8]) -> Result<(), String> {
+    let write = || {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let draft = file.with_extension("new");
+        fs::write(&draft, text)?;
+        fs::File::open(&draft)?.sync_all()?;
+        fs::rename(&draft, file)
+    };
+    write().map_err(|error: io::Error| format!("{}: {}", file.display(), words::of_io(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_whose_disk_is_gone_is_refused_until_somebody_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let (path, record) = (dir.join("rules"), dir.join("roles/files.ground"));
+        let on = |place: &Path| {
+            let place = place.to_owned();
+            Directory::open_on(&path, &record, move |_| Ok(place.clone())).map(drop)
+        };
+        let missing = on(&dir).unwrap_err();
+        assert!(missing.contains("there is no directory"), "{missing}");
+        fs::create_dir(&path).unwrap();
+        on(&dir).unwrap();
+        on(&dir).unwrap();
+        let gone = on(Path::new("/")).unwrap_err();
+        assert!(
+            gone.contains("mount it") && gone.contains("files.ground"),
+            "{gone}"
+        );
+        // A disk of its own, from now on.
+        on(&path).unwrap();
+        on(&dir).unwrap_err();
+        fs::remove_file(&record).unwrap();
+        on(&dir).unwrap();
+        fs::write(&record, "rubbish").unwrap();
+        on(&dir).unwrap_err();
+        fs::write(dir.join("file"), "").unwrap();
+        Directory::open(&dir.join("file"), &dir.join("other")).unwrap_err();
+    }
+
+    #[test]
+    fn a_directory_stays_what_it_was_when_it_was_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, record) = (dir.path().join("rules"), dir.path().join("ground"));
+        fs::create_dir(&path).unwrap();
+        let opened = Directory::open(&path, &record).unwrap();
+        // A new file system has that.
+        fs::create_dir(path.join(NO_FILE)).unwrap();
+        assert!(!opened.has_something().unwrap());
+        fs::rename(&path, dir.path().join("before")).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(".hidden"), "").unwrap();
+        assert!(!opened.has_something().unwrap());
+        let now = Directory::open(&path, &record).unwrap();
+        assert!(now.has_something().unwrap());
+    }
+}

@@ -1,0 +1,270 @@
+//! `kind = "sync"`: directories that every standby copies from the Active node, whenever something changes there.
+//!
+//! A standby fetches, and nobody writes to another node: what comes to a node is up to that node alone. It copies from the
+//! one that is promoted in the latest epoch of which it knows ([`ha_core::plan::Conductor::leader`]), which in turn
+//! answers only who asks for that epoch. A promotion first ends what is being copied, with all its processes.
+
+mod audit;
+mod ground;
+mod rsync;
+mod source;
+mod target;
+mod words;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ha_common::Nanos;
+use ha_core::{
+    Mode,
+    plan::{Done, Observation, Order},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub(crate) use self::audit::findings;
+use self::{source::Source, target::Target};
+use super::{Neighbours, Pending, Role, Setting, Situation, database::done};
+use crate::{checks::ScriptRuns, config::SyncRole as Config};
+
+/// From one look to the next.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long what was being copied may take to end.
+const END_LIMIT: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Ends what a daemon before was copying.
+pub(super) fn end_others(setting: &Setting) -> Result<(), String> {
+    ScriptRuns::end_others(&record(setting))
+}
+
+/// Where rsync writes down who it is.
+fn record(setting: &Setting) -> PathBuf {
+    setting.file("run")
+}
+
+/// See the module.
+pub(super) struct Sync {
+    job: Arc<Job>,
+    /// As the Active node.
+    source: Option<Source>,
+    /// As a standby.
+    target: Option<Target>,
+    in_maintenance: bool,
+}
+
+/// What both parts need.
+struct Job {
+    config: Config,
+    setting: Setting,
+    neighbours: Arc<Neighbours>,
+    /// Held by whoever copies.
+    runs: tokio::sync::Mutex<ScriptRuns>,
+    said: Mutex<Said>,
+    /// From whom something is being copied, or was when that was broken off.
+    parts_of: Mutex<Option<String>>,
+}
+
+/// What there is to say of the copying.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    text: Option<String>,
+    is_warning: bool,
+}
+
+impl Said {
+    fn note(text: &str) -> Self {
+        Self {
+            text: Some(text.to_owned()),
+            is_warning: false,
+        }
+    }
+
+    fn as_warning(self) -> Self {
+        Self {
+            is_warning: true,
+            ..self
+        }
+    }
+}
+
+impl Job {
+    fn say(&self, said: Said) {
+        *self.said() = said;
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self, of: Option<String>) {
+        *self.parts_of() = of;
+    }
+
+    fn parts_of(&self) -> MutexGuard<'_, Option<String>> {
+        self.parts_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the directories lie on.
+    fn ground(&self) -> PathBuf {
+        self.setting.file("ground")
+    }
+
+    /// Of rsync, as it serves a directory.
+    fn configuration(&self, path: &Path) -> PathBuf {
+        let index = self.config.paths.iter().position(|known| known == path);
+        let index = index.unwrap_or_default();
+        self.runtime(&format!("{index}.conf"))
+    }
+
+    /// By which rsync reaches the stream.
+    fn socket(&self) -> PathBuf {
+        self.runtime("socket")
+    }
+
+    fn runtime(&self, extension: &str) -> PathBuf {
+        let name = format!("{}.{extension}", self.setting.role);
+        self.setting.runtime_dir.join("sync").join(name)
+    }
+}
+
+impl Sync {
+    /// In a group whose other nodes are these.
+    pub(super) fn new(config: &Config, setting: Setting, neighbours: Arc<Neighbours>) -> Self {
+        let runs = ScriptRuns::after_others(record(&setting));
+        Self {
+            job: Arc::new(Job {
+                config: config.clone(),
+                setting,
+                neighbours,
+                runs: tokio::sync::Mutex::new(runs),
+                said: Mutex::default(),
+                parts_of: Mutex::default(),
+            }),
+            source: None,
+            target: None,
+            in_maintenance: false,
+        }
+    }
+
+    async fn carry_out(&mut self, order: &Order) -> Result<Done, String> {
+        match order.step {
+            "activate" => self.activate(order.epoch).await,
+            "deactivate" => Ok(done(&self.deactivate().await)),
+            step => Err(format!("files have no step {step}")),
+        }
+    }
+
+    async fn activate(&mut self, epoch: u64) -> Result<Done, String> {
+        if self.source.as_ref().is_some_and(|one| one.epoch == epoch) {
+            return Ok(done("was active already"));
+        }
+        self.source = None;
+        self.stop_copying().await?;
+        // Of a daemon before, too.
+        let parts_of = self.job.copied().await?.parts_of;
+        let text = parts_of.as_ref().map_or_else(
+            || "active".to_owned(),
+            |node| format!("active; the last copy from {node} did not come to its end"),
+        );
+        self.job.parts(parts_of);
+        self.source = Some(Source::start(&self.job, epoch));
+        Ok(done(&text))
+    }
+
+    /// Ends what is being copied, and waits until it has ended.
+    async fn stop_copying(&mut self) -> Result<(), String> {
+        self.target = None;
+        let deadline = Instant::now() + END_LIMIT;
+        let late = "what was being copied does not end";
+        let runs = timeout_at(deadline, self.job.runs.lock()).await;
+        let mut runs = runs.map_err(|_| late)?;
+        while let Err(why) = runs.ended().await {
+            if Instant::now() >= deadline {
+                return Err(why);
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    async fn deactivate(&mut self) -> String {
+        let text = match &self.source {
+            Some(source) => format!("not active any more; {}", source.flush().await),
+            None => "was not active".to_owned(),
+        };
+        self.source = None;
+        self.rest();
+        text
+    }
+
+    /// As a standby.
+    fn rest(&mut self) {
+        if self.in_maintenance {
+            self.target = None;
+            self.job.say(Said::note("nothing is copied in maintenance"));
+        } else if self.target.is_none() {
+            self.target = Some(Target::start(&self.job));
+        }
+    }
+
+    fn look(&self) -> Observation {
+        let said = match &self.source {
+            Some(source) => match source.trouble() {
+                Some(trouble) => Said::note(&trouble).as_warning(),
+                None => Said::note(&self.with_parts(source.note())),
+            },
+            None => self.job.said().clone(),
+        };
+        let Said { text, is_warning } = said;
+        let (warning, note) = if is_warning {
+            (text, None)
+        } else {
+            (None, text)
+        };
+        Observation {
+            note,
+            warning,
+            // What is wrong with copies is told, and keeps nobody from serving.
+            ..Observation::of(Some(self.source.is_some()), Ok(()))
+        }
+    }
+
+    /// Of an Active node: nobody completes what it has a part of.
+    fn with_parts(&self, text: String) -> String {
+        match &*self.job.parts_of() {
+            None => text,
+            Some(node) => format!(
+                "{text}; the last copy from {node} did not come to its end: some files may be older than others"
+            ),
+        }
+    }
+}
+
+impl Role for Sync {
+    fn run<'a>(&'a mut self, order: &'a Order) -> Pending<'a, Result<Done, String>> {
+        Box::pin(self.carry_out(order))
+    }
+
+    fn observe(&mut self) -> Pending<'_, Observation> {
+        Box::pin(std::future::ready(self.look()))
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    fn adapt(&mut self, situation: Situation) -> Pending<'_, Result<(), String>> {
+        self.in_maintenance = situation.mode == Mode::Maintenance;
+        if self.source.is_none() {
+            self.rest();
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+fn duration(span: Nanos) -> Duration {
+    Duration::from_nanos(span.0)
+}

@@ -1,0 +1,403 @@
+//! The Active node: notices what changes, and sends it to standbys that ask for it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use notify::{
+    EventKind, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::{JoinHandle, JoinSet, spawn_blocking},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use super::{
+    Job, duration,
+    ground::Directory,
+    rsync::serve,
+    words::{Answer, Ask, Have, hear, say},
+};
+use crate::{
+    checks::words::of_io,
+    link::{Incoming, Stream, Writer},
+};
+
+/// What changes together is sent together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Until what cannot be watched is tried again, and taken to have changed.
+const BLIND: Duration = Duration::from_secs(10);
+/// Streams that are served at a time.
+const STREAMS: usize = 16;
+/// How long who asks may take to say what for.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// How long a demotion waits until the standbys have what changed last.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// See the module. It ends with this.
+pub(super) struct Source {
+    pub(super) epoch: u64,
+    shared: Arc<Shared>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What both tasks know, and every stream.
+struct Shared {
+    job: Arc<Job>,
+    epoch: u64,
+    /// The number of the last change.
+    change: watch::Sender<u64>,
+    /// Something changed that has no number yet.
+    dirty: AtomicBool,
+    changed: Notify,
+    standbys: Mutex<Standbys>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What somebody should see to.
+#[derive(Default)]
+struct Trouble {
+    /// Why changes are not seen at once.
+    watching: Option<String>,
+    /// Why a directory is not sent.
+    sending: Option<String>,
+}
+
+/// By the number of its stream, who has which change.
+#[derive(Default)]
+struct Standbys {
+    next: u64,
+    known: BTreeMap<u64, (String, Option<u64>)>,
+}
+
+impl Source {
+    /// Begins to serve, as the Active node of an epoch.
+    pub(super) fn start(job: &Arc<Job>, epoch: u64) -> Self {
+        let shared = Arc::new(Shared {
+            job: Arc::clone(job),
+            epoch,
+            change: watch::Sender::new(1),
+            dirty: AtomicBool::new(false),
+            changed: Notify::new(),
+            standbys: Mutex::default(),
+            trouble: Mutex::default(),
+        });
+        let tasks = [
+            tokio::spawn(Arc::clone(&shared).count()),
+            tokio::spawn(Arc::clone(&shared).answer()),
+        ];
+        Self {
+            epoch,
+            shared,
+            tasks,
+        }
+    }
+
+    /// Waits until every standby that is connected has all that changed, for a while; in words how far that went.
+    pub(super) async fn flush(&self) -> String {
+        let shared = &self.shared;
+        shared.number();
+        let last = *shared.change.borrow();
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        loop {
+            let lacking = shared.lacking(last);
+            if shared.standbys().known.is_empty() {
+                return "no other node asks for the files".to_owned();
+            }
+            if lacking.is_empty() {
+                return "the other nodes have everything".to_owned();
+            }
+            if Instant::now() >= deadline {
+                return format!("{} may lack what changed last", lacking.join(" and "));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Who has what.
+    pub(super) fn note(&self) -> String {
+        let shared = &self.shared;
+        let last = *shared.change.borrow();
+        let lacking = shared.lacking(last);
+        let standbys = shared.standbys();
+        let mut nodes: Vec<&str> = standbys.known.values().map(|(node, _)| &**node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        if nodes.is_empty() {
+            "no other node asks for the files".to_owned()
+        } else if lacking.is_empty() {
+            format!("{} has everything", nodes.join(" and "))
+        } else {
+            format!("{} lacks what changed last", lacking.join(" and "))
+        }
+    }
+
+    /// What somebody should see to.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.shared.trouble();
+        let Trouble { watching, sending } = &*trouble;
+        sending.clone().or_else(|| watching.clone())
+    }
+}
+
+impl Shared {
+    fn standbys(&self) -> MutexGuard<'_, Standbys> {
+        self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives what changed a number, if something did.
+    fn number(&self) {
+        // In this order: what changes from here on gets another one.
+        if self.dirty.swap(false, Ordering::SeqCst) {
+            self.change.send_modify(|number| *number += 1);
+        }
+    }
+
+    /// Who does not have this change, of those that are connected.
+    fn lacking(&self, change: u64) -> Vec<String> {
+        let standbys = self.standbys();
+        let behind = standbys
+            .known
+            .values()
+            .filter(|(_, has)| has.is_none_or(|has| has < change));
+        behind.map(|(node, _)| node.clone()).collect()
+    }
+
+    fn note_change(&self) {
+        self.dirty.store(true, Ordering::SeqCst);
+        self.changed.notify_one();
+    }
+
+    /// Numbers changes as they come, and one for all that may have been missed now and then.
+    async fn count(self: Arc<Self>) {
+        let every = duration(self.job.config.every);
+        let mut watches = None;
+        loop {
+            // They end with the directories that they are on, which may have been made anew.
+            let fresh = self.watch().await;
+            drop(watches.replace(fresh));
+            self.dirty.store(true, Ordering::SeqCst);
+            self.number();
+            let blind = self.trouble().watching.is_some();
+            let again = Instant::now() + if blind { every.min(BLIND) } else { every };
+            loop {
+                tokio::select! {
+                    () = self.changed.notified() => {
+                        sleep(SETTLE).await;
+                        self.number();
+                    }
+                    () = sleep_until(again) => break,
+                }
+            }
+        }
+    }
+
+    async fn watch(self: &Arc<Self>) -> Option<notify::RecommendedWatcher> {
+        let shared = Arc::clone(self);
+        let watched = spawn_blocking(move || watch(&shared)).await;
+        let (watches, why) = match watched {
+            Ok(Ok((watches, why))) => (Some(watches), why),
+            Ok(Err(why)) => (None, Some(why)),
+            Err(_) => (None, None),
+        };
+        self.trouble().watching = why.map(|why| format!("changes are not seen at once: {why}"));
+        watches
+    }
+
+    async fn answer(self: Arc<Self>) {
+        let Some(link) = self.job.neighbours.link() else {
+            return;
+        };
+        let setting = &self.job.setting;
+        let mut incoming = link.answer(&setting.group, &setting.role);
+        let mut streams = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(asked) = incoming.recv() => {
+                    if streams.len() < STREAMS {
+                        streams.spawn(Arc::clone(&self).hear(asked));
+                    }
+                }
+                Some(_) = streams.join_next(), if !streams.is_empty() => {}
+                // Another one answers by now.
+                else => return,
+            }
+        }
+    }
+
+    /// One stream, to its end.
+    async fn hear(self: Arc<Self>, asked: Incoming) {
+        let Incoming { node, mut stream } = asked;
+        let deadline = Instant::now() + ASK_LIMIT;
+        let Ok(Ok(ask)) = timeout_at(deadline, hear::<Ask>(&mut stream.reader)).await else {
+            return;
+        };
+        let (Ask::Changes { epoch } | Ask::Files { epoch, .. }) = &ask;
+        if *epoch != self.epoch {
+            let own = self.epoch;
+            let why = format!("this node is Active in epoch {own}, and {epoch} is asked for");
+            return refuse(&mut stream.writer, why).await;
+        }
+        let served = match ask {
+            Ask::Changes { .. } => self.inform(node.clone(), stream).await,
+            Ask::Files { path, .. } => self.send(stream, path).await,
+        };
+        // The other node says what is wrong with it, where somebody should see to it.
+        if let Err(why) = served {
+            tracing::debug!("role {}: {node}: {why}", self.job.setting.role);
+        }
+    }
+
+    /// Tells a standby of each change that it does not have, for as long as it listens.
+    async fn inform(&self, node: String, stream: Stream) -> Result<(), String> {
+        let Stream {
+            mut reader,
+            mut writer,
+        } = stream;
+        let standby = Standby::new(self, node);
+        let mut changes = self.change.subscribe();
+        loop {
+            let Have { change: has } = hear(&mut reader).await?;
+            standby.has(has);
+            let new = |change: &u64| has.is_none_or(|has| *change > has);
+            let number = tokio::select! {
+                change = changes.wait_for(new) => *change.map_err(|_| "this node ends")?,
+                // It waits for the answer: whatever comes is its end.
+                _ = reader.read() => return Ok(()),
+            };
+            say(&mut writer, &Answer::Change { number }).await?;
+        }
+    }
+
+    async fn send(&self, mut stream: Stream, path: PathBuf) -> Result<(), String> {
+        if !self.job.config.paths.contains(&path) {
+            let why = format!(
+                "{} is no path of this role here: write the same ones on all nodes",
+                path.display()
+            );
+            refuse(&mut stream.writer, why).await;
+            return Ok(());
+        }
+        let (named, record) = (path.clone(), self.job.ground());
+        let fit = spawn_blocking(move || fit(&named, &record)).await;
+        let fit = fit.map_err(|_| "the daemon ends")?;
+        self.trouble()
+            .sending
+            .clone_from(&fit.as_ref().err().cloned());
+        let directory = match fit {
+            Ok(directory) => directory,
+            Err(why) => {
+                refuse(&mut stream.writer, why).await;
+                return Ok(());
+            }
+        };
+        say(&mut stream.writer, &Answer::Ready).await?;
+        serve(stream, &directory, &self.job.configuration(&path)).await
+    }
+}
+
+/// A standby that listens.
+struct Standby<'a> {
+    shared: &'a Shared,
+    number: u64,
+    node: String,
+}
+
+impl<'a> Standby<'a> {
+    fn new(shared: &'a Shared, node: String) -> Self {
+        let number = {
+            let mut standbys = shared.standbys();
+            standbys.next += 1;
+            standbys.next
+        };
+        let standby = Self {
+            shared,
+            number,
+            node,
+        };
+        standby.has(None);
+        standby
+    }
+
+    fn has(&self, change: Option<u64>) {
+        let known = (self.node.clone(), change);
+        self.shared.standbys().known.insert(self.number, known);
+    }
+}
+
+impl Drop for Standby<'_> {
+    fn drop(&mut self) {
+        self.shared.standbys().known.remove(&self.number);
+    }
+}
+
+async fn refuse(writer: &mut Writer, why: String) {
+    // Who does not hear it has gone.
+    let _ = say(writer, &Answer::Refused { why }).await;
+}
+
+/// Opens a directory that may be sent.
+fn fit(path: &Path, record: &Path) -> Result<Directory, String> {
+    let directory = Directory::open(path, record)?;
+    let shown = path.display();
+    match directory.has_something() {
+        Ok(true) => Ok(directory),
+        Ok(false) => Err(format!(
+            "{shown} is empty on the Active node, and nothing is removed from the others for that: empty it there yourself, if that is meant"
+        )),
+        Err(error) => Err(format!("{shown}: {}", of_io(&error))),
+    }
+}
+
+/// Watches all directories that can be, and says what is wrong with another one. Who calls it has the watches, which end
+/// with them.
+fn watch(shared: &Arc<Shared>) -> Result<(notify::RecommendedWatcher, Option<String>), String> {
+    let told = Arc::clone(shared);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| is_change(event.kind)) {
+            told.note_change();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(tell).map_err(|error| error.to_string())?;
+    let mut wrong = None;
+    for path in &shared.job.config.paths {
+        let watched = watcher.watch(path, RecursiveMode::Recursive);
+        wrong = wrong.or(watched.err().map(|error| match error.kind {
+            notify::ErrorKind::MaxFilesWatch => format!(
+                "there are more directories in {} than may be watched: raise the sysctl fs.inotify.max_user_watches",
+                path.display()
+            ),
+            _ => format!("{}: {error}", path.display()),
+        }));
+    }
+    Ok((watcher, wrong))
+}
+
+/// Reading is none; nor are writes before the file is closed.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}

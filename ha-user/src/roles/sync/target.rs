@@ -1,0 +1,302 @@
+//! A standby: fetches what changed from the Active node, and from nobody else.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
+
+use super::{
+    Job, Said,
+    ground::{Directory, replace},
+    rsync::{self, Copy},
+    words::{Answer, Ask, Have, hear, say},
+};
+use crate::{checks::ScriptRuns, link::Stream, roles::neighbours::Leader};
+
+/// Between two looks who is Active.
+const LOOK: Duration = Duration::from_millis(50);
+/// After what went wrong.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Until what is gone wrong is worth a warning: a take-over, or a restart of the other daemon, takes no longer.
+const PASSING: Duration = Duration::from_secs(10);
+/// Promotions of which is kept what they replaced.
+const KEPT: usize = 5;
+
+/// How far the copy is, as it outlives the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Copied {
+    /// From whom, and in which epoch, everything was copied at least once.
+    pub(super) node: String,
+    pub(super) epoch: u64,
+    /// From whom something is being copied, or was when that was broken off: some files may be new and others old.
+    #[serde(default)]
+    pub(super) parts_of: Option<String>,
+}
+
+/// See the module. It ends with this, and rsync with it.
+pub(super) struct Target(JoinHandle<()>);
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Target {
+    pub(super) fn start(job: &Arc<Job>) -> Self {
+        Self(tokio::spawn(Arc::clone(job).follow()))
+    }
+}
+
+impl Job {
+    /// Follows whoever is Active, for ever.
+    async fn follow(self: Arc<Self>) {
+        let mut runs = self.runs.lock().await;
+        let mut wrong = None;
+        loop {
+            let Some(leader) = self.neighbours.leader() else {
+                self.say(Said::note("no other node is Active"));
+                sleep(LOOK).await;
+                continue;
+            };
+            let ended = tokio::select! {
+                ended = self.follow_one(&leader, &mut runs, &mut wrong) => ended,
+                () = self.until_another_leads(&leader) => continue,
+            };
+            let Err(why) = ended;
+            let since = *wrong.get_or_insert_with(tokio::time::Instant::now);
+            let said = Said::note(&format!("nothing is copied from {}: {why}", leader.node));
+            self.say(if since.elapsed() < PASSING {
+                said
+            } else {
+                said.as_warning()
+            });
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn until_another_leads(&self, leader: &Leader) {
+        while self.neighbours.leader().as_ref() == Some(leader) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Copies what changes as long as all goes well.
+    async fn follow_one(
+        &self,
+        leader: &Leader,
+        runs: &mut ScriptRuns,
+        wrong: &mut Option<tokio::time::Instant>,
+    ) -> Result<std::convert::Infallible, String> {
+        // One that was given up has to be gone.
+        runs.ended().await?;
+        let ask = Ask::Changes {
+            epoch: leader.epoch,
+        };
+        let mut stream = self.ask(leader, &ask).await?;
+        let mut change = None;
+        loop {
+            say(&mut stream.writer, &Have { change }).await?;
+            let number = match hear(&mut stream.reader).await? {
+                Answer::Change { number } => number,
+                answer => return Err(unlike(answer)),
+            };
+            self.copy_all(leader, runs).await?;
+            *wrong = None;
+            change = Some(number);
+            self.say(Said::note(&format!("has everything of {}", leader.node)));
+        }
+    }
+
+    async fn ask(&self, leader: &Leader, ask: &Ask) -> Result<Stream, String> {
+        let link = self.neighbours.link().ok_or("there is no link")?;
+        let setting = &self.setting;
+        let stream = link.ask(&leader.node, &setting.group, &setting.role);
+        let mut stream = stream.await?;
+        say(&mut stream.writer, ask).await?;
+        Ok(stream)
+    }
+
+    async fn copy_all(&self, leader: &Leader, runs: &mut ScriptRuns) -> Result<(), String> {
+        let before = self.copied().await?;
+        let first = (&*before.node, before.epoch) != (&*leader.node, leader.epoch);
+        let kept = first.then(|| self.kept(leader));
+        self.note_copied(Copied {
+            parts_of: Some(leader.node.clone()),
+            ..before
+        })
+        .await?;
+        for path in &self.config.paths {
+            let kept = kept.as_ref().map(|kept| kept.join(flat(path)));
+            let copied = self.copy(leader, path, kept.as_deref(), runs).await;
+            copied.map_err(|why| format!("{}: {why}", path.display()))?;
+        }
+        self.note_copied(Copied {
+            node: leader.node.clone(),
+            epoch: leader.epoch,
+            parts_of: None,
+        })
+        .await?;
+        if let Some(kept) = kept {
+            self.tell_kept(leader, kept).await;
+        }
+        Ok(())
+    }
+
+    async fn copy(
+        &self,
+        leader: &Leader,
+        path: &Path,
+        kept: Option<&Path>,
+        runs: &mut ScriptRuns,
+    ) -> Result<(), String> {
+        let (named, record) = (path.to_owned(), self.ground());
+        let opened = spawn_blocking(move || Directory::open(&named, &record)).await;
+        let directory = opened.map_err(|_| "the daemon ends")??;
+        let ask = Ask::Files {
+            epoch: leader.epoch,
+            path: path.to_owned(),
+        };
+        let mut stream = self.ask(leader, &ask).await?;
+        match hear(&mut stream.reader).await? {
+            Answer::Ready => {}
+            answer => return Err(unlike(answer)),
+        }
+        let copy = Copy {
+            directory: &directory,
+            exclude: &self.config.exclude,
+            kept,
+            socket: &self.socket(),
+        };
+        rsync::receive(stream, &copy, runs).await
+    }
+
+    /// Where that goes which this node has otherwise than the one that was promoted: a directory for each try.
+    fn kept(&self, leader: &Leader) -> PathBuf {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis();
+        let all = self.all_kept().join(leader.epoch.to_string());
+        all.join(format!("{now}-from-{}", leader.node))
+    }
+
+    fn all_kept(&self) -> PathBuf {
+        let setting = &self.setting;
+        setting.state_dir.join("kept").join(&setting.role)
+    }
+
+    /// Says so where something was kept, and lets go of what was long ago.
+    async fn tell_kept(&self, leader: &Leader, kept: PathBuf) {
+        let all = self.all_kept();
+        let shown = kept.display().to_string();
+        let there = spawn_blocking(move || {
+            forget(&all);
+            kept.exists()
+        });
+        if there.await.unwrap_or(false) {
+            let Leader { node, .. } = leader;
+            tracing::warn!(
+                "role {}: what this node had otherwise than {node} is kept in {shown}",
+                self.setting.role
+            );
+        }
+    }
+
+    /// How far the copy was when that was noted last.
+    pub(super) async fn copied(&self) -> Result<Copied, String> {
+        let file = self.setting.file("copied");
+        let read = spawn_blocking(move || read(&file)).await;
+        read.map_err(|_| "the daemon ends")?
+    }
+
+    async fn note_copied(&self, copied: Copied) -> Result<(), String> {
+        let file = self.setting.file("copied");
+        self.parts(copied.parts_of.clone());
+        let written = spawn_blocking(move || {
+            if read(&file).is_ok_and(|before| before == copied) {
+                return Ok(());
+            }
+            let text = serde_json::to_vec(&copied).map_err(|error| error.to_string())?;
+            replace(&file, &text)
+        });
+        written.await.map_err(|_| "the daemon ends")?
+    }
+}
+
+/// An answer that was not asked for.
+fn unlike(answer: Answer) -> String {
+    match answer {
+        Answer::Refused { why } => why,
+        _ => "it answers otherwise than this release understands".to_owned(),
+    }
+}
+
+fn read(file: &Path) -> Result<Copied, String> {
+    match fs::read(file) {
+        // Of what cannot be read nothing is known: then everything is kept that is replaced.
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Copied::default()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
+
+/// A directory's name made of a path, of which no other one has the same.
+fn flat(path: &Path) -> String {
+    let text = path.display().to_string();
+    text.trim_start_matches('/')
+        .replace('_', "__")
+        .replace('/', "_")
+}
+
+/// Lets go of what was kept of all but the last promotions.
+fn forget(all: &Path) {
+    let Ok(entries) = fs::read_dir(all) else {
+        return;
+    };
+    let mut epochs: Vec<u64> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    epochs.sort_unstable_by(|one, other| other.cmp(one));
+    for epoch in epochs.into_iter().skip(KEPT) {
+        // It is tried again after the next one.
+        let _ = fs::remove_dir_all(all.join(epoch.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_paths_are_kept_in_one_directory() {
+        let names = ["/a/b", "/a_b", "/a__b", "/a/_b", "/a_/b"].map(|path| flat(Path::new(path)));
+        assert_eq!(names[0], "a_b");
+        for (index, name) in names.iter().enumerate() {
+            assert!(!names[..index].contains(name), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_last_promotions_replaced_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        for epoch in [1, 2, 9, 10, 11, 100] {
+            fs::create_dir_all(dir.path().join(epoch.to_string()).join("1-from-n2/rules")).unwrap();
+        }
+        fs::create_dir(dir.path().join("else")).unwrap();
+        forget(dir.path());
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["10", "100", "11", "2", "9", "else"]);
+    }
+}
