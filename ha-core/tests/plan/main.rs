@@ -5,6 +5,7 @@ mod engine;
 mod failures;
 mod following;
 mod knowledge;
+mod leader;
 mod modes;
 mod node;
 mod order;

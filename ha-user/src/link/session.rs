@@ -119,14 +119,16 @@ impl Session {
             let mut stream = stream;
             let cipher = noise::respond(&mut stream, key).await?;
             let mut session = Self::new(stream, cipher);
-            match session.hear().await? {
-                Message::Hello(hello) => session.meet(hello, own)?,
+            let hello = match session.hear().await? {
+                Message::Hello(hello) => hello,
                 Message::Stream(ask) if is_name(&ask.node) && ask.node != own.node => {
                     return Ok(Arrival::Stream(session.into_stream(), ask));
                 }
                 _ => return Err(NAMELESS.to_owned().into()),
-            }
+            };
+            // Before anything is refused: the other end is to know why, too.
             session.say_hello(own).await?;
+            session.meet(hello, own)?;
             Ok(Arrival::Session(session))
         })
         .await

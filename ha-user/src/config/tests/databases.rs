@@ -214,7 +214,7 @@ fn who_may_go_on_alone_needs_to_know_that_it_is_not_cut_off() {
 }
 
 /// The link needs a key.
-fn with_key<T>(text: &str, read: impl FnOnce(&str) -> T) -> T {
+pub(super) fn with_key<T>(text: &str, read: impl FnOnce(&str) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     fs::write(&file, format!("{}\n", "0123456789abcdef".repeat(4))).unwrap();

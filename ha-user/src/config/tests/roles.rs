@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ha_common::Nanos;
 
-use super::{GOOD, errors, parse};
+use super::{GOOD, databases::with_key, errors, parse};
 use crate::config::{AfterFailover, Config, RoleKind, ScriptRole};
 
 /// A file with a group of such roles, and them.
@@ -171,6 +171,47 @@ fn modes() {
     insta::assert_snapshot!(errors(&format!(
         "{GOOD}[mode]\nafter_failover = \"standby\"\nmask_units = 1\nmode = \"maintenance\"\n"
     )));
+}
+
+/// A group of which directories are copied; a second role mounts something.
+fn with_files(keys: &str) -> String {
+    let mount = "[[role]]\nname = \"disk\"\nkind = \"mount\"\ndevice = \"/dev/sdb1\"\nwhere = \"/srv/data\"\ntype = \"ext4\"\n";
+    let link = "[link]\nkey_file = \"KEY\"\n";
+    let text = with(
+        "[\"files\", \"disk\"]",
+        &format!("{link}{mount}[[role]]\nname = \"files\"\nkind = \"sync\"\n{keys}"),
+    );
+    // The link's way.
+    let peers = "peers = [\"192.168.33.102\"]\ngroup = \"db\"";
+    text.replacen("group = \"db\"", peers, 1)
+}
+
+#[test]
+fn directories_are_copied_that_belong_to_nobody_else() {
+    let text = with_files("paths = [\"/etc/web/rules/\", \"/srv/templates\"]\n");
+    let config = with_key(&text, parse);
+    let files = config.roles.iter().find(|role| role.name == "files");
+    let RoleKind::Sync(files) = &files.unwrap().kind else {
+        panic!("{:?}", config.roles);
+    };
+    let paths = ["/etc/web/rules", "/srv/templates"].map(std::path::PathBuf::from);
+    assert_eq!(files.paths, paths);
+    assert_eq!(files.every, Nanos::from_secs(600));
+    assert!(files.exclude.is_empty());
+    insta::assert_snapshot!(
+        [
+            "",
+            "paths = []\n",
+            "paths = [\"rules\", \"/etc\", \"/srv/../etc/web\", \"/srv/a%b\", \"/srv/a \"]\n",
+            "paths = [\"/srv/a\", \"/srv/a/b\"]\n",
+            "paths = [\"/srv\", \"/var/lib/had/kept\"]\nevery = \"2d\"\nexclude = [\"\"]\n",
+            "paths = [\"/srv\", \"/var/lib/had/kept\"]\n",
+        ]
+        .map(|keys| with_key(&with_files(keys), errors))
+        .join("\n")
+    );
+    let said = errors(&text.replace("[link]\nkey_file = \"KEY\"\n", ""));
+    assert!(said.contains("add a [link]"), "{said}");
 }
 
 #[test]

@@ -141,6 +141,8 @@ fn script(copy: &Copy<'_>) -> Result<Script, String> {
     let mut command: Vec<String> = [
         program()?,
         "--archive",
+        // Neither devices nor sockets: what reads a directory of files has no use for them.
+        "--no-D",
         // To the nanosecond: else a file that changed twice in a second, and has the same length, would be left as it is.
         "--modify-window=-1",
         // What is mounted below the directory is another one.
