@@ -240,7 +240,7 @@ mod tests {
     async fn another_version_is_named_and_a_stranger_gets_no_answer() {
         let (answer, result) = answer_to(b"hadL\x01\x02").await;
         assert_eq!(answer, preamble());
-        let error = result.err().expect("another version").to_string();
+        let error = result.expect_err("another version").to_string();
         assert!(error.contains("version 258 of the link"), "{error}");
         let (answer, result) = answer_to(b"GET / HTTP/1.1\r\n").await;
         assert!(answer.is_empty() && matches!(result, Err(Refusal::Stranger)));
@@ -264,7 +264,7 @@ mod tests {
             let (mut near, mut far) = duplex(1_024);
             far.write_all(bytes).await.unwrap();
             far.shutdown().await.unwrap();
-            let error = initiate(&mut near, &key(1)).await.err().expect("refused");
+            let error = initiate(&mut near, &key(1)).await.expect_err("refused");
             let error = error.to_string();
             assert!(error.contains(said), "{error}");
         }

@@ -82,7 +82,7 @@ impl Said {
         }
     }
 
-    fn as_warning(self) -> Self {
+    fn warning(self) -> Self {
         Self {
             is_warning: true,
             ..self
@@ -213,7 +213,7 @@ impl Sync {
     fn look(&self) -> Observation {
         let said = match &self.source {
             Some(source) => match source.trouble() {
-                Some(trouble) => Said::note(&trouble).as_warning(),
+                Some(trouble) => Said::note(&trouble).warning(),
                 None => Said::note(&self.with_parts(source.note())),
             },
             None => self.job.said().clone(),

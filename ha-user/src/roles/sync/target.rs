@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use super::{
     rsync::{self, Copy},
     words::{Answer, Ask, Have, hear, say},
 };
-use crate::{checks::ScriptRuns, link::Stream, roles::neighbours::Leader};
+use crate::{checks::ScriptRuns, link::Stream, roles::neighbours::Leader, sys::clock};
 
 /// Between two looks who is Active.
 const LOOK: Duration = Duration::from_millis(50);
@@ -77,7 +77,7 @@ impl Job {
             self.say(if since.elapsed() < PASSING {
                 said
             } else {
-                said.as_warning()
+                said.warning()
             });
             sleep(AGAIN).await;
         }
@@ -189,7 +189,7 @@ impl Job {
 
     /// Where that goes which this node has otherwise than the one that was promoted: a directory for each try.
     fn kept(&self, leader: &Leader) -> PathBuf {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = clock::wall(clock::now()).duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_millis();
         let all = self.all_kept().join(leader.epoch.to_string());
         all.join(format!("{now}-from-{}", leader.node))
