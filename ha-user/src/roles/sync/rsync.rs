@@ -26,8 +26,9 @@ use crate::{
 };
 
 const PLACES: [&str; 3] = ["/usr/bin/rsync", "/usr/local/bin/rsync", "/bin/rsync"];
-/// Seconds in which nothing is exchanged, after which both ends give up.
-const SILENCE: u32 = 60;
+/// Seconds in which nothing is exchanged, after which both ends give up: as long as a large file may take to be compared.
+/// That the other node is dead is noticed otherwise.
+const SILENCE: u32 = 600;
 /// rsync(1): a file went while it was to be copied. It will be seen to change.
 const VANISHED: &str = "exit code 24";
 
@@ -55,7 +56,10 @@ pub(super) async fn serve(
 ) -> Result<(), String> {
     let text = daemon_configuration(&directory.path());
     let file = configuration.to_owned();
-    let written = tokio::task::spawn_blocking(move || replace(&file, text.as_bytes()));
+    let written = tokio::task::spawn_blocking(move || {
+        make_room(&file).map_err(|error| words::of_io(&error))?;
+        replace(&file, text.as_bytes())
+    });
     written.await.map_err(|_| "the daemon ends")??;
     let mut child = Command::new(program()?)
         .args(["--server", "--daemon"])
@@ -122,12 +126,18 @@ pub(super) async fn receive(
     }
 }
 
+/// Makes the directory of a file, where nobody else gets.
+fn make_room(file: &Path) -> io::Result<()> {
+    let Some(directory) = file.parent() else {
+        return Ok(());
+    };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)
+}
+
 fn listen(socket: &Path) -> Result<UnixListener, String> {
     let made = || {
-        if let Some(directory) = socket.parent() {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(directory)?;
-        }
+        make_room(socket)?;
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -1,6 +1,7 @@
 //! A standby: fetches what changed from the Active node, and from nobody else.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -23,8 +24,9 @@ use crate::{checks::ScriptRuns, link::Stream, roles::neighbours::Leader, sys::cl
 
 /// Between two looks who is Active.
 const LOOK: Duration = Duration::from_millis(50);
-/// After what went wrong.
-const AGAIN: Duration = Duration::from_secs(2);
+/// After what went wrong: twice as long each time, up to the longest.
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
 /// Until what is gone wrong is worth a warning: a take-over, or a restart of the other daemon, takes no longer.
 const PASSING: Duration = Duration::from_secs(10);
 /// Promotions of which is kept what they replaced.
@@ -60,26 +62,36 @@ impl Job {
     /// Follows whoever is Active, for ever.
     async fn follow(self: Arc<Self>) {
         let mut runs = self.runs.lock().await;
-        let mut wrong = None;
         loop {
             let Some(leader) = self.neighbours.leader() else {
                 self.say(Said::note("no other node is Active"));
                 sleep(LOOK).await;
                 continue;
             };
-            let ended = tokio::select! {
-                ended = self.follow_one(&leader, &mut runs, &mut wrong) => ended,
-                () = self.until_another_leads(&leader) => continue,
-            };
-            let Err(why) = ended;
-            let since = *wrong.get_or_insert_with(tokio::time::Instant::now);
+            // What is under way ends with it.
+            tokio::select! {
+                () = self.follow_one(&leader, &mut runs) => {}
+                () = self.until_another_leads(&leader) => {}
+            }
+        }
+    }
+
+    /// Follows one node, and tries again what goes wrong.
+    async fn follow_one(&self, leader: &Leader, runs: &mut ScriptRuns) {
+        let mut since = None;
+        let mut pause = AGAIN;
+        loop {
+            let mut copied = false;
+            let Err(why) = self.copy_changes(leader, runs, &mut copied).await;
+            if copied {
+                (since, pause) = (None, AGAIN);
+            }
+            let since = *since.get_or_insert_with(Instant::now);
             let said = Said::note(&format!("nothing is copied from {}: {why}", leader.node));
-            self.say(if since.elapsed() < PASSING {
-                said
-            } else {
-                said.warning()
-            });
-            sleep(AGAIN).await;
+            let passes = since.elapsed() < PASSING;
+            self.say(if passes { said } else { said.warning() });
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
         }
     }
 
@@ -89,13 +101,13 @@ impl Job {
         }
     }
 
-    /// Copies what changes as long as all goes well.
-    async fn follow_one(
+    /// Copies what changes as long as all goes well. Says whether everything was copied at least once.
+    async fn copy_changes(
         &self,
         leader: &Leader,
         runs: &mut ScriptRuns,
-        wrong: &mut Option<tokio::time::Instant>,
-    ) -> Result<std::convert::Infallible, String> {
+        copied: &mut bool,
+    ) -> Result<Infallible, String> {
         // One that was given up has to be gone.
         runs.ended().await?;
         let ask = Ask::Changes {
@@ -109,8 +121,9 @@ impl Job {
                 Answer::Change { number } => number,
                 answer => return Err(unlike(answer)),
             };
+            self.say(Said::note(&format!("copies from {}", leader.node)));
             self.copy_all(leader, runs).await?;
-            *wrong = None;
+            *copied = true;
             change = Some(number);
             self.say(Said::note(&format!("has everything of {}", leader.node)));
         }
