@@ -374,6 +374,13 @@ fn a_copy_under_way_ends_before_the_node_becomes_active() {
             "rsync runs on an Active node: {receives:?}"
         );
         stage.says(new, "did not come to its end")?;
+        // Nor is anything left of what it had received.
+        eventually(LIMIT, "what was received is removed", || {
+            let there = fs::read_dir(stage.directory.on(&stage.nodes[new]))?;
+            let names = there.map(|entry| Ok(entry?.file_name()));
+            let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
+            Ok(names == ["first"])
+        })?;
         for pid in sends {
             // It may be gone.
             let _ = signal(pid, Signal::CONT);

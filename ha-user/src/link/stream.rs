@@ -18,7 +18,7 @@ use super::{
 
 /// Bytes that are sent at one go at most.
 pub(crate) const PIECE: usize = 32 * 1_024;
-/// How long the other end may take nothing, or nobody may be there: it may have to wait for its disk.
+/// How long the other end may take nothing where it has to wait for its disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of a letter's number.
 const NUMBER: usize = 8;
@@ -60,8 +60,6 @@ pub(crate) struct Writer {
 impl Stream {
     /// What goes on as a stream after so many frames either way.
     pub(super) fn of(stream: TcpStream, cipher: Cipher, sent: u64, received: u64) -> Self {
-        // Else one that waits for its disk would count as dead as soon as one whose messages nobody takes.
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(PATIENCE));
         let cipher = Arc::new(cipher);
         let (reader, writer) = stream.into_split();
         Self {
@@ -79,6 +77,15 @@ impl Stream {
                 frame: noise::room(),
             },
         }
+    }
+}
+
+impl Stream {
+    /// From now on much is sent: who takes nothing for a while is not dead yet.
+    pub(crate) fn allow_for_disks(&self) {
+        let socket = self.writer.half.as_ref();
+        // It would only end sooner.
+        let _ = SockRef::from(socket).set_tcp_user_timeout(Some(PATIENCE));
     }
 }
 

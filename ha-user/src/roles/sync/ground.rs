@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -17,6 +20,10 @@ use crate::{checks::words, roles::mount::mount_of};
 
 /// Which every file system of some kinds has.
 const NO_FILE: &str = "lost+found";
+
+/// Where rsync itself keeps what it has received until it is put in its place (`--delay-updates`): it neither sends nor
+/// removes a directory of this name.
+const DRAFTS: &str = ".~tmp~";
 
 /// By directory, where that was mounted on which it lay when it was used last.
 type Known = BTreeMap<PathBuf, PathBuf>;
@@ -64,6 +71,40 @@ impl Directory {
         }
         Ok(false)
     }
+
+    /// Where rsync puts what is not whole yet: on the same disk, and seen by nobody who looks for files.
+    pub(super) fn drafts(&self) -> PathBuf {
+        self.path().join(DRAFTS)
+    }
+
+    /// Makes room for what a run receives, where one that was broken off may have left something.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        self.sweep()?;
+        fs::DirBuilder::new().mode(0o700).create(self.drafts())
+    }
+
+    /// Removes what a run that was broken off has left.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let top = self.path();
+        sweep(&top, fs::metadata(&top)?.dev())
+    }
+}
+
+/// Removes the drafts in a directory, and in all below it on the same file system.
+fn sweep(directory: &Path, device: u64) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let path = entry.path();
+        if entry.file_name() == DRAFTS {
+            fs::remove_dir_all(path)?;
+        } else if entry.metadata()?.dev() == device {
+            sweep(&path, device)?;
+        }
+    }
+    Ok(())
 }
 
 fn place_of(directory: &OwnedFd) -> Result<PathBuf, String> {
@@ -158,6 +199,28 @@ mod tests {
         on(&dir).unwrap_err();
         fs::write(dir.join("file"), "").unwrap();
         Directory::open(&dir.join("file"), &dir.join("other")).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_broken_run_has_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rules");
+        let elsewhere = dir.path().join("elsewhere");
+        for made in [path.join("a/b").join(DRAFTS), elsewhere.join(DRAFTS)] {
+            fs::create_dir_all(&made).unwrap();
+            fs::write(made.join("half"), "x").unwrap();
+        }
+        fs::write(path.join("a/b/whole"), "x").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, path.join("link")).unwrap();
+        let directory = Directory::open(&path, &dir.path().join("ground")).unwrap();
+        directory.prepare().unwrap();
+        assert!(path.join(DRAFTS).is_dir());
+        assert!(!path.join("a/b").join(DRAFTS).exists());
+        assert!(path.join("a/b/whole").exists());
+        assert!(elsewhere.join(DRAFTS).join("half").exists());
+        fs::write(path.join(DRAFTS).join("half"), "x").unwrap();
+        directory.sweep().unwrap();
+        assert!(!path.join(DRAFTS).exists());
     }
 
     #[test]

@@ -12,8 +12,11 @@ mod target;
 mod words;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +28,7 @@ use ha_core::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use self::audit::findings;
-use self::{source::Source, target::Target};
+use self::{rsync::Temporary, source::Source, target::Target};
 use super::{Neighbours, Pending, Role, Setting, Situation, database::done};
 use crate::{checks::ScriptRuns, config::SyncRole as Config};
 
@@ -62,6 +65,8 @@ struct Job {
     neighbours: Arc<Neighbours>,
     /// Held by whoever copies.
     runs: tokio::sync::Mutex<ScriptRuns>,
+    /// Streams so far.
+    served: AtomicU64,
     said: Mutex<Said>,
     /// From whom something is being copied, or was when that was broken off.
     parts_of: Mutex<Option<String>>,
@@ -112,11 +117,10 @@ impl Job {
         self.setting.file("ground")
     }
 
-    /// Of rsync, as it serves a directory.
-    fn configuration(&self, path: &Path) -> PathBuf {
-        let index = self.config.paths.iter().position(|known| known == path);
-        let index = index.unwrap_or_default();
-        self.runtime(&format!("{index}.conf"))
+    /// Of rsync, as it serves the directory of one stream: what stands there is good for that one alone.
+    fn configuration(&self) -> Temporary {
+        let number = self.served.fetch_add(1, Ordering::Relaxed);
+        Temporary(self.runtime(&format!("{number}.conf")))
     }
 
     /// By which rsync reaches the stream.
@@ -140,6 +144,7 @@ impl Sync {
                 setting,
                 neighbours,
                 runs: tokio::sync::Mutex::new(runs),
+                served: AtomicU64::new(0),
                 said: Mutex::default(),
                 parts_of: Mutex::default(),
             }),
@@ -164,7 +169,8 @@ impl Sync {
         self.source = None;
         self.stop_copying().await?;
         // Of a daemon before, too.
-        let parts_of = self.job.copied().await?.parts_of;
+        let copied = self.job.copied().await;
+        let parts_of = copied.ok().and_then(|copied| copied.parts_of);
         let text = parts_of.as_ref().map_or_else(
             || "active".to_owned(),
             |node| format!("active; the last copy from {node} did not come to its end"),

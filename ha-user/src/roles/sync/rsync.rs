@@ -48,14 +48,24 @@ pub(super) struct Copy<'a> {
     pub(super) socket: &'a Path,
 }
 
+/// A file of one stream alone, which is removed with this.
+pub(super) struct Temporary(pub(super) PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Where it was not made there is none.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Serves a directory over a stream until the other end has had enough.
 pub(super) async fn serve(
     stream: Stream,
     directory: &Directory,
-    configuration: &Path,
+    configuration: &Temporary,
 ) -> Result<(), String> {
     let text = daemon_configuration(&directory.path());
-    let file = configuration.to_owned();
+    let file = configuration.0.clone();
     let written = tokio::task::spawn_blocking(move || {
         make_room(&file).map_err(|error| words::of_io(&error))?;
         replace(&file, text.as_bytes())
@@ -63,7 +73,7 @@ pub(super) async fn serve(
     written.await.map_err(|_| "the daemon ends")??;
     let mut child = Command::new(program()?)
         .args(["--server", "--daemon"])
-        .arg(format!("--config={}", configuration.display()))
+        .arg(format!("--config={}", configuration.0.display()))
         .arg(".")
         .env_clear()
         .env("LC_ALL", "C")
@@ -165,6 +175,7 @@ fn script(copy: &Copy<'_>) -> Result<Script, String> {
     .map(str::to_owned)
     .to_vec();
     command.push(format!("--timeout={SILENCE}"));
+    command.push(format!("--temp-dir={}", copy.directory.drafts().display()));
     let exclude = copy.exclude.iter();
     command.extend(exclude.map(|pattern| format!("--exclude={pattern}")));
     if let Some(kept) = copy.kept {
@@ -197,6 +208,7 @@ async fn relay(
     mut from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
+    stream.allow_for_disks();
     let Stream {
         mut reader,
         mut writer,

@@ -76,8 +76,8 @@ struct Shared {
 struct Trouble {
     /// Why changes are not seen at once.
     watching: Option<String>,
-    /// Why a directory is not sent.
-    sending: Option<String>,
+    /// Why directories are not sent.
+    sending: BTreeMap<PathBuf, String>,
 }
 
 /// By the number of its stream, who has which change.
@@ -113,6 +113,11 @@ impl Source {
     /// Waits until every standby that is connected has all that changed, for a while; in words how far that went.
     pub(super) async fn flush(&self) -> String {
         let shared = &self.shared;
+        // What was written a moment ago is told in a moment; where nothing tells, anything may have been.
+        sleep(LOOK).await;
+        if shared.trouble().watching.is_some() {
+            shared.dirty.store(true, Ordering::SeqCst);
+        }
         shared.number();
         let last = *shared.change.borrow();
         let deadline = Instant::now() + FLUSH_LIMIT;
@@ -153,7 +158,7 @@ impl Source {
     pub(super) fn trouble(&self) -> Option<String> {
         let trouble = self.shared.trouble();
         let Trouble { watching, sending } = &*trouble;
-        sending.clone().or_else(|| watching.clone())
+        sending.values().next().or(watching.as_ref()).cloned()
     }
 }
 
@@ -191,6 +196,9 @@ impl Shared {
 
     /// Numbers changes as they come, and one for all that may have been missed now and then.
     async fn count(self: Arc<Self>) {
+        let shared = Arc::clone(&self);
+        // What is left of a copy that this node's promotion ended.
+        let _ = spawn_blocking(move || shared.sweep()).await;
         let every = duration(self.job.config.every);
         let mut watches = None;
         loop {
@@ -209,6 +217,15 @@ impl Shared {
                     }
                     () = sleep_until(again) => break,
                 }
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        for path in &self.job.config.paths {
+            // What is wrong with it is told when it is asked for.
+            if let Ok(directory) = Directory::open(path, &self.job.ground()) {
+                let _ = directory.sweep();
             }
         }
     }
@@ -302,18 +319,19 @@ impl Shared {
         let (named, record) = (path.clone(), self.job.ground());
         let fit = spawn_blocking(move || fit(&named, &record)).await;
         let fit = fit.map_err(|_| "the daemon ends")?;
-        self.trouble()
-            .sending
-            .clone_from(&fit.as_ref().err().cloned());
         let directory = match fit {
-            Ok(directory) => directory,
+            Ok(directory) => {
+                self.trouble().sending.remove(&path);
+                directory
+            }
             Err(why) => {
+                self.trouble().sending.insert(path, why.clone());
                 refuse(&mut stream.writer, why).await;
                 return Ok(());
             }
         };
         say(&mut stream.writer, &Answer::Ready).await?;
-        serve(stream, &directory, &self.job.configuration(&path)).await
+        serve(stream, &directory, &self.job.configuration()).await
     }
 }
 

@@ -1,8 +1,10 @@
 //! A standby: fetches what changed from the Active node, and from nobody else.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -20,7 +22,12 @@ use super::{
     rsync::{self, Copy},
     words::{Answer, Ask, Have, hear, say},
 };
-use crate::{checks::ScriptRuns, link::Stream, roles::neighbours::Leader, sys::clock};
+use crate::{
+    checks::{ScriptRuns, words::of_io},
+    link::Stream,
+    roles::neighbours::Leader,
+    sys::clock,
+};
 
 /// Between two looks who is Active.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,15 +39,21 @@ const PASSING: Duration = Duration::from_secs(10);
 /// Promotions of which is kept what they replaced.
 const KEPT: usize = 5;
 
-/// How far the copy is, as it outlives the daemon.
+/// How far the copies are, as it outlives the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Copied {
-    /// From whom, and in which epoch, everything was copied at least once.
-    pub(super) node: String,
-    pub(super) epoch: u64,
-    /// From whom something is being copied, or was when that was broken off: some files may be new and others old.
-    #[serde(default)]
+    /// By directory, of whom it was copied as a whole, last.
+    whole: BTreeMap<PathBuf, Origin>,
+    /// Of whom something is being copied, or was when that was broken off: some files may be new and others old.
     pub(super) parts_of: Option<String>,
+}
+
+/// A node, as it was Active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    node: String,
+    epoch: u64,
 }
 
 /// See the module. It ends with this, and rsync with it.
@@ -138,38 +151,66 @@ impl Job {
         Ok(stream)
     }
 
+    /// Copies each directory that can be; what is wrong with one does not concern another.
     async fn copy_all(&self, leader: &Leader, runs: &mut ScriptRuns) -> Result<(), String> {
-        let before = self.copied().await?;
-        if leader.epoch < before.epoch {
+        let mut copied = self.copied().await?;
+        copied.parts_of = Some(leader.node.clone());
+        self.note_copied(&copied).await?;
+        let (kept, mut wrong) = (self.kept(leader), None);
+        for path in &self.config.paths {
+            let before = copied.whole.get(path);
+            let done = self.copy_next(leader, path, before, &kept, runs).await;
+            match done {
+                Ok(()) => {
+                    let origin = Origin {
+                        node: leader.node.clone(),
+                        epoch: leader.epoch,
+                    };
+                    copied.whole.insert(path.clone(), origin);
+                }
+                Err(why) => wrong = wrong.or(Some(format!("{}: {why}", path.display()))),
+            }
+        }
+        if wrong.is_none() {
+            copied.parts_of = None;
+        }
+        self.note_copied(&copied).await?;
+        self.tell_kept(leader, kept).await;
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Copies a directory that was copied `before`.
+    async fn copy_next(
+        &self,
+        leader: &Leader,
+        path: &Path,
+        before: Option<&Origin>,
+        kept: &Path,
+        runs: &mut ScriptRuns,
+    ) -> Result<(), String> {
+        if let Some(later) = before.filter(|before| before.epoch > leader.epoch) {
             return Err(format!(
-                "it is Active in epoch {}, and this node has copied what there was in epoch {}: if that counts no more, remove {}",
+                "it is Active in epoch {}, and this node has copied what {} had in epoch {}: if that counts no more, remove {}",
                 leader.epoch,
-                before.epoch,
+                later.node,
+                later.epoch,
                 self.setting.file("copied").display()
             ));
         }
-        let first = (&*before.node, before.epoch) != (&*leader.node, leader.epoch);
-        let kept = first.then(|| self.kept(leader));
-        self.note_copied(Copied {
-            parts_of: Some(leader.node.clone()),
-            ..before
-        })
-        .await?;
-        for path in &self.config.paths {
-            let kept = kept.as_ref().map(|kept| kept.join(flat(path)));
-            let copied = self.copy(leader, path, kept.as_deref(), runs).await;
-            copied.map_err(|why| format!("{}: {why}", path.display()))?;
+        let goes_on =
+            before.is_some_and(|before| before.node == leader.node && before.epoch == leader.epoch);
+        // What this node has otherwise than the one before has perhaps nobody else.
+        let kept = (!goes_on).then(|| kept.join(flat(path)));
+        if kept.is_some() {
+            let all = self.all_kept();
+            let made = spawn_blocking(move || {
+                let mut builder = fs::DirBuilder::new();
+                builder.recursive(true).mode(0o700).create(all)
+            });
+            let made = made.await.map_err(|_| "the daemon ends")?;
+            made.map_err(|error| of_io(&error))?;
         }
-        self.note_copied(Copied {
-            node: leader.node.clone(),
-            epoch: leader.epoch,
-            parts_of: None,
-        })
-        .await?;
-        if let Some(kept) = kept {
-            self.tell_kept(leader, kept).await;
-        }
-        Ok(())
+        self.copy(leader, path, kept.as_deref(), runs).await
     }
 
     async fn copy(
@@ -180,8 +221,12 @@ impl Job {
         runs: &mut ScriptRuns,
     ) -> Result<(), String> {
         let (named, record) = (path.to_owned(), self.ground());
-        let opened = spawn_blocking(move || Directory::open(&named, &record)).await;
-        let directory = opened.map_err(|_| "the daemon ends")??;
+        let opened = spawn_blocking(move || {
+            let directory = Directory::open(&named, &record)?;
+            directory.prepare().map_err(|error| of_io(&error))?;
+            Ok::<_, String>(directory)
+        });
+        let directory = opened.await.map_err(|_| "the daemon ends")??;
         let ask = Ask::Files {
             epoch: leader.epoch,
             path: path.to_owned(),
@@ -197,7 +242,12 @@ impl Job {
             kept,
             socket: &self.socket(),
         };
-        rsync::receive(stream, &copy, runs).await
+        let received = rsync::receive(stream, &copy, runs).await;
+        let swept = spawn_blocking(move || directory.sweep()).await;
+        received?;
+        swept
+            .map_err(|_| "the daemon ends")?
+            .map_err(|error| of_io(&error))
     }
 
     /// Where that goes which this node has otherwise than the one that was promoted: a directory for each try.
@@ -237,8 +287,8 @@ impl Job {
         read.map_err(|_| "the daemon ends")?
     }
 
-    async fn note_copied(&self, copied: Copied) -> Result<(), String> {
-        let file = self.setting.file("copied");
+    async fn note_copied(&self, copied: &Copied) -> Result<(), String> {
+        let (file, copied) = (self.setting.file("copied"), copied.clone());
         self.parts(copied.parts_of.clone());
         let written = spawn_blocking(move || {
             if read(&file).is_ok_and(|before| before == copied) {
