@@ -22,6 +22,8 @@ const A_WHILE: Duration = Duration::from_secs(2);
 const LATE: &str = "1h";
 const GROUP: &str = "app";
 const ROLE: &str = "files";
+/// What is copied.
+const DIRECTORIES: [&str; 2] = ["rules", "more"];
 const KEY_BYTES: usize = 32;
 
 struct Stage {
@@ -40,7 +42,10 @@ impl Stage {
         let mut stage = Self { nodes, directory };
         for index in 0..count {
             // Nothing is sent of a directory in which nothing is.
-            fs::write(stage.file(index, "first"), format!("of {index}"))?;
+            for directory in DIRECTORIES {
+                fs::create_dir(stage.directory.on(&stage.nodes[index]).join(directory))?;
+                fs::write(stage.at(index, directory, "first"), format!("of {index}"))?;
+            }
         }
         for index in 0..count {
             stage.launch(index, every)?;
@@ -58,10 +63,11 @@ impl Stage {
             .iter()
             .filter(|other| other.name() != node.name());
         let peers: Vec<_> = others.map(Node::address).collect();
+        let top = self.directory.path();
+        let paths = DIRECTORIES.map(|directory| top.join(directory));
         let lines = format!(
             "group = \"{GROUP}\"\n\n[link]\nkey_file = {key:?}\n\n[[group]]\nname = \"{GROUP}\"\nroles = [\"{ROLE}\"]\n\n\
-             [[role]]\nname = \"{ROLE}\"\nkind = \"sync\"\npaths = [{:?}]\nexclude = [\"*.tmp\"]\nevery = \"{every}\"\n",
-            self.directory.path()
+             [[role]]\nname = \"{ROLE}\"\nkind = \"sync\"\npaths = {paths:?}\nexclude = [\"*.tmp\"]\nevery = \"{every}\"\n"
         );
         let router = node
             .router()
@@ -71,8 +77,14 @@ impl Stage {
         self.nodes[index].start(Kind::Had, &[router])
     }
 
+    /// Of a node's first directory.
     fn file(&self, index: usize, name: &str) -> PathBuf {
-        self.directory.on(&self.nodes[index]).join(name)
+        self.at(index, DIRECTORIES[0], name)
+    }
+
+    fn at(&self, index: usize, directory: &str, name: &str) -> PathBuf {
+        let top = self.directory.on(&self.nodes[index]);
+        top.join(directory).join(name)
     }
 
     fn group(&self, index: usize) -> Result<Value> {
@@ -200,6 +212,11 @@ fn what_changes_on_the_active_node_changes_on_the_other_and_never_the_other_way(
         fs::write(stage.file(active, "draft.tmp"), "not yet")?;
         fs::write(stage.file(standby, "own.tmp"), "mine")?;
         stage.becomes(standby, "link", Some("allow"))?;
+        fs::write(stage.at(active, "more", "second"), "of the other directory")?;
+        eventually(LIMIT, "the other directory is copied", || {
+            let there = fs::read_to_string(stage.at(standby, "more", "second"))?;
+            Ok(there == "of the other directory" && !stage.file(standby, "second").exists())
+        })?;
         let there = fs::metadata(stage.file(standby, "sub/rule"))?;
         ensure!(there.permissions().mode() & 0o7777 == 0o640);
         ensure!(fs::read_link(stage.file(standby, "link"))? == Path::new("sub/rule"));
@@ -277,7 +294,10 @@ fn a_directory_whose_disk_is_not_mounted_is_neither_sent_nor_written_to() {
         let standby = 1 - active;
         stage.in_step(active, &[standby])?;
         let first = format!("of {active}");
-        let below = stage.directory.path();
+        let below = stage.directory.path().join(DIRECTORIES[0]);
+        for directory in DIRECTORIES {
+            fs::create_dir(stage.directory.path().join(directory))?;
+        }
 
         // The Active node's: an empty directory is all that is left there.
         let Stage { nodes, directory } = &mut stage;
@@ -301,6 +321,7 @@ fn a_directory_whose_disk_is_not_mounted_is_neither_sent_nor_written_to() {
         throughout(A_WHILE, "nothing is written", || {
             Ok(!below.join("second").exists() && !below.join("first").exists())
         })?;
+        ensure!(below.join("stray").exists());
         let Stage { nodes, directory } = &mut stage;
         directory.mount(&mut nodes[standby])?;
         stage.becomes(standby, "second", Some("more"))?;
@@ -310,6 +331,11 @@ fn a_directory_whose_disk_is_not_mounted_is_neither_sent_nor_written_to() {
             fs::remove_file(stage.file(active, name))?;
         }
         stage.says(active, "is empty on the Active node")?;
+        // Which does not concern the other directory.
+        fs::write(stage.at(active, "more", "third"), "goes on")?;
+        eventually(LIMIT, "the other directory is copied", || {
+            Ok(stage.at(standby, "more", "third").exists())
+        })?;
         throughout(A_WHILE, "nothing is removed", || {
             stage.has(standby, "second", "more")
         })
@@ -335,10 +361,17 @@ fn of_three_nodes_two_follow_whoever_is_active() {
         stage.becomes(third, "rule", Some("two"))?;
         // It goes on, and for a moment takes itself for what it was: nobody follows it.
         stage.nodes[first].daemon()?.thaw()?;
+        let mut count = 0;
         throughout(A_WHILE, "nobody has what it wrote", || {
+            count += 1;
+            fs::write(stage.file(second, "count"), count.to_string())?;
             Ok(stage.has(third, "rule", "two")? && stage.has(second, "rule", "two")?)
         })?;
-        stage.becomes(first, "rule", Some("two"))?;
+        // And they did copy.
+        for other in [first, third] {
+            stage.becomes(other, "count", Some(&count.to_string()))?;
+            stage.becomes(other, "rule", Some("two"))?;
+        }
         ensure!(stage.only(&[0, 1, 2])? == second);
         fs::write(stage.file(second, "rule"), "three")?;
         for other in [first, third] {
@@ -376,7 +409,7 @@ fn a_copy_under_way_ends_before_the_node_becomes_active() {
         stage.says(new, "did not come to its end")?;
         // Nor is anything left of what it had received.
         eventually(LIMIT, "what was received is removed", || {
-            let there = fs::read_dir(stage.directory.on(&stage.nodes[new]))?;
+            let there = fs::read_dir(stage.file(new, ""))?;
             let names = there.map(|entry| Ok(entry?.file_name()));
             let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
             Ok(names == ["first"])
@@ -395,5 +428,40 @@ fn a_copy_under_way_ends_before_the_node_becomes_active() {
             let kept = stage.kept(old)?;
             Ok(kept.iter().any(|(path, _)| path.ends_with("large")))
         })
+    });
+}
+
+#[test]
+fn a_daemon_that_is_killed_or_kept_from_working_leaves_nothing_that_goes_on() {
+    scenario(|lab| {
+        let mut stage = Stage::start(lab, 2, LATE)?;
+        let active = stage.only(&[0, 1])?;
+        let standby = 1 - active;
+        stage.in_step(active, &[standby])?;
+        let large = "x".repeat(64 << 20);
+        fs::write(stage.file(active, "large"), &large)?;
+        eventually(LIMIT, "rsync receives", || {
+            for pid in stage.copying(standby)? {
+                signal(pid, Signal::STOP)?;
+            }
+            Ok(!stage.copying(standby)?.is_empty())
+        })?;
+        let before = stage.copying(standby)?;
+        stage.nodes[standby].daemon()?.crash()?;
+        stage.nodes[standby].restart(Kind::Had)?;
+        stage.becomes(standby, "large", Some(&large))?;
+        stage.in_step(active, &[standby])?;
+        let left: Vec<u32> = stage.copying(standby)?;
+        ensure!(left.iter().all(|pid| !before.contains(pid)), "{left:?}");
+
+        // In maintenance nothing is copied, and everything after it.
+        stage.nodes[standby].hactl(&["mode", "maintenance"])?;
+        stage.says(standby, "nothing is copied in maintenance")?;
+        fs::remove_file(stage.file(active, "large"))?;
+        throughout(A_WHILE, "nothing is copied", || {
+            Ok(stage.file(standby, "large").exists())
+        })?;
+        stage.nodes[standby].hactl(&["mode", "active-standby"])?;
+        stage.becomes(standby, "large", None)
     });
 }

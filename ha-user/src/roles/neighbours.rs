@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ha_common::{MonoNs, Nanos};
@@ -20,6 +23,8 @@ pub struct Neighbours {
     /// Where this node's own data ends, once that was found out of a server that has ended.
     own: Mutex<Option<Place>>,
     leader: Mutex<Option<Leader>>,
+    /// Whether this node's roles have all been promoted since that was asked for last.
+    served: AtomicBool,
     link: Option<Link>,
 }
 
@@ -61,6 +66,16 @@ impl Neighbours {
     /// The way to them, where there is one.
     pub(super) const fn link(&self) -> Option<&Link> {
         self.link.as_ref()
+    }
+
+    /// All roles of this node are promoted: it serves.
+    pub(super) fn note_service(&self) {
+        self.served.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this node has served since this was asked last.
+    pub(super) fn has_served(&self) -> bool {
+        self.served.swap(false, Ordering::SeqCst)
     }
 
     /// Whom this node would follow now, as a standby.

@@ -470,6 +470,9 @@ impl Task {
 
     fn publish(&self) {
         self.see_to_fence();
+        if self.conductor.status(clock::now()).stance == Stance::Primary {
+            self.neighbours.note_service();
+        }
         let leader = self.conductor.leader(clock::now());
         self.neighbours
             .note_leader(leader.map(|(node, epoch)| Leader {

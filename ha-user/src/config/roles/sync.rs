@@ -119,11 +119,14 @@ fn patterns(section: &Section<'_>, wanted: At<Vec<At<String>>>) -> Option<Vec<St
     let count = wanted.value.len();
     let mut patterns = Vec::new();
     for one in wanted.value {
-        if one.value.is_empty() || one.value.contains(char::is_control) {
+        // Which mean something else to rsync.
+        let rules = ["!", "+ ", "- "];
+        let is_rule = rules.iter().any(|rule| one.value.starts_with(rule));
+        if one.value.is_empty() || one.value.contains(char::is_control) || is_rule {
             section.fail(
                 one.offset,
                 "exclude",
-                "a pattern is empty or has a control character",
+                "a pattern is empty, begins with `!`, `+ ` or `- `, or has a control character",
                 "write it as rsync takes it, as \"*.tmp\" or \"/cache/\"",
             );
         } else {

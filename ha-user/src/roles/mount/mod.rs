@@ -12,7 +12,7 @@ mod tests;
 mod users;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -45,6 +45,14 @@ pub(super) fn mount_of(number: u64) -> Result<PathBuf, String> {
     let mount = mounts.iter().find(|mount| mount.id == number);
     let place = mount.map(|mount| mount.place.clone());
     place.ok_or_else(|| "it has been unmounted".to_owned())
+}
+
+/// What is mounted somewhere below a directory, if anything is.
+pub(super) fn mounted_in(directory: &Path) -> Result<Option<PathBuf>, String> {
+    let mounts = table::read()?;
+    let below = |place: &Path| place != directory && place.starts_with(directory);
+    let mut places = mounts.into_iter().map(|mount| mount.place);
+    Ok(places.find(|place| below(place)))
 }
 
 /// See [`crate::config::MountRole`].

@@ -9,14 +9,18 @@ use std::{
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx},
     io::Errno,
 };
 
-use crate::{checks::words, roles::mount::mount_of};
+use crate::{
+    checks::words,
+    roles::mount::{mount_of, mounted_in},
+};
 
 /// Which every file system of some kinds has.
 const NO_FILE: &str = "lost+found";
@@ -28,31 +32,68 @@ const DRAFTS: &str = ".~tmp~";
 /// By directory, where that was mounted on which it lay when it was used last.
 type Known = BTreeMap<PathBuf, PathBuf>;
 
+/// What directories lay on when they were used last, as a file keeps it.
+#[derive(Debug)]
+pub(super) struct Ground {
+    record: PathBuf,
+    /// Streams use it side by side.
+    writing: Mutex<()>,
+}
+
+impl Ground {
+    /// In this file.
+    pub(super) const fn new(record: PathBuf) -> Self {
+        Self {
+            record,
+            writing: Mutex::new(()),
+        }
+    }
+
+    /// Whether a directory lies on what it lay on.
+    fn judge(&self, path: &Path, now: &Path) -> Result<(), String> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        judge(path, now, &self.record)
+    }
+}
+
 /// A directory that stays what it is: what is unmounted or renamed while it is used is no other one by that.
 #[derive(Debug)]
 pub(super) struct Directory(OwnedFd);
 
 impl Directory {
-    /// Opens a directory that is there, and its disk with it. What it lies on is written to `record`. It may hang, as every
-    /// use of a path.
-    pub(super) fn open(path: &Path, record: &Path) -> Result<Self, String> {
-        Self::open_on(path, record, place_of)
+    /// Opens a directory that is there, and its disk with it. It may hang, as every use of a path.
+    pub(super) fn open(path: &Path, ground: &Ground) -> Result<Self, String> {
+        Self::open_on(path, ground, place_of)
     }
 
     fn open_on(
         path: &Path,
-        record: &Path,
+        ground: &Ground,
         place_of: impl Fn(&OwnedFd) -> Result<PathBuf, String>,
     ) -> Result<Self, String> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-        let opened = open(path, flags, Mode::empty()).map_err(|error| match error {
+        // Who may write to a directory above could lead elsewhere by a link, and root would follow.
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let opened = openat2(CWD, path, flags, Mode::empty(), resolve);
+        let opened = opened.map_err(|error| match error {
+            Errno::LOOP => format!(
+                "{} leads over a symbolic link: name the directory itself",
+                path.display()
+            ),
             Errno::NOENT => format!(
                 "there is no directory {0}: make it, or mount what it lies on (the same path on all nodes)",
                 path.display()
             ),
             error => format!("{}: {}", path.display(), words::of_io(&error.into())),
         })?;
-        judge(path, &place_of(&opened)?, record)?;
+        ground.judge(path, &place_of(&opened)?)?;
+        if let Some(inside) = mounted_in(path)? {
+            return Err(format!(
+                "{} is mounted in {}, and is a directory like others where it is not: name directories in which nothing is mounted",
+                inside.display(),
+                path.display()
+            ));
+        }
         Ok(Self(opened))
     }
 
@@ -178,7 +219,8 @@ mod tests {
         let (path, record) = (dir.join("rules"), dir.join("roles/files.ground"));
         let on = |place: &Path| {
             let place = place.to_owned();
-            Directory::open_on(&path, &record, move |_| Ok(place.clone())).map(drop)
+            let ground = Ground::new(record.clone());
+            Directory::open_on(&path, &ground, move |_| Ok(place.clone())).map(drop)
         };
         let missing = on(&dir).unwrap_err();
         assert!(missing.contains("there is no directory"), "{missing}");
@@ -190,6 +232,8 @@ mod tests {
             gone.contains("mount it") && gone.contains("files.ground"),
             "{gone}"
         );
+        let inside = Directory::open(Path::new("/"), &Ground::new(dir.join("root"))).unwrap_err();
+        assert!(inside.contains("is mounted in /"), "{inside}");
         // A disk of its own, from now on.
         on(&path).unwrap();
         on(&dir).unwrap_err();
@@ -198,7 +242,14 @@ mod tests {
         fs::write(&record, "rubbish").unwrap();
         on(&dir).unwrap_err();
         fs::write(dir.join("file"), "").unwrap();
-        Directory::open(&dir.join("file"), &dir.join("other")).unwrap_err();
+        let other = Ground::new(dir.join("other"));
+        Directory::open(&dir.join("file"), &other).unwrap_err();
+        std::os::unix::fs::symlink(&dir, dir.join("link")).unwrap();
+        for leads_elsewhere in ["link", "link/rules"] {
+            let link = Directory::open(&dir.join(leads_elsewhere), &other);
+            let why = link.unwrap_err();
+            assert!(why.contains("name the directory itself"), "{why}");
+        }
     }
 
     #[test]
@@ -212,7 +263,7 @@ mod tests {
         }
         fs::write(path.join("a/b/whole"), "x").unwrap();
         std::os::unix::fs::symlink(&elsewhere, path.join("link")).unwrap();
-        let directory = Directory::open(&path, &dir.path().join("ground")).unwrap();
+        let directory = Directory::open(&path, &Ground::new(dir.path().join("ground"))).unwrap();
         directory.prepare().unwrap();
         assert!(path.join(DRAFTS).is_dir());
         assert!(!path.join("a/b").join(DRAFTS).exists());
@@ -226,9 +277,10 @@ mod tests {
     #[test]
     fn a_directory_stays_what_it_was_when_it_was_opened() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, record) = (dir.path().join("rules"), dir.path().join("ground"));
+        let path = dir.path().join("rules");
+        let ground = Ground::new(dir.path().join("ground"));
         fs::create_dir(&path).unwrap();
-        let opened = Directory::open(&path, &record).unwrap();
+        let opened = Directory::open(&path, &ground).unwrap();
         // A new file system has that.
         fs::create_dir(path.join(NO_FILE)).unwrap();
         assert!(!opened.has_something().unwrap());
@@ -236,7 +288,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join(".hidden"), "").unwrap();
         assert!(!opened.has_something().unwrap());
-        let now = Directory::open(&path, &record).unwrap();
+        let now = Directory::open(&path, &ground).unwrap();
         assert!(now.has_something().unwrap());
     }
 }

@@ -9,6 +9,8 @@ mod ground;
 mod rsync;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::{
@@ -28,7 +30,12 @@ use ha_core::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use self::audit::findings;
-use self::{rsync::Temporary, source::Source, target::Target};
+use self::{
+    ground::Ground,
+    rsync::Temporary,
+    source::Source,
+    target::{Copied, Target},
+};
 use super::{Neighbours, Pending, Role, Setting, Situation, database::done};
 use crate::{checks::ScriptRuns, config::SyncRole as Config};
 
@@ -53,6 +60,8 @@ pub(super) struct Sync {
     job: Arc<Job>,
     /// As the Active node.
     source: Option<Source>,
+    /// How far the copies were before its promotion.
+    before: Option<Copied>,
     /// As a standby.
     target: Option<Target>,
     in_maintenance: bool,
@@ -66,7 +75,11 @@ struct Job {
     /// Held by whoever copies.
     runs: tokio::sync::Mutex<ScriptRuns>,
     /// Streams so far.
-    served: AtomicU64,
+    streams: AtomicU64,
+    /// What the directories lie on.
+    ground: Arc<Ground>,
+    /// The last epoch of which it was told that something is kept.
+    told: AtomicU64,
     said: Mutex<Said>,
     /// From whom something is being copied, or was when that was broken off.
     parts_of: Mutex<Option<String>>,
@@ -112,25 +125,13 @@ impl Job {
         self.parts_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the directories lie on.
-    fn ground(&self) -> PathBuf {
-        self.setting.file("ground")
-    }
-
-    /// Of rsync, as it serves the directory of one stream: what stands there is good for that one alone.
-    fn configuration(&self) -> Temporary {
-        let number = self.served.fetch_add(1, Ordering::Relaxed);
-        Temporary(self.runtime(&format!("{number}.conf")))
-    }
-
-    /// By which rsync reaches the stream.
-    fn socket(&self) -> PathBuf {
-        self.runtime("socket")
-    }
-
-    fn runtime(&self, extension: &str) -> PathBuf {
-        let name = format!("{}.{extension}", self.setting.role);
-        self.setting.runtime_dir.join("sync").join(name)
+    /// A file of one stream alone: what stands there is good for that one alone. A daemon that was killed may have left one
+    /// of the same number.
+    fn temporary(&self, extension: &str) -> Temporary {
+        let own = std::process::id();
+        let number = self.streams.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{own}-{number}.{extension}", self.setting.role);
+        Temporary(self.setting.runtime_dir.join("sync").join(name))
     }
 }
 
@@ -138,17 +139,21 @@ impl Sync {
     /// In a group whose other nodes are these.
     pub(super) fn new(config: &Config, setting: Setting, neighbours: Arc<Neighbours>) -> Self {
         let runs = ScriptRuns::after_others(record(&setting));
+        let ground = Arc::new(Ground::new(setting.file("ground")));
         Self {
             job: Arc::new(Job {
                 config: config.clone(),
                 setting,
                 neighbours,
                 runs: tokio::sync::Mutex::new(runs),
-                served: AtomicU64::new(0),
+                streams: AtomicU64::new(0),
+                ground,
+                told: AtomicU64::new(0),
                 said: Mutex::default(),
                 parts_of: Mutex::default(),
             }),
             source: None,
+            before: None,
             target: None,
             in_maintenance: false,
         }
@@ -168,15 +173,14 @@ impl Sync {
         }
         self.source = None;
         self.stop_copying().await?;
-        // Of a daemon before, too.
-        let copied = self.job.copied().await;
-        let parts_of = copied.ok().and_then(|copied| copied.parts_of);
-        let text = parts_of.as_ref().map_or_else(
-            || "active".to_owned(),
-            |node| format!("active; the last copy from {node} did not come to its end"),
-        );
-        self.job.parts(parts_of);
-        self.source = Some(Source::start(&self.job, epoch));
+        self.job.neighbours.has_served();
+        let (before, never_whole) = self.job.note_own(epoch).await?;
+        let text = match &*self.job.parts_of() {
+            None => "active".to_owned(),
+            Some(node) => format!("active; the last copy from {node} did not come to its end"),
+        };
+        self.before = Some(before);
+        self.source = Some(Source::start(&self.job, epoch, never_whole));
         Ok(done(&text))
     }
 
@@ -202,6 +206,13 @@ impl Sync {
             None => "was not active".to_owned(),
         };
         self.source = None;
+        // Of a promotion that came to nothing, nothing counts.
+        if let Some(before) = self.before.take()
+            && !self.job.neighbours.has_served()
+            && let Err(why) = self.job.note_copied(&before).await
+        {
+            tracing::warn!("role {}: {why}", self.job.setting.role);
+        }
         self.rest();
         text
     }

@@ -28,7 +28,7 @@ use crate::{
 const PLACES: [&str; 3] = ["/usr/bin/rsync", "/usr/local/bin/rsync", "/bin/rsync"];
 /// Seconds in which nothing is exchanged, after which both ends give up: as long as a large file may take to be compared.
 /// That the other node is dead is noticed otherwise.
-const SILENCE: u32 = 600;
+const SILENCE: u32 = 3_600;
 /// rsync(1): a file went while it was to be copied. It will be seen to change.
 const VANISHED: &str = "exit code 24";
 
@@ -45,7 +45,7 @@ pub(super) struct Copy<'a> {
     /// Where that is kept which is here otherwise; `None`: it is what was copied before.
     pub(super) kept: Option<&'a Path>,
     /// A socket to make: its directory is the daemon's own.
-    pub(super) socket: &'a Path,
+    pub(super) socket: Temporary,
 }
 
 /// A file of one stream alone, which is removed with this.
@@ -92,10 +92,11 @@ pub(super) async fn serve(
     relayed.map_err(|error| broken(&error))
 }
 
-/// One directory, read-only, with owners by their names.
+/// One directory, read-only, with owners by their names; what its links lead to is not part of it.
 fn daemon_configuration(path: &Path) -> String {
     format!(
         "use chroot = no\nread only = yes\nlist = no\nuid = 0\ngid = 0\nnumeric ids = no\nmunge symlinks = no\n\
+         refuse options = copy-links copy-dirlinks copy-unsafe-links\n\
          reverse lookup = no\nlog file = /dev/null\ntimeout = {SILENCE}\n[files]\npath = {}\n",
         path.display()
     )
@@ -107,7 +108,7 @@ pub(super) async fn receive(
     copy: &Copy<'_>,
     runs: &mut ScriptRuns,
 ) -> Result<(), String> {
-    let listener = listen(copy.socket)?;
+    let listener = listen(&copy.socket.0)?;
     let script = Arc::new(script(copy)?);
     let relay = async {
         let (socket, _) = listener.accept().await?;
@@ -148,10 +149,6 @@ fn make_room(file: &Path) -> io::Result<()> {
 fn listen(socket: &Path) -> Result<UnixListener, String> {
     let made = || {
         make_room(socket)?;
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         UnixListener::bind(socket)
     };
     made().map_err(|error| format!("{}: {}", socket.display(), words::of_io(&error)))
@@ -186,8 +183,9 @@ fn script(copy: &Copy<'_>) -> Result<Script, String> {
     }
     command.push("rsync://had/files/".to_owned());
     command.push(format!("{}/", copy.directory.path().display()));
-    let own = std::env::current_exe().map_err(|error| words::of_io(&error))?;
-    let connect = format!("exec {} --relay {}", quoted(&own), quoted(copy.socket));
+    // Its own program, also where another one has taken its place.
+    let own = std::process::id();
+    let connect = format!("exec /proc/{own}/exe --relay {}", quoted(&copy.socket.0));
     Ok(Script {
         check: None,
         command,

@@ -11,23 +11,23 @@ use std::{
 };
 
 use notify::{
-    EventKind, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode},
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use tokio::{
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     Job, duration,
-    ground::Directory,
+    ground::{Directory, Ground},
     rsync::serve,
     words::{Answer, Ask, Have, hear, say},
 };
 use crate::{
-    checks::words::of_io,
+    checks::{Blocking, words::of_io},
     link::{Incoming, Stream, Writer},
 };
 
@@ -35,6 +35,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(100);
 /// Until what cannot be watched is tried again, and taken to have changed.
 const BLIND: Duration = Duration::from_secs(10);
+/// How long directories may be searched for others; a disk may hang.
+const WATCH_LIMIT: Duration = Duration::from_secs(30);
 /// Streams that are served at a time.
 const STREAMS: usize = 16;
 /// How long who asks may take to say what for.
@@ -42,6 +44,11 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// How long a demotion waits until the standbys have what changed last.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(5);
+
+/// The watches, and what is wrong where not all are there.
+type Watched = Result<(RecommendedWatcher, Option<String>), String>;
+/// One search at a time, for it may hang.
+type Watching = Blocking<Watched>;
 
 /// See the module. It ends with this.
 pub(super) struct Source {
@@ -62,6 +69,8 @@ impl Drop for Source {
 struct Shared {
     job: Arc<Job>,
     epoch: u64,
+    /// Directories of which this node has got a part only, and nothing before.
+    never_whole: Vec<PathBuf>,
     /// The number of the last change.
     change: watch::Sender<u64>,
     /// Something changed that has no number yet.
@@ -89,10 +98,11 @@ struct Standbys {
 
 impl Source {
     /// Begins to serve, as the Active node of an epoch.
-    pub(super) fn start(job: &Arc<Job>, epoch: u64) -> Self {
+    pub(super) fn start(job: &Arc<Job>, epoch: u64, never_whole: Vec<PathBuf>) -> Self {
         let shared = Arc::new(Shared {
             job: Arc::clone(job),
             epoch,
+            never_whole,
             change: watch::Sender::new(1),
             dirty: AtomicBool::new(false),
             changed: Notify::new(),
@@ -200,10 +210,10 @@ impl Shared {
         // What is left of a copy that this node's promotion ended.
         let _ = spawn_blocking(move || shared.sweep()).await;
         let every = duration(self.job.config.every);
-        let mut watches = None;
+        let (mut watching, mut watches) = (Watching::new(), None);
         loop {
             // They end with the directories that they are on, which may have been made anew.
-            let fresh = self.watch().await;
+            let fresh = self.watch(&mut watching).await;
             drop(watches.replace(fresh));
             self.dirty.store(true, Ordering::SeqCst);
             self.number();
@@ -224,21 +234,24 @@ impl Shared {
     fn sweep(&self) {
         for path in &self.job.config.paths {
             // What is wrong with it is told when it is asked for.
-            if let Ok(directory) = Directory::open(path, &self.job.ground()) {
+            if let Ok(directory) = Directory::open(path, &self.job.ground) {
                 let _ = directory.sweep();
             }
         }
     }
 
-    async fn watch(self: &Arc<Self>) -> Option<notify::RecommendedWatcher> {
+    async fn watch(self: &Arc<Self>, watching: &mut Watching) -> Option<RecommendedWatcher> {
         let shared = Arc::clone(self);
-        let watched = spawn_blocking(move || watch(&shared)).await;
-        let (watches, why) = match watched {
-            Ok(Ok((watches, why))) => (Some(watches), why),
-            Ok(Err(why)) => (None, Some(why)),
-            Err(_) => (None, None),
+        let call = watching.call("the search for directories to watch", move || {
+            watch(&shared)
+        });
+        let late = format!("it has taken more than {} s", WATCH_LIMIT.as_secs());
+        let (watches, why) = match timeout(WATCH_LIMIT, call).await {
+            Ok(Ok(Ok((watches, why)))) => (Some(watches), why),
+            Ok(Ok(Err(why)) | Err(why)) => (None, Some(why)),
+            Err(_) => (None, Some(late)),
         };
-        self.trouble().watching = why.map(|why| format!("changes are not seen at once: {why}"));
+        self.trouble().watching = why.map(|why| blind(&why));
         watches
     }
 
@@ -316,8 +329,18 @@ impl Shared {
             refuse(&mut stream.writer, why).await;
             return Ok(());
         }
-        let (named, record) = (path.clone(), self.job.ground());
-        let fit = spawn_blocking(move || fit(&named, &record)).await;
+        if self.never_whole.contains(&path) {
+            let why = format!(
+                "this node has never had everything of {}: hand the group over to one that has, or, if there is none, remove {} here",
+                path.display(),
+                self.job.copied_file().display()
+            );
+            self.trouble().sending.insert(path, why.clone());
+            refuse(&mut stream.writer, why).await;
+            return Ok(());
+        }
+        let (named, ground) = (path.clone(), Arc::clone(&self.job.ground));
+        let fit = spawn_blocking(move || fit(&named, &ground)).await;
         let fit = fit.map_err(|_| "the daemon ends")?;
         let directory = match fit {
             Ok(directory) => {
@@ -331,7 +354,7 @@ impl Shared {
             }
         };
         say(&mut stream.writer, &Answer::Ready).await?;
-        serve(stream, &directory, &self.job.configuration()).await
+        serve(stream, &directory, &self.job.temporary("conf")).await
     }
 }
 
@@ -376,8 +399,8 @@ async fn refuse(writer: &mut Writer, why: String) {
 }
 
 /// Opens a directory that may be sent.
-fn fit(path: &Path, record: &Path) -> Result<Directory, String> {
-    let directory = Directory::open(path, record)?;
+fn fit(path: &Path, ground: &Ground) -> Result<Directory, String> {
+    let directory = Directory::open(path, ground)?;
     let shown = path.display();
     match directory.has_something() {
         Ok(true) => Ok(directory),
@@ -388,34 +411,50 @@ fn fit(path: &Path, record: &Path) -> Result<Directory, String> {
     }
 }
 
+/// Why changes are not seen at once.
+fn blind(why: &str) -> String {
+    format!("changes are not seen at once: {why}")
+}
+
 /// Watches all directories that can be, and says what is wrong with another one. Who calls it has the watches, which end
 /// with them.
-fn watch(shared: &Arc<Shared>) -> Result<(notify::RecommendedWatcher, Option<String>), String> {
+fn watch(shared: &Arc<Shared>) -> Watched {
     let told = Arc::clone(shared);
-    let tell = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| is_change(event.kind)) {
+    let tell = move |event: notify::Result<notify::Event>| match event {
+        Ok(event) if !is_change(event.kind) => {}
+        Ok(_) => told.note_change(),
+        Err(error) => {
+            told.trouble().watching = Some(blind(&in_words(&error)));
             told.note_change();
         }
     };
-    let mut watcher = notify::recommended_watcher(tell).map_err(|error| error.to_string())?;
+    // rsync copies a link as one, wherever it leads.
+    let settings = notify::Config::default().with_follow_symlinks(false);
+    let mut watcher = RecommendedWatcher::new(tell, settings).map_err(|error| in_words(&error))?;
     let mut wrong = None;
     for path in &shared.job.config.paths {
         let watched = watcher.watch(path, RecursiveMode::Recursive);
-        wrong = wrong.or(watched.err().map(|error| match error.kind {
-            notify::ErrorKind::MaxFilesWatch => format!(
-                "there are more directories in {} than may be watched: raise the sysctl fs.inotify.max_user_watches",
-                path.display()
-            ),
-            _ => format!("{}: {error}", path.display()),
-        }));
+        let why = |error| format!("{}: {}", path.display(), in_words(&error));
+        wrong = wrong.or(watched.err().map(why));
     }
     Ok((watcher, wrong))
+}
+
+fn in_words(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => {
+            "there are more directories than may be watched: raise the sysctl fs.inotify.max_user_watches".to_owned()
+        }
+        notify::ErrorKind::Io(error) => of_io(error),
+        _ => error.to_string(),
+    }
 }
 
 /// Reading is none; nor are writes before the file is closed.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) => false,
         _ => true,
     }
 }

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -43,10 +43,12 @@ const KEPT: usize = 5;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Copied {
-    /// By directory, of whom it was copied as a whole, last.
+    /// By directory, of whom it was copied as a whole, last; or this node itself, where it has served it since.
     whole: BTreeMap<PathBuf, Origin>,
     /// Of whom something is being copied, or was when that was broken off: some files may be new and others old.
-    pub(super) parts_of: Option<String>,
+    parts_of: Option<Origin>,
+    /// When this node itself served last.
+    own: Option<Origin>,
 }
 
 /// A node, as it was Active.
@@ -153,21 +155,33 @@ impl Job {
 
     /// Copies each directory that can be; what is wrong with one does not concern another.
     async fn copy_all(&self, leader: &Leader, runs: &mut ScriptRuns) -> Result<(), String> {
+        let origin = Origin {
+            node: leader.node.clone(),
+            epoch: leader.epoch,
+        };
         let mut copied = self.copied().await?;
-        copied.parts_of = Some(leader.node.clone());
+        let whole = copied.whole.values();
+        let known = whole.chain(&copied.parts_of).chain(&copied.own);
+        if let Some(later) = known.max_by_key(|known| known.epoch)
+            && later.epoch > leader.epoch
+        {
+            return Err(format!(
+                "it is Active in epoch {}, and this node has what {} had in epoch {}: if that counts no more, remove {}",
+                leader.epoch,
+                later.node,
+                later.epoch,
+                self.copied_file().display()
+            ));
+        }
+        copied.parts_of = Some(origin.clone());
         self.note_copied(&copied).await?;
         let (kept, mut wrong) = (self.kept(leader), None);
         for path in &self.config.paths {
-            let before = copied.whole.get(path);
-            let done = self.copy_next(leader, path, before, &kept, runs).await;
-            match done {
-                Ok(()) => {
-                    let origin = Origin {
-                        node: leader.node.clone(),
-                        epoch: leader.epoch,
-                    };
-                    copied.whole.insert(path.clone(), origin);
-                }
+            // What this node has otherwise than the one before has perhaps nobody else.
+            let goes_on = copied.whole.get(path) == Some(&origin);
+            let kept = (!goes_on).then(|| kept.join(flat(path)));
+            match self.copy(leader, path, kept.as_deref(), runs).await {
+                Ok(()) => drop(copied.whole.insert(path.clone(), origin.clone())),
                 Err(why) => wrong = wrong.or(Some(format!("{}: {why}", path.display()))),
             }
         }
@@ -175,42 +189,8 @@ impl Job {
             copied.parts_of = None;
         }
         self.note_copied(&copied).await?;
-        self.tell_kept(leader, kept).await;
+        self.tell_kept(leader).await;
         wrong.map_or(Ok(()), Err)
-    }
-
-    /// Copies a directory that was copied `before`.
-    async fn copy_next(
-        &self,
-        leader: &Leader,
-        path: &Path,
-        before: Option<&Origin>,
-        kept: &Path,
-        runs: &mut ScriptRuns,
-    ) -> Result<(), String> {
-        if let Some(later) = before.filter(|before| before.epoch > leader.epoch) {
-            return Err(format!(
-                "it is Active in epoch {}, and this node has copied what {} had in epoch {}: if that counts no more, remove {}",
-                leader.epoch,
-                later.node,
-                later.epoch,
-                self.setting.file("copied").display()
-            ));
-        }
-        let goes_on =
-            before.is_some_and(|before| before.node == leader.node && before.epoch == leader.epoch);
-        // What this node has otherwise than the one before has perhaps nobody else.
-        let kept = (!goes_on).then(|| kept.join(flat(path)));
-        if kept.is_some() {
-            let all = self.all_kept();
-            let made = spawn_blocking(move || {
-                let mut builder = fs::DirBuilder::new();
-                builder.recursive(true).mode(0o700).create(all)
-            });
-            let made = made.await.map_err(|_| "the daemon ends")?;
-            made.map_err(|error| of_io(&error))?;
-        }
-        self.copy(leader, path, kept.as_deref(), runs).await
     }
 
     async fn copy(
@@ -220,10 +200,15 @@ impl Job {
         kept: Option<&Path>,
         runs: &mut ScriptRuns,
     ) -> Result<(), String> {
-        let (named, record) = (path.to_owned(), self.ground());
+        let (named, ground) = (path.to_owned(), Arc::clone(&self.ground));
+        let all_kept = kept.map(|_| self.all_kept());
         let opened = spawn_blocking(move || {
-            let directory = Directory::open(&named, &record)?;
-            directory.prepare().map_err(|error| of_io(&error))?;
+            let directory = Directory::open(&named, &ground)?;
+            let mut private = fs::DirBuilder::new();
+            private.recursive(true).mode(0o700);
+            let made = all_kept.map_or(Ok(()), |all| private.create(all));
+            let prepared = made.and_then(|()| directory.prepare());
+            prepared.map_err(|error| of_io(&error))?;
             Ok::<_, String>(directory)
         });
         let directory = opened.await.map_err(|_| "the daemon ends")??;
@@ -240,7 +225,7 @@ impl Job {
             directory: &directory,
             exclude: &self.config.exclude,
             kept,
-            socket: &self.socket(),
+            socket: self.temporary("socket"),
         };
         let received = rsync::receive(stream, &copy, runs).await;
         let swept = spawn_blocking(move || directory.sweep()).await;
@@ -263,33 +248,63 @@ impl Job {
         setting.state_dir.join("kept").join(&setting.role)
     }
 
-    /// Says so where something was kept, and lets go of what was long ago.
-    async fn tell_kept(&self, leader: &Leader, kept: PathBuf) {
-        let all = self.all_kept();
+    /// Says so where something was kept, by whatever try, and lets go of what was long ago.
+    async fn tell_kept(&self, leader: &Leader) {
+        let (all, epoch) = (self.all_kept(), leader.epoch);
+        let kept = all.join(epoch.to_string());
         let shown = kept.display().to_string();
         let there = spawn_blocking(move || {
-            forget(&all);
+            forget(&all, epoch);
             kept.exists()
         });
-        if there.await.unwrap_or(false) {
-            let Leader { node, .. } = leader;
+        if there.await.unwrap_or(false) && self.told.swap(epoch, Ordering::Relaxed) != epoch {
+            let (role, node) = (&self.setting.role, &leader.node);
             tracing::warn!(
-                "role {}: what this node had otherwise than {node} is kept in {shown}",
-                self.setting.role
+                "role {role}: what this node had otherwise than {node} is kept in {shown}"
             );
         }
     }
 
+    /// Notes that this node itself has what counts from now on: what anybody had before is not copied any more, and what
+    /// it has itself is kept when it copies again. Returns how far the copies were, and the directories of which it has
+    /// never had everything, but for those of which it has never copied anything.
+    pub(super) async fn note_own(&self, epoch: u64) -> Result<(Copied, Vec<PathBuf>), String> {
+        let mut copied = self.copied().await?;
+        let before = copied.clone();
+        let broken_off = copied.parts_of.is_some();
+        let own = Origin {
+            node: self.setting.node.clone(),
+            epoch,
+        };
+        let mut never_whole = Vec::new();
+        for path in &self.config.paths {
+            if broken_off && !copied.whole.contains_key(path) {
+                never_whole.push(path.clone());
+            } else {
+                copied.whole.insert(path.clone(), own.clone());
+            }
+        }
+        copied.own = Some(own);
+        self.note_copied(&copied).await?;
+        Ok((before, never_whole))
+    }
+
+    /// Where that is noted.
+    pub(super) fn copied_file(&self) -> PathBuf {
+        self.setting.file("copied")
+    }
+
     /// How far the copy was when that was noted last.
-    pub(super) async fn copied(&self) -> Result<Copied, String> {
-        let file = self.setting.file("copied");
+    async fn copied(&self) -> Result<Copied, String> {
+        let file = self.copied_file();
         let read = spawn_blocking(move || read(&file)).await;
         read.map_err(|_| "the daemon ends")?
     }
 
-    async fn note_copied(&self, copied: &Copied) -> Result<(), String> {
-        let (file, copied) = (self.setting.file("copied"), copied.clone());
-        self.parts(copied.parts_of.clone());
+    pub(super) async fn note_copied(&self, copied: &Copied) -> Result<(), String> {
+        let (file, copied) = (self.copied_file(), copied.clone());
+        let parts_of = copied.parts_of.as_ref();
+        self.parts(parts_of.map(|origin| origin.node.clone()));
         let written = spawn_blocking(move || {
             if read(&file).is_ok_and(|before| before == copied) {
                 return Ok(());
@@ -324,39 +339,60 @@ fn flat(path: &Path) -> String {
     text.trim_start_matches('/').replace('/', "%")
 }
 
-/// Lets go of what was kept of all but the last promotions.
-fn forget(all: &Path) {
+/// Lets go of what was kept of all but the last promotions, and never of what was kept now.
+fn forget(all: &Path, now: u64) {
     let Ok(entries) = fs::read_dir(all) else {
         return;
     };
-    let mut epochs: Vec<u64> = entries
+    // By when they were made: epochs begin anew where everything does.
+    let mut known: Vec<_> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|entry| {
+            let epoch: u64 = entry.file_name().to_str()?.parse().ok()?;
+            let made = entry.metadata().and_then(|about| about.modified()).ok()?;
+            (epoch != now).then_some((made, epoch))
+        })
         .collect();
-    epochs.sort_unstable_by(|one, other| other.cmp(one));
-    for epoch in epochs.into_iter().skip(KEPT) {
+    known.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, epoch) in known.into_iter().skip(KEPT - 1) {
         // It is tried again after the next one.
         let _ = fs::remove_dir_all(all.join(epoch.to_string()));
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    /// Copies everything once from a node that is Active in an epoch.
+    pub(in super::super) async fn follow(job: &Job, node: &str, epoch: u64) -> Result<(), String> {
+        let leader = Leader {
+            node: node.to_owned(),
+            epoch,
+        };
+        let mut runs = job.runs.lock().await;
+        job.copy_all(&leader, &mut runs).await
+    }
 
     #[test]
     fn what_the_last_promotions_replaced_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        for epoch in [1, 2, 9, 10, 11, 100] {
-            fs::create_dir_all(dir.path().join(epoch.to_string()).join("1-from-n2/rules")).unwrap();
+        // Epochs began anew after the greatest.
+        for (age, epoch) in [9, 10, 11, 100, 1, 2].into_iter().rev().enumerate() {
+            let kept = dir.path().join(epoch.to_string());
+            fs::create_dir_all(kept.join("1-from-n2/rules")).unwrap();
+            let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 - age as u64);
+            fs::File::open(&kept).unwrap().set_modified(made).unwrap();
         }
         fs::create_dir(dir.path().join("else")).unwrap();
-        forget(dir.path());
+        forget(dir.path(), 2);
         let mut left: Vec<String> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["10", "100", "11", "2", "9", "else"]);
+        assert_eq!(left, ["1", "10", "100", "11", "2", "else"]);
     }
 }
