@@ -35,6 +35,7 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("curl", "curl"),
     ("drbd-utils", "drbdsetup"),
+    ("rsync", "rsync"),
     ("glusterfs-server", "glusterd"),
 ];
 

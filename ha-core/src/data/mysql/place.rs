@@ -44,6 +44,16 @@ impl Place {
         }
     }
 
+    /// For people: where nothing was written yet, its text is empty.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        if self.is_empty() {
+            "its beginning".into()
+        } else {
+            self.to_string()
+        }
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -71,7 +71,7 @@ impl MysqlExecutor {
     pub(super) async fn settle(&mut self, order: &Order) -> Outcome {
         match self.end_of_data(order).await {
             Ok(place) => {
-                let mut done = done(format!("ends at {place}"));
+                let mut done = done(format!("ends at {}", place.in_words()));
                 done.position = Some(position(&place));
                 Ok(done)
             }

@@ -46,7 +46,7 @@ impl MysqlExecutor {
         if told.as_ref().is_some_and(joins) {
             return Ok(done(format!(
                 "all up to {} is the primary's too",
-                state.here
+                state.here.in_words()
             )));
         }
         // What was told may be older than what is here by now.
@@ -58,7 +58,7 @@ impl MysqlExecutor {
         match state.history.within(&theirs) {
             Ok(()) => Ok(done(format!(
                 "all up to {} is the primary's too",
-                state.here
+                state.here.in_words()
             ))),
             Err(why) => {
                 let kept = self.keep(&state, &theirs, order).await;

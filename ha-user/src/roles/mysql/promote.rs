@@ -37,7 +37,10 @@ impl MysqlExecutor {
         }
         state.able()?;
         let Some(link) = &state.link else {
-            return Ok(done(format!("follows nobody, and is at {}", state.here)));
+            return Ok(done(format!(
+                "follows nobody, and is at {}",
+                state.here.in_words()
+            )));
         };
         if state.is_stopped() {
             return self.stopped(&state, order).await;
@@ -49,7 +52,8 @@ impl MysqlExecutor {
         }
         Ok(done(format!(
             "received up to {}, applied up to {}",
-            link.received, state.here
+            link.received.in_words(),
+            state.here.in_words()
         )))
     }
 
@@ -108,7 +112,7 @@ impl MysqlExecutor {
                 return Ok(done("follows nobody"));
             };
             if link.receiving == Receiving::Stopped {
-                return Ok(done(format!("received up to {}", link.received)));
+                return Ok(done(format!("received up to {}", link.received.in_words())));
             }
             let target = self.target(order, &state)?;
             let lacking = target.and_then(|target| state.reached().lacks(&target));
@@ -174,7 +178,7 @@ impl MysqlExecutor {
             let state = self.look().await?;
             state.able()?;
             let Some(link) = &state.link else {
-                return Ok(done(format!("is at {}", state.here)));
+                return Ok(done(format!("is at {}", state.here.in_words())));
             };
             let wanted = self.wanted(order, &state, link)?;
             let lacking = match state.here.lacks(&wanted) {
@@ -190,7 +194,7 @@ impl MysqlExecutor {
                 Some(lacking) => format!("not applied up to {lacking}, only to {}", state.here),
             };
             if state.is_stopped() && self.has_salvaged() && state.here.covers(&wanted) {
-                return Ok(done(format!("is at {}", state.here)));
+                return Ok(done(format!("is at {}", state.here.in_words())));
             }
             if !link.applying {
                 return Err(format!("{lacking}; the applying thread has stopped").into());
@@ -220,7 +224,10 @@ impl MysqlExecutor {
     pub(super) async fn prove(&mut self, order: &Order) -> Outcome {
         let state = self.look().await?;
         self.proved(order, &state)?;
-        Ok(done(format!("has everything up to {}", state.here)))
+        Ok(done(format!(
+            "has everything up to {}",
+            state.here.in_words()
+        )))
     }
 
     fn proved(&self, order: &Order, state: &ServerState) -> Result<(), Failure> {
@@ -232,7 +239,9 @@ impl MysqlExecutor {
                 .unwrap_or(Place::nothing(state.dialect)),
         };
         match state.here.lacks(&wanted) {
-            Some(lacking) => Err(format!("it lacks {lacking}, and is at {}", state.here).into()),
+            Some(lacking) => {
+                Err(format!("it lacks {lacking}, and is at {}", state.here.in_words()).into())
+            }
             None => Ok(()),
         }
     }
