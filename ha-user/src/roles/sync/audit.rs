@@ -21,3 +21,27 @@ pub(crate) fn findings(role: &SyncRole) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use ha_common::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        let role = SyncRole {
+            paths: vec![dir.path().to_owned(), missing.clone()],
+            exclude: Vec::new(),
+            every: Nanos::from_secs(600),
+        };
+        let found = findings(&role).join("\n");
+        let told = format!("there is no directory {}", missing.display());
+        assert!(found.contains(&told), "{found}");
+        fs::write(&missing, "").unwrap();
+        let found = findings(&role).join("\n");
+        assert!(found.contains("is no directory"), "{found}");
+    }
+}
