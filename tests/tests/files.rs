@@ -327,9 +327,12 @@ fn a_directory_whose_disk_is_not_mounted_is_neither_sent_nor_written_to() {
         stage.becomes(standby, "second", Some("more"))?;
 
         // Nor does an empty directory empty the others.
-        for name in ["first", "second"] {
-            fs::remove_file(stage.file(active, name))?;
-        }
+        let emptied = stage.file(active, "");
+        fs::rename(
+            &emptied,
+            stage.directory.on(&stage.nodes[active]).join("away"),
+        )?;
+        fs::create_dir(&emptied)?;
         stage.says(active, "is empty on the Active node")?;
         // Which does not concern the other directory.
         fs::write(stage.at(active, "more", "third"), "goes on")?;

@@ -1,9 +1,12 @@
 //! Whom a standby copies from.
 
 use ha_common::Nanos;
-use ha_core::plan::{GroupWord, RoleKind, Stance};
+use ha_core::{
+    Manner,
+    plan::{GroupWord, RoleKind, Stance},
+};
 
-use crate::node::{Node, config, exchange, role};
+use crate::node::{Manners, Node, config, exchange, role};
 
 fn node(name: &'static str) -> Node {
     Node::new(name, config(name, vec![role("files", RoleKind::Sync)]))
@@ -65,6 +68,28 @@ fn who_was_promoted_before_is_not_followed_any_more() {
 }
 
 #[test]
+fn whose_promotion_failed_is_not_followed() {
+    let (mut one, mut two) = (node("n1"), node("n2"));
+    exchange(&mut one, &mut two);
+    one.promote(false);
+    exchange(&mut one, &mut two);
+    assert_eq!(leader(&two), Some(("n1", 1)));
+    one.demote(Manner::Graceful);
+    exchange(&mut one, &mut two);
+    // Its step fails, and what it began is taken back.
+    two.bad.push(("activate", Manners::Fails));
+    two.promote(false);
+    let taken_back = word(&mut two, "n2", Stance::Demoting, 2);
+    assert_ne!(two.stance(), Stance::Primary);
+    one.hear(taken_back);
+    assert_eq!(leader(&one), None);
+    // Nor one that starts, and demotes what may have been promoted.
+    let starts = word(&mut two, "n3", Stance::Demoting, 2);
+    one.hear(starts);
+    assert_eq!(leader(&one), None);
+}
+
+#[test]
 fn of_two_in_one_epoch_nobody_is_followed() {
     let (mut one, mut two) = (node("n1"), node("n2"));
     for name in ["n2", "n3"] {
@@ -85,7 +110,7 @@ fn who_was_promoted_itself_follows_nobody_from_before() {
     one.promote(false);
     assert_eq!(one.stance(), Stance::Primary);
     let epoch = one.word("n2").epoch;
-    one.demote(ha_core::Manner::Forced);
+    one.demote(Manner::Forced);
     let old = word(&mut two, "n2", Stance::Primary, epoch - 1);
     one.hear(old);
     assert_eq!(leader(&one), None);

@@ -26,7 +26,10 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 
-pub(crate) use self::{blocking::Blocking, script::Runs as ScriptRuns};
+pub(crate) use self::{
+    blocking::Blocking,
+    script::{Runs as ScriptRuns, launched},
+};
 pub use self::{
     probe::{Role, RoleWatch},
     runner::Checks,

@@ -23,7 +23,7 @@ pub struct Neighbours {
     /// Where this node's own data ends, once that was found out of a server that has ended.
     own: Mutex<Option<Place>>,
     leader: Mutex<Option<Leader>>,
-    /// Whether this node's roles have all been promoted since that was asked for last.
+    /// Whether all roles of this node have been promoted since the last promotion began.
     served: AtomicBool,
     link: Option<Link>,
 }
@@ -73,9 +73,14 @@ impl Neighbours {
         self.served.store(true, Ordering::SeqCst);
     }
 
-    /// Whether this node has served since this was asked last.
+    /// A promotion begins: from now on it counts whether the node serves.
+    pub(super) fn forget_service(&self) {
+        self.served.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether this node has served since its last promotion began.
     pub(super) fn has_served(&self) -> bool {
-        self.served.swap(false, Ordering::SeqCst)
+        self.served.load(Ordering::SeqCst)
     }
 
     /// Whom this node would follow now, as a standby.

@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Peer {
     pub(super) word: GroupWord,
     pub(super) heard_at: MonoNs,
+    /// The last epoch in which it said that it is primary.
+    served: Option<u64>,
 }
 
 impl Peer {
@@ -130,10 +132,16 @@ impl Conductor {
         self.heed(&word);
         self.hear_ballots(&word, now);
         self.hear_replica(&word, now);
+        let before = self.peers.iter().find(|peer| peer.word.node == word.node);
+        let served = match word.stance {
+            Stance::Primary => Some(word.epoch),
+            _ => before.and_then(|peer| peer.served),
+        };
         self.peers.retain(|peer| peer.word.node != word.node);
         self.peers.push(Peer {
             word,
             heard_at: now,
+            served,
         });
         self.pending_due(now);
         self.weigh(now);
@@ -202,15 +210,17 @@ impl Conductor {
         claims.max_by_key(|peer| peer.word.epoch)
     }
 
-    /// As a standby: the other node whose data is the group's, and the epoch in which it is. One that is about to be demoted
-    /// still has it; of two in one epoch nobody knows whose it is.
+    /// As a standby: the other node whose data is the group's, and the epoch in which it is. One that was primary and is
+    /// about to be demoted still has it, not so one whose promotion has failed; of two in one epoch nobody knows whose it is.
     #[must_use]
     pub fn leader(&self, now: MonoNs) -> Option<(&str, u64)> {
         if self.stance != Stance::Standby {
             return None;
         }
         let leads = |peer: &&Peer| {
-            matches!(peer.word.stance, Stance::Primary | Stance::Demoting)
+            let stance = peer.word.stance;
+            matches!(stance, Stance::Primary | Stance::Demoting)
+                && peer.served == Some(peer.word.epoch)
                 && peer.word.epoch >= self.member.epoch()
                 && peer.is_fresh(Self::freshness(), now)
         };

@@ -22,6 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub(crate) use self::run::launched;
 use self::{output::Tail, run::Run};
 use super::{
     blocking::Blocking,
@@ -142,16 +143,19 @@ impl Runs {
             }
         }
         let status = run.finish().map_err(failed)?;
+        // Later its number may be somebody else's.
+        self.pid = self.pid.filter(|pid| is_group(*pid));
         let lines = self.output.lines();
         run::judge(status, lines.last().map(String::as_str))
     }
 
     /// Whether nobody is there any more of the runs whose futures were dropped. `Err`: somebody is.
     pub(crate) async fn ended(&mut self) -> Result<(), String> {
-        self.starting.settle(STARTING).await?;
+        if let Some(Ok((late, _))) = self.starting.settle(STARTING).await? {
+            self.pid = Some(late.pid);
+        }
         drop(self.permit().await?);
-        let group = self.pid.and_then(|pid| i32::try_from(pid).ok());
-        if group.is_some_and(former::has_members) {
+        if self.pid.is_some_and(is_group) {
             return Err(format!(
                 "what a run{} began was killed and does not end",
                 self.process()
@@ -187,6 +191,11 @@ impl Runs {
         });
         start.await?
     }
+}
+
+/// Whether anybody runs in the process group of this number.
+fn is_group(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(former::has_members)
 }
 
 impl Probe for ScriptProbe {

@@ -42,6 +42,13 @@ const LAUNCH: &str =
 /// Becomes another user (of util-linux).
 const SETPRIV: [&str; 2] = ["/usr/bin/setpriv", "/bin/setpriv"];
 
+/// A program as scripts are started: with nothing of what the daemon may beyond others.
+pub(crate) fn launched(program: &str) -> Command {
+    let mut command = Command::new(SHELL);
+    command.args(["-c", LAUNCH, "sh", program]);
+    command
+}
+
 /// A run. When it is dropped, its process group is killed, and a task waits for its end.
 pub(super) struct Run {
     /// `None` only while it is dropped.

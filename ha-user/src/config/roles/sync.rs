@@ -32,11 +32,44 @@ const SHORTEST: Nanos = Nanos::from_secs(1);
 const LONGEST: Nanos = Nanos::from_secs(86_400);
 const DEFAULT_EVERY: Nanos = Nanos::from_secs(600);
 
-/// Of the system, or of this node alone.
-const OF_THE_NODE: [&str; 16] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/etc/had", "/home", "/lib", "/opt", "/proc", "/root",
-    "/run", "/sbin", "/sys", "/usr", "/var",
+/// Of the system, or of this node alone: not as a whole.
+const OF_THE_NODE: [&str; 17] = [
+    "/",
+    "/bin",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/var",
+    "/var/lib",
 ];
+/// Nor in part.
+const OF_IT_ALONE: [&str; 10] = [
+    "/boot",
+    "/dev",
+    "/etc/had",
+    "/etc/netplan",
+    "/etc/network",
+    "/etc/ssh",
+    "/etc/systemd",
+    "/proc",
+    "/run",
+    "/sys",
+];
+
+fn belongs_to_the_node(path: &Path) -> bool {
+    let alone = OF_IT_ALONE.iter().any(|own| path.starts_with(own));
+    alone || OF_THE_NODE.iter().any(|own| Path::new(own) == path)
+}
 
 fn parse(section: &Section<'_>) -> Option<RoleKind> {
     let paths = section.require("paths", section.strings("paths"), "[\"/etc/web/rules\"]");
@@ -75,7 +108,7 @@ fn directories(section: &Section<'_>, wanted: &At<Vec<At<String>>>) -> Option<Ve
                 "is no absolute path, or has `.`, `..`, `%`, a control character or a space at its end",
                 "write the whole path of a directory, begin it with /",
             )),
-            Some(path) if OF_THE_NODE.iter().any(|own| Path::new(own) == path) => Some((
+            Some(path) if belongs_to_the_node(path) => Some((
                 "belongs to the node itself",
                 "name a directory below it that holds nothing else than what all nodes are to have",
             )),

@@ -202,10 +202,10 @@ fn directories_are_copied_that_belong_to_nobody_else() {
         [
             "",
             "paths = []\n",
-            "paths = [\"rules\", \"/etc\", \"/srv/../etc/web\", \"/srv/a%b\", \"/srv/a \"]\n",
+            "paths = [\"rules\", \"/etc\", \"/etc/ssh/keys\", \"/srv/../etc/web\", \"/srv/a%b\", \"/srv/a \"]\n",
             "paths = [\"/srv/a\", \"/srv/a/b\"]\n",
-            "paths = [\"/srv\", \"/var/lib/had/kept\"]\nevery = \"2d\"\nexclude = [\"\"]\n",
-            "paths = [\"/srv\", \"/var/lib/had/kept\"]\n",
+            "paths = [\"/srv/data/rules\", \"/var/lib/had/kept\"]\nevery = \"2d\"\nexclude = [\"\"]\n",
+            "paths = [\"/srv/data/rules\", \"/var/lib/had/kept\"]\n",
         ]
         .map(|keys| with_key(&with_files(keys), errors))
         .join("\n")

@@ -1,29 +1,22 @@
 //! What `had --check` looks at: whether files can be copied.
 
-use std::fs;
+use std::path::PathBuf;
 
-use super::rsync::program;
-use crate::{checks::words, config::SyncRole};
+use super::{ground::Directory, rsync::program};
+use crate::config::SyncRole;
 
 /// A sentence for each thing that should be otherwise.
 pub(crate) fn findings(role: &SyncRole) -> Vec<String> {
     let mut found: Vec<String> = program().err().into_iter().collect();
-    for path in &role.paths {
-        let shown = path.display();
-        match fs::metadata(path) {
-            Ok(there) if there.is_dir() => {}
-            Ok(_) => found.push(format!("{shown} is no directory")),
-            Err(error) => found.push(format!(
-                "there is no directory {shown} ({}): make it on all nodes, or mount what it lies on",
-                words::of_io(&error)
-            )),
-        }
-    }
+    let wrong = |path: &PathBuf| Directory::find(path).err();
+    found.extend(role.paths.iter().filter_map(wrong));
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use ha_common::Nanos;
 
     use super::*;
@@ -42,6 +35,6 @@ mod tests {
         assert!(found.contains(&told), "{found}");
         fs::write(&missing, "").unwrap();
         let found = findings(&role).join("\n");
-        assert!(found.contains("is no directory"), "{found}");
+        assert!(found.contains(&missing.display().to_string()), "{found}");
     }
 }

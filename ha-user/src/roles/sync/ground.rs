@@ -25,9 +25,9 @@ use crate::{
 /// Which every file system of some kinds has.
 const NO_FILE: &str = "lost+found";
 
-/// Where rsync itself keeps what it has received until it is put in its place (`--delay-updates`): it neither sends nor
-/// removes a directory of this name.
-const DRAFTS: &str = ".~tmp~";
+/// Where rsync keeps what it has received until it is put in its place (`--partial-dir`): it neither sends nor removes a
+/// directory of this name.
+pub(super) const DRAFTS: &str = ".had-sync";
 
 /// By directory, where that was mounted on which it lay when it was used last.
 type Known = BTreeMap<PathBuf, PathBuf>;
@@ -71,6 +71,13 @@ impl Directory {
         ground: &Ground,
         place_of: impl Fn(&OwnedFd) -> Result<PathBuf, String>,
     ) -> Result<Self, String> {
+        let opened = Self::find(path)?;
+        ground.judge(path, &place_of(&opened)?)?;
+        Ok(Self(opened))
+    }
+
+    /// Opens a directory that could be copied, whatever it lies on.
+    pub(super) fn find(path: &Path) -> Result<OwnedFd, String> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         // Who may write to a directory above could lead elsewhere by a link, and root would follow.
         let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -86,7 +93,6 @@ impl Directory {
             ),
             error => format!("{}: {}", path.display(), words::of_io(&error.into())),
         })?;
-        ground.judge(path, &place_of(&opened)?)?;
         if let Some(inside) = mounted_in(path)? {
             return Err(format!(
                 "{} is mounted in {}, and is a directory like others where it is not: name directories in which nothing is mounted",
@@ -94,7 +100,7 @@ impl Directory {
                 path.display()
             ));
         }
-        Ok(Self(opened))
+        Ok(opened)
     }
 
     /// A path of the same directory, for as long as there is this.
@@ -106,7 +112,8 @@ impl Directory {
     /// Whether there is anything in it.
     pub(super) fn has_something(&self) -> io::Result<bool> {
         for entry in fs::read_dir(self.path())? {
-            if entry?.file_name() != NO_FILE {
+            let name = entry?.file_name();
+            if name != NO_FILE && name != DRAFTS {
                 return Ok(true);
             }
         }
@@ -118,13 +125,18 @@ impl Directory {
         self.path().join(DRAFTS)
     }
 
-    /// Makes room for what a run receives, where one that was broken off may have left something.
+    /// Makes room for what a run receives.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        self.sweep()?;
-        fs::DirBuilder::new().mode(0o700).create(self.drafts())
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700).create(self.drafts())
     }
 
-    /// Removes what a run that was broken off has left.
+    /// Removes what was received at the top, where a run has ended.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        unless_gone(fs::remove_dir_all(self.drafts()))
+    }
+
+    /// Removes what a run that was broken off has left, anywhere.
     pub(super) fn sweep(&self) -> io::Result<()> {
         let top = self.path();
         sweep(&top, fs::metadata(&top)?.dev())
@@ -135,17 +147,29 @@ impl Directory {
 fn sweep(directory: &Path, device: u64) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry.file_type()?.is_dir() {
+        let path = entry.path();
+        // Others may be at work in it.
+        let about = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            about => about?,
+        };
+        if !about.is_dir() || about.dev() != device {
             continue;
         }
-        let path = entry.path();
-        if entry.file_name() == DRAFTS {
-            fs::remove_dir_all(path)?;
-        } else if entry.metadata()?.dev() == device {
-            sweep(&path, device)?;
-        }
+        unless_gone(if entry.file_name() == DRAFTS {
+            fs::remove_dir_all(path)
+        } else {
+            sweep(&path, device)
+        })?;
     }
     Ok(())
+}
+
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 fn place_of(directory: &OwnedFd) -> Result<PathBuf, String> {
@@ -200,10 +224,13 @@ pub(super) fn replace(file: &Path, text: &[u8]) -> Result<(), String> {
         if let Some(directory) = file.parent() {
             fs::create_dir_all(directory)?;
         }
-        let draft = file.with_extension("new");
+        let mut draft = file.as_os_str().to_owned();
+        draft.push(".new");
         fs::write(&draft, text)?;
         fs::File::open(&draft)?.sync_all()?;
-        fs::rename(&draft, file)
+        fs::rename(&draft, file)?;
+        file.parent()
+            .map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
     };
     write().map_err(|error: io::Error| format!("{}: {}", file.display(), words::of_io(&error)))
 }
@@ -264,13 +291,15 @@ mod tests {
         fs::write(path.join("a/b/whole"), "x").unwrap();
         std::os::unix::fs::symlink(&elsewhere, path.join("link")).unwrap();
         let directory = Directory::open(&path, &Ground::new(dir.path().join("ground"))).unwrap();
+        directory.sweep().unwrap();
         directory.prepare().unwrap();
         assert!(path.join(DRAFTS).is_dir());
         assert!(!path.join("a/b").join(DRAFTS).exists());
         assert!(path.join("a/b/whole").exists());
         assert!(elsewhere.join(DRAFTS).join("half").exists());
         fs::write(path.join(DRAFTS).join("half"), "x").unwrap();
-        directory.sweep().unwrap();
+        directory.clear().unwrap();
+        directory.clear().unwrap();
         assert!(!path.join(DRAFTS).exists());
     }
 
@@ -283,6 +312,7 @@ mod tests {
         let opened = Directory::open(&path, &ground).unwrap();
         // A new file system has that.
         fs::create_dir(path.join(NO_FILE)).unwrap();
+        fs::create_dir(path.join(DRAFTS)).unwrap();
         assert!(!opened.has_something().unwrap());
         fs::rename(&path, dir.path().join("before")).unwrap();
         fs::create_dir(&path).unwrap();

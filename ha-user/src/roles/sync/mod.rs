@@ -14,7 +14,8 @@ mod tests;
 mod words;
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -34,7 +35,7 @@ use self::{
     ground::Ground,
     rsync::Temporary,
     source::Source,
-    target::{Copied, Target},
+    target::{Copied, Notes, Target},
 };
 use super::{Neighbours, Pending, Role, Setting, Situation, database::done};
 use crate::{checks::ScriptRuns, config::SyncRole as Config};
@@ -43,11 +44,29 @@ use crate::{checks::ScriptRuns, config::SyncRole as Config};
 const EVERY: Duration = Duration::from_secs(1);
 /// How long what was being copied may take to end.
 const END_LIMIT: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Ends what a daemon before was copying.
 pub(super) fn end_others(setting: &Setting) -> Result<(), String> {
-    ScriptRuns::end_others(&record(setting))
+    ScriptRuns::end_others(&record(setting))?;
+    clear(&runtime(setting), &setting.role);
+    Ok(())
+}
+
+/// Removes what it had for streams.
+fn clear(directory: &Path, role: &str) {
+    let own = format!("{role}.");
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&own) {
+            // It is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Where files of streams are.
+fn runtime(setting: &Setting) -> PathBuf {
+    setting.runtime_dir.join("sync")
 }
 
 /// Where rsync writes down who it is.
@@ -78,6 +97,7 @@ struct Job {
     streams: AtomicU64,
     /// What the directories lie on.
     ground: Arc<Ground>,
+    notes: Arc<Notes>,
     /// The last epoch of which it was told that something is kept.
     told: AtomicU64,
     said: Mutex<Said>,
@@ -131,7 +151,7 @@ impl Job {
         let own = std::process::id();
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{own}-{number}.{extension}", self.setting.role);
-        Temporary(self.setting.runtime_dir.join("sync").join(name))
+        Temporary(runtime(&self.setting).join(name))
     }
 }
 
@@ -148,6 +168,7 @@ impl Sync {
                 runs: tokio::sync::Mutex::new(runs),
                 streams: AtomicU64::new(0),
                 ground,
+                notes: Arc::default(),
                 told: AtomicU64::new(0),
                 said: Mutex::default(),
                 parts_of: Mutex::default(),
@@ -173,13 +194,13 @@ impl Sync {
         }
         self.source = None;
         self.stop_copying().await?;
-        self.job.neighbours.has_served();
-        let (before, never_whole) = self.job.note_own(epoch).await?;
+        self.job.neighbours.forget_service();
+        self.before = self.job.copied().await.ok();
+        let never_whole = self.job.note_own(epoch).await?;
         let text = match &*self.job.parts_of() {
             None => "active".to_owned(),
             Some(node) => format!("active; the last copy from {node} did not come to its end"),
         };
-        self.before = Some(before);
         self.source = Some(Source::start(&self.job, epoch, never_whole));
         Ok(done(&text))
     }
@@ -209,7 +230,7 @@ impl Sync {
         // Of a promotion that came to nothing, nothing counts.
         if let Some(before) = self.before.take()
             && !self.job.neighbours.has_served()
-            && let Err(why) = self.job.note_copied(&before).await
+            && let Err(why) = self.job.note_before(before).await
         {
             tracing::warn!("role {}: {why}", self.job.setting.role);
         }

@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::UnixListener,
     process::Command,
+    task::spawn_blocking,
 };
 
 use super::{
@@ -20,11 +21,13 @@ use super::{
     words::broken,
 };
 use crate::{
-    checks::{ScriptRuns, words},
+    checks::{ScriptRuns, launched, words},
     config::Script,
     link::{PIECE, Stream},
 };
 
+/// Which is [`super::ground::DRAFTS`].
+const PARTIAL: &str = "--partial-dir=.had-sync";
 const PLACES: [&str; 3] = ["/usr/bin/rsync", "/usr/local/bin/rsync", "/bin/rsync"];
 /// Seconds in which nothing is exchanged, after which both ends give up: as long as a large file may take to be compared.
 /// That the other node is dead is noticed otherwise.
@@ -66,12 +69,13 @@ pub(super) async fn serve(
 ) -> Result<(), String> {
     let text = daemon_configuration(&directory.path());
     let file = configuration.0.clone();
-    let written = tokio::task::spawn_blocking(move || {
+    let written = spawn_blocking(move || {
         make_room(&file).map_err(|error| words::of_io(&error))?;
         replace(&file, text.as_bytes())
     });
     written.await.map_err(|_| "the daemon ends")??;
-    let mut child = Command::new(program()?)
+    let mut command = Command::from(launched(program()?));
+    command
         .args(["--server", "--daemon"])
         .arg(format!("--config={}", configuration.0.display()))
         .arg(".")
@@ -82,9 +86,12 @@ pub(super) async fn serve(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("rsync cannot be run: {}", words::of_io(&error)))?;
+        .kill_on_drop(true);
+    // It may hang, as every use of a file.
+    let spawned = spawn_blocking(move || command.spawn()).await;
+    let spawned = spawned.map_err(|_| "the daemon ends")?;
+    let mut child =
+        spawned.map_err(|error| format!("rsync cannot be run: {}", words::of_io(&error)))?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("rsync has no pipes".to_owned());
     };
@@ -166,6 +173,7 @@ fn script(copy: &Copy<'_>) -> Result<Script, String> {
         "--one-file-system",
         // A file is there as it was or as it is, and what has to go stays until all of the others are there.
         "--delay-updates",
+        PARTIAL,
         "--delete-after",
         "--exclude=/lost+found",
     ]
@@ -235,4 +243,14 @@ async fn relay(
         }
     };
     tokio::try_join!(outwards, inwards).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::ground::DRAFTS, *};
+
+    #[test]
+    fn drafts_are_where_they_are_swept() {
+        assert_eq!(PARTIAL, format!("--partial-dir={DRAFTS}"));
+    }
 }

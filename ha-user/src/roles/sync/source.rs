@@ -54,14 +54,12 @@ type Watching = Blocking<Watched>;
 pub(super) struct Source {
     pub(super) epoch: u64,
     shared: Arc<Shared>,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -109,14 +107,11 @@ impl Source {
             standbys: Mutex::default(),
             trouble: Mutex::default(),
         });
-        let tasks = [
-            tokio::spawn(Arc::clone(&shared).count()),
-            tokio::spawn(Arc::clone(&shared).answer()),
-        ];
+        let task = tokio::spawn(Arc::clone(&shared).serve());
         Self {
             epoch,
             shared,
-            tasks,
+            task,
         }
     }
 
@@ -204,17 +199,34 @@ impl Shared {
         self.changed.notify_one();
     }
 
+    async fn serve(self: Arc<Self>) {
+        // What is left of a copy that this node's promotion ended is nobody's.
+        if self.job.parts_of().is_some() {
+            let shared = Arc::clone(&self);
+            let _ = spawn_blocking(move || shared.sweep()).await;
+        }
+        tokio::join!(Arc::clone(&self).count(), self.answer());
+    }
+
+    fn sweep(&self) {
+        for path in &self.job.config.paths {
+            let swept = Directory::open(path, &self.job.ground)
+                .and_then(|directory| directory.sweep().map_err(|error| of_io(&error)));
+            if let Err(why) = swept {
+                let role = &self.job.setting.role;
+                tracing::warn!("role {role}: {}: {why}", path.display());
+            }
+        }
+    }
+
     /// Numbers changes as they come, and one for all that may have been missed now and then.
     async fn count(self: Arc<Self>) {
-        let shared = Arc::clone(&self);
-        // What is left of a copy that this node's promotion ended.
-        let _ = spawn_blocking(move || shared.sweep()).await;
         let every = duration(self.job.config.every);
         let (mut watching, mut watches) = (Watching::new(), None);
         loop {
-            // They end with the directories that they are on, which may have been made anew.
-            let fresh = self.watch(&mut watching).await;
-            drop(watches.replace(fresh));
+            // They end with the directories that they are on, which may have been made anew. Two of each would count twice.
+            drop(watches.take());
+            watches = self.watch(&mut watching).await;
             self.dirty.store(true, Ordering::SeqCst);
             self.number();
             let blind = self.trouble().watching.is_some();
@@ -224,18 +236,12 @@ impl Shared {
                     () = self.changed.notified() => {
                         sleep(SETTLE).await;
                         self.number();
+                        if !blind && self.trouble().watching.is_some() {
+                            break;
+                        }
                     }
                     () = sleep_until(again) => break,
                 }
-            }
-        }
-    }
-
-    fn sweep(&self) {
-        for path in &self.job.config.paths {
-            // What is wrong with it is told when it is asked for.
-            if let Ok(directory) = Directory::open(path, &self.job.ground) {
-                let _ = directory.sweep();
             }
         }
     }

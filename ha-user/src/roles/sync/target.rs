@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -33,9 +33,11 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 /// After what went wrong: twice as long each time, up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(10);
 /// Until what is gone wrong is worth a warning: a take-over, or a restart of the other daemon, takes no longer.
 const PASSING: Duration = Duration::from_secs(10);
+/// A tenth of a disk is left free.
+const ROOM: u64 = 10;
 /// Promotions of which is kept what they replaced.
 const KEPT: usize = 5;
 
@@ -45,11 +47,29 @@ const KEPT: usize = 5;
 pub(super) struct Copied {
     /// By directory, of whom it was copied as a whole, last; or this node itself, where it has served it since.
     whole: BTreeMap<PathBuf, Origin>,
-    /// Of whom something is being copied, or was when that was broken off: some files may be new and others old.
-    parts_of: Option<Origin>,
+    /// Of whom a directory is being copied, or was when that was broken off: some files may be new and others old.
+    parts: BTreeMap<PathBuf, Origin>,
     /// When this node itself served last.
     own: Option<Origin>,
 }
+
+impl Copied {
+    /// Of whom there is only a part.
+    fn parts_of(&self) -> Option<String> {
+        let mut parts = self.parts.values();
+        parts.next().map(|origin| origin.node.clone())
+    }
+
+    /// The last that this node has, of anybody.
+    fn latest(&self) -> Option<&Origin> {
+        let all = self.whole.values().chain(self.parts.values());
+        all.chain(&self.own).max_by_key(|origin| origin.epoch)
+    }
+}
+
+/// The file that says so, and in which promotion of this node: what was begun before another one is not written any more.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Mutex<u64>);
 
 /// A node, as it was Active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +99,9 @@ impl Job {
         let mut runs = self.runs.lock().await;
         loop {
             let Some(leader) = self.neighbours.leader() else {
-                self.say(Said::note("no other node is Active"));
+                self.say(Said::note(
+                    "no other node is Active of which this one could copy",
+                ));
                 sleep(LOOK).await;
                 continue;
             };
@@ -93,21 +115,24 @@ impl Job {
 
     /// Follows one node, and tries again what goes wrong.
     async fn follow_one(&self, leader: &Leader, runs: &mut ScriptRuns) {
-        let mut since = None;
-        let mut pause = AGAIN;
+        let mut trouble = Trouble::default();
         loop {
-            let mut copied = false;
-            let Err(why) = self.copy_changes(leader, runs, &mut copied).await;
-            if copied {
-                (since, pause) = (None, AGAIN);
-            }
-            let since = *since.get_or_insert_with(Instant::now);
-            let said = Said::note(&format!("nothing is copied from {}: {why}", leader.node));
-            let passes = since.elapsed() < PASSING;
-            self.say(if passes { said } else { said.warning() });
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST);
+            let Err(why) = self.copy_changes(leader, runs, &mut trouble).await;
+            self.bear(leader, &why, &mut trouble).await;
         }
+    }
+
+    /// Says what is wrong, and waits until it is to be tried again.
+    async fn bear(&self, leader: &Leader, why: &str, trouble: &mut Trouble) {
+        let since = *trouble.since.get_or_insert_with(Instant::now);
+        let said = Said::note(&format!(
+            "not everything is copied from {}: {why}",
+            leader.node
+        ));
+        let passes = since.elapsed() < PASSING;
+        self.say(if passes { said } else { said.warning() });
+        sleep(trouble.pause).await;
+        trouble.pause = (trouble.pause * 2).min(LONGEST);
     }
 
     async fn until_another_leads(&self, leader: &Leader) {
@@ -116,12 +141,12 @@ impl Job {
         }
     }
 
-    /// Copies what changes as long as all goes well. Says whether everything was copied at least once.
+    /// Copies what changes, as long as there is a stream that says so.
     async fn copy_changes(
         &self,
         leader: &Leader,
         runs: &mut ScriptRuns,
-        copied: &mut bool,
+        trouble: &mut Trouble,
     ) -> Result<Infallible, String> {
         // One that was given up has to be gone.
         runs.ended().await?;
@@ -137,10 +162,15 @@ impl Job {
                 answer => return Err(unlike(answer)),
             };
             self.say(Said::note(&format!("copies from {}", leader.node)));
-            self.copy_all(leader, runs).await?;
-            *copied = true;
-            change = Some(number);
-            self.say(Said::note(&format!("has everything of {}", leader.node)));
+            match self.copy_all(leader, runs).await {
+                Ok(()) => {
+                    *trouble = Trouble::default();
+                    change = Some(number);
+                    self.say(Said::note(&format!("has everything of {}", leader.node)));
+                }
+                // It goes on with the change that it has: there is a newer one at once.
+                Err(why) => self.bear(leader, &why, trouble).await,
+            }
         }
     }
 
@@ -155,14 +185,9 @@ impl Job {
 
     /// Copies each directory that can be; what is wrong with one does not concern another.
     async fn copy_all(&self, leader: &Leader, runs: &mut ScriptRuns) -> Result<(), String> {
-        let origin = Origin {
-            node: leader.node.clone(),
-            epoch: leader.epoch,
-        };
+        let promotion = self.notes.promotion();
         let mut copied = self.copied().await?;
-        let whole = copied.whole.values();
-        let known = whole.chain(&copied.parts_of).chain(&copied.own);
-        if let Some(later) = known.max_by_key(|known| known.epoch)
+        if let Some(later) = copied.latest()
             && later.epoch > leader.epoch
         {
             return Err(format!(
@@ -173,45 +198,50 @@ impl Job {
                 self.copied_file().display()
             ));
         }
-        copied.parts_of = Some(origin.clone());
-        self.note_copied(&copied).await?;
         let (kept, mut wrong) = (self.kept(leader), None);
         for path in &self.config.paths {
-            // What this node has otherwise than the one before has perhaps nobody else.
-            let goes_on = copied.whole.get(path) == Some(&origin);
-            let kept = (!goes_on).then(|| kept.join(flat(path)));
-            match self.copy(leader, path, kept.as_deref(), runs).await {
-                Ok(()) => drop(copied.whole.insert(path.clone(), origin.clone())),
-                Err(why) => wrong = wrong.or(Some(format!("{}: {why}", path.display()))),
+            let mut turn = Turn {
+                leader,
+                path,
+                kept: &kept,
+                promotion,
+                copied: &mut copied,
+            };
+            if let Err(why) = self.copy(&mut turn, runs).await {
+                wrong = wrong.or(Some(format!("{}: {why}", path.display())));
             }
         }
-        if wrong.is_none() {
-            copied.parts_of = None;
-        }
-        self.note_copied(&copied).await?;
         self.tell_kept(leader).await;
         wrong.map_or(Ok(()), Err)
     }
 
-    async fn copy(
-        &self,
-        leader: &Leader,
-        path: &Path,
-        kept: Option<&Path>,
-        runs: &mut ScriptRuns,
-    ) -> Result<(), String> {
+    /// Copies a directory.
+    async fn copy(&self, turn: &mut Turn<'_>, runs: &mut ScriptRuns) -> Result<(), String> {
+        let (leader, path) = (turn.leader, turn.path);
+        let origin = Origin {
+            node: leader.node.clone(),
+            epoch: leader.epoch,
+        };
+        // What this node has otherwise than the one before has perhaps nobody else.
+        let goes_on = turn.copied.whole.get(path) == Some(&origin);
+        let broken_off = turn.copied.parts.contains_key(path);
         let (named, ground) = (path.to_owned(), Arc::clone(&self.ground));
-        let all_kept = kept.map(|_| self.all_kept());
+        let all_kept = (!goes_on).then(|| self.all_kept());
         let opened = spawn_blocking(move || {
             let directory = Directory::open(&named, &ground)?;
-            let mut private = fs::DirBuilder::new();
-            private.recursive(true).mode(0o700);
-            let made = all_kept.map_or(Ok(()), |all| private.create(all));
-            let prepared = made.and_then(|()| directory.prepare());
-            prepared.map_err(|error| of_io(&error))?;
-            Ok::<_, String>(directory)
+            if let Some(all_kept) = all_kept {
+                make_room(&all_kept)?;
+            }
+            let swept = if broken_off {
+                directory.sweep()
+            } else {
+                Ok(())
+            };
+            let filled = swept.and_then(|()| directory.has_something());
+            let filled = filled.and_then(|filled| directory.prepare().map(|()| filled));
+            Ok::<_, String>((directory, filled.map_err(|error| of_io(&error))?))
         });
-        let directory = opened.await.map_err(|_| "the daemon ends")??;
+        let (directory, filled) = opened.await.map_err(|_| "the daemon ends")??;
         let ask = Ask::Files {
             epoch: leader.epoch,
             path: path.to_owned(),
@@ -221,18 +251,26 @@ impl Job {
             Answer::Ready => {}
             answer => return Err(unlike(answer)),
         }
+        if !filled {
+            turn.copied.whole.remove(path);
+        }
+        turn.copied.parts.insert(path.to_owned(), origin.clone());
+        self.note_copied(turn.copied, turn.promotion).await?;
+        let kept = (!goes_on).then(|| turn.kept.join(flat(path)));
         let copy = Copy {
             directory: &directory,
             exclude: &self.config.exclude,
-            kept,
+            kept: kept.as_deref(),
             socket: self.temporary("socket"),
         };
         let received = rsync::receive(stream, &copy, runs).await;
-        let swept = spawn_blocking(move || directory.sweep()).await;
+        let cleared = spawn_blocking(move || directory.clear()).await;
         received?;
-        swept
-            .map_err(|_| "the daemon ends")?
-            .map_err(|error| of_io(&error))
+        let cleared = cleared.map_err(|_| "the daemon ends")?;
+        cleared.map_err(|error| of_io(&error))?;
+        turn.copied.parts.remove(path);
+        turn.copied.whole.insert(path.to_owned(), origin);
+        self.note_copied(turn.copied, turn.promotion).await
     }
 
     /// Where that goes which this node has otherwise than the one that was promoted: a directory for each try.
@@ -240,7 +278,7 @@ impl Job {
         let now = clock::wall(clock::now()).duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_millis();
         let all = self.all_kept().join(leader.epoch.to_string());
-        all.join(format!("{now}-from-{}", leader.node))
+        all.join(format!("{now}-from-{}", flat(Path::new(&leader.node))))
     }
 
     fn all_kept(&self) -> PathBuf {
@@ -266,27 +304,37 @@ impl Job {
     }
 
     /// Notes that this node itself has what counts from now on: what anybody had before is not copied any more, and what
-    /// it has itself is kept when it copies again. Returns how far the copies were, and the directories of which it has
-    /// never had everything, but for those of which it has never copied anything.
-    pub(super) async fn note_own(&self, epoch: u64) -> Result<(Copied, Vec<PathBuf>), String> {
-        let mut copied = self.copied().await?;
-        let before = copied.clone();
-        let broken_off = copied.parts_of.is_some();
-        let own = Origin {
-            node: self.setting.node.clone(),
-            epoch,
-        };
-        let mut never_whole = Vec::new();
-        for path in &self.config.paths {
-            if broken_off && !copied.whole.contains_key(path) {
-                never_whole.push(path.clone());
-            } else {
-                copied.whole.insert(path.clone(), own.clone());
+    /// it has itself is kept when it copies again. Returns the directories of which it has a part, and never had
+    /// everything.
+    pub(super) async fn note_own(&self, epoch: u64) -> Result<Vec<PathBuf>, String> {
+        let (file, notes) = (self.copied_file(), Arc::clone(&self.notes));
+        let (node, paths) = (self.setting.node.clone(), self.config.paths.clone());
+        let noted = spawn_blocking(move || {
+            // What cannot be read says nothing, and is not to keep the node from serving.
+            let mut copied = read(&file).unwrap_or_default();
+            let own = Origin { node, epoch };
+            let mut never_whole = Vec::new();
+            for path in paths {
+                if copied.parts.contains_key(&path) && !copied.whole.contains_key(&path) {
+                    never_whole.push(path);
+                } else {
+                    copied.whole.insert(path, own.clone());
+                }
             }
-        }
-        copied.own = Some(own);
-        self.note_copied(&copied).await?;
-        Ok((before, never_whole))
+            copied.own = Some(own);
+            notes.write_promoted(&file, &copied)?;
+            Ok::<_, String>((never_whole, copied.parts_of()))
+        });
+        let (never_whole, parts_of) = noted.await.map_err(|_| "the daemon ends")??;
+        self.parts(parts_of);
+        Ok(never_whole)
+    }
+
+    /// Takes back what a promotion noted that came to nothing.
+    pub(super) async fn note_before(&self, before: Copied) -> Result<(), String> {
+        let (file, notes) = (self.copied_file(), Arc::clone(&self.notes));
+        let written = spawn_blocking(move || notes.write_promoted(&file, &before)).await;
+        written.map_err(|_| "the daemon ends")?
     }
 
     /// Where that is noted.
@@ -294,26 +342,94 @@ impl Job {
         self.setting.file("copied")
     }
 
-    /// How far the copy was when that was noted last.
-    async fn copied(&self) -> Result<Copied, String> {
+    /// How far the copies were when that was noted last.
+    pub(super) async fn copied(&self) -> Result<Copied, String> {
         let file = self.copied_file();
         let read = spawn_blocking(move || read(&file)).await;
         read.map_err(|_| "the daemon ends")?
     }
 
-    pub(super) async fn note_copied(&self, copied: &Copied) -> Result<(), String> {
-        let (file, copied) = (self.copied_file(), copied.clone());
-        let parts_of = copied.parts_of.as_ref();
-        self.parts(parts_of.map(|origin| origin.node.clone()));
-        let written = spawn_blocking(move || {
-            if read(&file).is_ok_and(|before| before == copied) {
-                return Ok(());
-            }
-            let text = serde_json::to_vec(&copied).map_err(|error| error.to_string())?;
-            replace(&file, &text)
-        });
-        written.await.map_err(|_| "the daemon ends")?
+    async fn note_copied(&self, copied: &Copied, promotion: u64) -> Result<(), String> {
+        let (file, notes, copied) = (self.copied_file(), Arc::clone(&self.notes), copied.clone());
+        self.parts(copied.parts_of());
+        let written = spawn_blocking(move || notes.write(&file, &copied, promotion)).await;
+        written.map_err(|_| "the daemon ends")?
     }
+}
+
+/// A directory's turn to be copied.
+struct Turn<'a> {
+    leader: &'a Leader,
+    path: &'a Path,
+    /// Where that goes which is replaced.
+    kept: &'a Path,
+    /// [`Notes::promotion`] when it began.
+    promotion: u64,
+    copied: &'a mut Copied,
+}
+
+/// What goes wrong with one node.
+struct Trouble {
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self {
+            since: None,
+            pause: AGAIN,
+        }
+    }
+}
+
+impl Notes {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often this node has been promoted, or has taken that back.
+    fn promotion(&self) -> u64 {
+        *self.lock()
+    }
+
+    fn write(&self, file: &Path, copied: &Copied, promotion: u64) -> Result<(), String> {
+        let now = self.lock();
+        if *now != promotion {
+            return Err("this node was promoted meanwhile".to_owned());
+        }
+        put(file, copied)
+    }
+
+    fn write_promoted(&self, file: &Path, copied: &Copied) -> Result<(), String> {
+        let mut now = self.lock();
+        *now += 1;
+        put(file, copied)
+    }
+}
+
+fn put(file: &Path, copied: &Copied) -> Result<(), String> {
+    if read(file).is_ok_and(|before| before == *copied) {
+        return Ok(());
+    }
+    let text = serde_json::to_vec(copied).map_err(|error| error.to_string())?;
+    replace(file, &text)
+}
+
+/// Makes the directory of what is replaced, where there is room for it: what is kept is not to take the daemon's own.
+fn make_room(all: &Path) -> Result<(), String> {
+    let failed = |error: &std::io::Error| format!("{}: {}", all.display(), of_io(error));
+    let mut private = fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(all).map_err(|error| failed(&error))?;
+    let disk = rustix::fs::statvfs(all).map_err(|error| failed(&error.into()))?;
+    if disk.f_bavail < disk.f_blocks / ROOM {
+        return Err(format!(
+            "the disk of {} is nearly full, and what is replaced has to be kept there: make room",
+            all.display()
+        ));
+    }
+    Ok(())
 }
 
 /// An answer that was not asked for.
@@ -326,10 +442,10 @@ fn unlike(answer: Answer) -> String {
 
 fn read(file: &Path) -> Result<Copied, String> {
     match fs::read(file) {
-        // Of what cannot be read nothing is known: then everything is kept that is replaced.
-        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| format!("{} cannot be read ({error}): remove it", file.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Copied::default()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
+        Err(error) => Err(format!("{}: {}", file.display(), of_io(&error))),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{target::tests::follow, *};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn sync(dir: &std::path::Path) -> Sync {
+fn sync(dir: &Path) -> Sync {
     let rules = dir.join("rules");
     fs::create_dir_all(&rules).unwrap();
     let config = Config {
@@ -76,15 +76,47 @@ async fn who_has_served_copies_nothing_that_is_older() {
 }
 
 #[tokio::test]
-async fn who_has_only_a_part_says_so() {
+async fn who_has_only_a_part_says_so_and_sends_nothing_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut one = sync(dir.path());
-    // It begins, and comes to nothing.
-    follow(&one.job, "n2", 3).await.unwrap_err();
-    drop(one);
-    one = sync(dir.path());
+    let rules = dir.path().join("rules");
+    let noted = one.job.copied_file();
+    fs::create_dir_all(noted.parent().unwrap()).unwrap();
+    let text = format!("{{\"parts\":{{{rules:?}:{{\"node\":\"n2\",\"epoch\":3}}}}}}");
+    fs::write(&noted, text).unwrap();
     let said = run(&mut one, "activate", 4).await;
     assert!(said.contains("the last copy from n2"), "{said}");
     let note = one.look().note.unwrap();
     assert!(note.contains("some files may be older"), "{note}");
+    assert_eq!(one.job.note_own(4).await.unwrap(), [rules]);
+    // What cannot be read keeps nobody from serving, and is not copied over either.
+    fs::write(&noted, "rubbish").unwrap();
+    let why = follow(&one.job, "n2", 5).await.unwrap_err();
+    assert!(why.contains("cannot be read"), "{why}");
+    assert_eq!(
+        one.job.note_own(6).await.unwrap(),
+        [""; 0].map(PathBuf::from)
+    );
+    let why = follow(&one.job, "n2", 5).await.unwrap_err();
+    assert!(why.contains("what n1 had in epoch 6"), "{why}");
+}
+
+#[tokio::test]
+async fn two_roles_of_a_group_both_know_that_it_served() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let neighbours: Arc<Neighbours> = Arc::default();
+    let mut roles = dirs.each_ref().map(|dir| {
+        let one = sync(dir.path());
+        let job = Arc::into_inner(one.job).unwrap();
+        Sync::new(&job.config, job.setting, Arc::clone(&neighbours))
+    });
+    for one in &mut roles {
+        run(one, "activate", 6).await;
+    }
+    neighbours.note_service();
+    for one in &mut roles {
+        run(one, "deactivate", 6).await;
+        let why = follow(&one.job, "n2", 5).await.unwrap_err();
+        assert!(why.contains("what n1 had in epoch 6"), "{why}");
+    }
 }
