@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// After what went wrong: twice as long each time, up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
+/// How long the other node may look for a directory.
+const READY_LIMIT: Duration = Duration::from_secs(30);
 /// Until what is gone wrong is worth a warning: a take-over, or a restart of the other daemon, takes no longer.
 const PASSING: Duration = Duration::from_secs(10);
 /// A tenth of a disk is left free.
@@ -247,7 +249,8 @@ impl Job {
             path: path.to_owned(),
         };
         let mut stream = self.ask(leader, &ask).await?;
-        match hear(&mut stream.reader).await? {
+        let answer = timeout(READY_LIMIT, hear(&mut stream.reader)).await;
+        match answer.map_err(|_| "it does not begin to send: its disk may hang")?? {
             Answer::Ready => {}
             answer => return Err(unlike(answer)),
         }
