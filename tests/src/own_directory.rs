@@ -94,7 +94,5 @@ pub(crate) fn remove_all(prefix: &str) -> Result<()> {
             }
         }
     }
-    // It is the host's where there is anything else in it.
-    let _ = fs::remove_dir(OF_NAMESPACES);
     Ok(())
 }

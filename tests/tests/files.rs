@@ -392,7 +392,7 @@ fn a_copy_under_way_ends_before_the_node_becomes_active() {
         let new = 1 - old;
         stage.in_step(old, &[new])?;
         // A copy that does not come to its end: who sends stands still, as on a disk that hangs.
-        let contents = "x".repeat(64 << 20);
+        let contents = "x".repeat(192 << 20);
         fs::write(stage.file(old, "large"), contents)?;
         eventually(LIMIT, "rsync sends", || {
             for pid in stage.copying(old)? {
@@ -441,7 +441,7 @@ fn a_daemon_that_is_killed_or_kept_from_working_leaves_nothing_that_goes_on() {
         let active = stage.only(&[0, 1])?;
         let standby = 1 - active;
         stage.in_step(active, &[standby])?;
-        let large = "x".repeat(64 << 20);
+        let large = "x".repeat(192 << 20);
         fs::write(stage.file(active, "large"), &large)?;
         eventually(LIMIT, "rsync receives", || {
             for pid in stage.copying(standby)? {

@@ -580,7 +580,9 @@ fn name(section: &Section<'_>) -> Option<At<String>> {
 pub(super) fn name_if_any(section: &Section<'_>) -> Option<At<String>> {
     let name = section.string("name")?;
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.value.is_empty() || name.value.len() > 63 || !name.value.chars().all(legal) {
+    // Names are those of files, too.
+    let reserved = matches!(name.value.as_str(), "" | "." | "..");
+    if reserved || name.value.len() > 63 || !name.value.chars().all(legal) {
         section.fail(
             name.offset,
             "name",

@@ -1,6 +1,6 @@
 //! Streams of bytes between roles of two nodes, each a connection of its own: what would be too much for the messages.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use socket2::SockRef;
 use tokio::{
@@ -18,8 +18,6 @@ use super::{
 
 /// Bytes that are sent at one go at most.
 pub(crate) const PIECE: usize = 32 * 1_024;
-/// How long the other end may take nothing where it has to wait for its disk.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of a letter's number.
 const NUMBER: usize = 8;
 
@@ -81,11 +79,11 @@ impl Stream {
 }
 
 impl Stream {
-    /// From now on much is sent: who takes nothing for a while is not dead yet.
+    /// From now on much is sent: who is there and takes nothing, since it waits for its disk, is waited for.
     pub(crate) fn allow_for_disks(&self) {
         let socket = self.writer.half.as_ref();
         // It would only end sooner.
-        let _ = SockRef::from(socket).set_tcp_user_timeout(Some(PATIENCE));
+        let _ = SockRef::from(socket).set_tcp_user_timeout(None);
     }
 }
 

@@ -6,15 +6,19 @@ use std::{
     fs, io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+        unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx},
+    fs::{
+        AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2,
+        statx,
+    },
     io::Errno,
+    process::geteuid,
 };
 
 use crate::{
@@ -120,20 +124,25 @@ impl Directory {
         Ok(false)
     }
 
-    /// Where rsync puts what is not whole yet: on the same disk, and seen by nobody who looks for files.
-    pub(super) fn drafts(&self) -> PathBuf {
-        self.path().join(DRAFTS)
-    }
-
-    /// Makes room for what a run receives.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        let mut private = fs::DirBuilder::new();
-        private.recursive(true).mode(0o700).create(self.drafts())
+    /// Makes a directory for what a run receives: on the same disk, and nobody's but root's, whoever may write beside it.
+    pub(super) fn prepare(&self) -> io::Result<Self> {
+        self.clear()?;
+        mkdirat(&self.0, DRAFTS, Mode::RWXU)?;
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(&self.0, DRAFTS, flags, Mode::empty())?;
+        // Who may write here could have put another one in its place.
+        let about = fstat(&made)?;
+        if about.st_uid != geteuid().as_raw() || about.st_mode & 0o077 != 0 {
+            return Err(io::Error::other(format!(
+                "somebody else has put a {DRAFTS} there"
+            )));
+        }
+        Ok(Self(made))
     }
 
     /// Removes what was received at the top, where a run has ended.
     pub(super) fn clear(&self) -> io::Result<()> {
-        unless_gone(fs::remove_dir_all(self.drafts()))
+        unless_gone(fs::remove_dir_all(self.path().join(DRAFTS)))
     }
 
     /// Removes what a run that was broken off has left, anywhere.
@@ -292,11 +301,16 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, path.join("link")).unwrap();
         let directory = Directory::open(&path, &Ground::new(dir.path().join("ground"))).unwrap();
         directory.sweep().unwrap();
-        directory.prepare().unwrap();
-        assert!(path.join(DRAFTS).is_dir());
+        // Whoever may write there could have put a link there, which root would follow.
+        std::os::unix::fs::symlink(&elsewhere, path.join(DRAFTS)).unwrap();
+        let drafts = directory.prepare().unwrap();
+        fs::write(drafts.path().join("draft"), "x").unwrap();
+        assert!(!elsewhere.join("draft").exists());
+        assert!(path.join(DRAFTS).join("draft").exists());
         assert!(!path.join("a/b").join(DRAFTS).exists());
         assert!(path.join("a/b/whole").exists());
         assert!(elsewhere.join(DRAFTS).join("half").exists());
+        drop(drafts);
         fs::write(path.join(DRAFTS).join("half"), "x").unwrap();
         directory.clear().unwrap();
         directory.clear().unwrap();

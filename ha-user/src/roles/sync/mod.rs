@@ -15,7 +15,7 @@ mod words;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +28,10 @@ use ha_core::{
     Mode,
     plan::{Done, Observation, Order},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout_at},
+};
 
 pub(crate) use self::audit::findings;
 use self::{
@@ -46,27 +49,20 @@ const EVERY: Duration = Duration::from_secs(1);
 const END_LIMIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Streams so far, of all roles.
+static STREAMS: AtomicU64 = AtomicU64::new(0);
+
 /// Ends what a daemon before was copying.
 pub(super) fn end_others(setting: &Setting) -> Result<(), String> {
     ScriptRuns::end_others(&record(setting))?;
-    clear(&runtime(setting), &setting.role);
+    // What it had for streams is in nobody's way.
+    let _ = fs::remove_dir_all(runtime(setting));
     Ok(())
-}
-
-/// Removes what it had for streams.
-fn clear(directory: &Path, role: &str) {
-    let own = format!("{role}.");
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&own) {
-            // It is in nobody's way.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 /// Where files of streams are.
 fn runtime(setting: &Setting) -> PathBuf {
-    setting.runtime_dir.join("sync")
+    setting.runtime_dir.join("sync").join(&setting.role)
 }
 
 /// Where rsync writes down who it is.
@@ -93,8 +89,6 @@ struct Job {
     neighbours: Arc<Neighbours>,
     /// Held by whoever copies.
     runs: tokio::sync::Mutex<ScriptRuns>,
-    /// Streams so far.
-    streams: AtomicU64,
     /// What the directories lie on.
     ground: Arc<Ground>,
     notes: Arc<Notes>,
@@ -145,13 +139,10 @@ impl Job {
         self.parts_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A file of one stream alone: what stands there is good for that one alone. A daemon that was killed may have left one
-    /// of the same number.
+    /// A file of one stream alone: what stands there is good for that one alone.
     fn temporary(&self, extension: &str) -> Temporary {
-        let own = std::process::id();
-        let number = self.streams.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}.{own}-{number}.{extension}", self.setting.role);
-        Temporary(runtime(&self.setting).join(name))
+        let number = STREAMS.fetch_add(1, Ordering::Relaxed);
+        Temporary(runtime(&self.setting).join(format!("{number}.{extension}")))
     }
 }
 
@@ -166,7 +157,6 @@ impl Sync {
                 setting,
                 neighbours,
                 runs: tokio::sync::Mutex::new(runs),
-                streams: AtomicU64::new(0),
                 ground,
                 notes: Arc::default(),
                 told: AtomicU64::new(0),
@@ -218,7 +208,10 @@ impl Sync {
             }
             sleep(LOOK).await;
         }
-        Ok(())
+        // Nor is anything left of a daemon before, which this one could not end when it began.
+        let record = record(&self.job.setting);
+        let ended = spawn_blocking(move || ScriptRuns::end_others(&record)).await;
+        ended.map_err(|_| late)?
     }
 
     async fn deactivate(&mut self) -> String {

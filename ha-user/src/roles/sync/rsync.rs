@@ -44,6 +44,8 @@ pub(super) fn program() -> Result<&'static str, String> {
 /// What is copied, and how.
 pub(super) struct Copy<'a> {
     pub(super) directory: &'a Directory,
+    /// [`Directory::prepare`]
+    pub(super) drafts: &'a Directory,
     pub(super) exclude: &'a [String],
     /// Where that is kept which is here otherwise; `None`: it is what was copied before.
     pub(super) kept: Option<&'a Path>,
@@ -180,7 +182,7 @@ fn script(copy: &Copy<'_>) -> Result<Script, String> {
     .map(str::to_owned)
     .to_vec();
     command.push(format!("--timeout={SILENCE}"));
-    command.push(format!("--temp-dir={}", copy.directory.drafts().display()));
+    command.push(format!("--temp-dir={}", copy.drafts.path().display()));
     let exclude = copy.exclude.iter();
     command.extend(exclude.map(|pattern| format!("--exclude={pattern}")));
     if let Some(kept) = copy.kept {

@@ -37,6 +37,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 const BLIND: Duration = Duration::from_secs(10);
 /// How long directories may be searched for others; a disk may hang.
 const WATCH_LIMIT: Duration = Duration::from_secs(30);
+/// How long a look at a directory may take, and how many of one may be out.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+const LOOKS: usize = 4;
 /// Streams that are served at a time.
 const STREAMS: usize = 16;
 /// How long who asks may take to say what for.
@@ -74,7 +77,11 @@ struct Shared {
     /// Something changed that has no number yet.
     dirty: AtomicBool,
     changed: Notify,
+    /// One of the directories is no longer the one that is watched.
+    replaced: AtomicBool,
     standbys: Mutex<Standbys>,
+    /// By directory, how many look at it.
+    looks: Mutex<BTreeMap<PathBuf, usize>>,
     trouble: Mutex<Trouble>,
 }
 
@@ -104,6 +111,8 @@ impl Source {
             change: watch::Sender::new(1),
             dirty: AtomicBool::new(false),
             changed: Notify::new(),
+            replaced: AtomicBool::new(false),
+            looks: Mutex::default(),
             standbys: Mutex::default(),
             trouble: Mutex::default(),
         });
@@ -172,6 +181,10 @@ impl Shared {
         self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn looks(&self) -> MutexGuard<'_, BTreeMap<PathBuf, usize>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn trouble(&self) -> MutexGuard<'_, Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,11 +214,14 @@ impl Shared {
 
     async fn serve(self: Arc<Self>) {
         // What is left of a copy that this node's promotion ended is nobody's.
-        if self.job.parts_of().is_some() {
-            let shared = Arc::clone(&self);
-            let _ = spawn_blocking(move || shared.sweep()).await;
-        }
-        tokio::join!(Arc::clone(&self).count(), self.answer());
+        let left = self.job.parts_of().is_some();
+        let shared = Arc::clone(&self);
+        let sweep = async move {
+            if left {
+                let _ = spawn_blocking(move || shared.sweep()).await;
+            }
+        };
+        tokio::join!(sweep, Arc::clone(&self).count(), self.answer());
     }
 
     fn sweep(&self) {
@@ -236,7 +252,8 @@ impl Shared {
                     () = self.changed.notified() => {
                         sleep(SETTLE).await;
                         self.number();
-                        if !blind && self.trouble().watching.is_some() {
+                        let replaced = self.replaced.swap(false, Ordering::SeqCst);
+                        if replaced || !blind && self.trouble().watching.is_some() {
                             break;
                         }
                     }
@@ -326,7 +343,7 @@ impl Shared {
         }
     }
 
-    async fn send(&self, mut stream: Stream, path: PathBuf) -> Result<(), String> {
+    async fn send(self: &Arc<Self>, mut stream: Stream, path: PathBuf) -> Result<(), String> {
         if !self.job.config.paths.contains(&path) {
             let why = format!(
                 "{} is no path of this role here: write the same ones on all nodes",
@@ -337,7 +354,7 @@ impl Shared {
         }
         if self.never_whole.contains(&path) {
             let why = format!(
-                "this node has never had everything of {}: hand the group over to one that has, or, if there is none, remove {} here",
+                "this node has never had everything of {}: hand the group over to one that has, or, if there is none, remove {} here and restart had",
                 path.display(),
                 self.job.copied_file().display()
             );
@@ -345,9 +362,12 @@ impl Shared {
             refuse(&mut stream.writer, why).await;
             return Ok(());
         }
-        let (named, ground) = (path.clone(), Arc::clone(&self.job.ground));
-        let fit = spawn_blocking(move || fit(&named, &ground)).await;
-        let fit = fit.map_err(|_| "the daemon ends")?;
+        let fit = match self.look_for(&path) {
+            Some(look) => timeout(LOOK_LIMIT, look)
+                .await
+                .unwrap_or_else(|_| hangs(&path)),
+            None => hangs(&path),
+        };
         let directory = match fit {
             Ok(directory) => {
                 self.trouble().sending.remove(&path);
@@ -361,6 +381,60 @@ impl Shared {
         };
         say(&mut stream.writer, &Answer::Ready).await?;
         serve(stream, &directory, &self.job.temporary("conf")).await
+    }
+}
+
+impl Shared {
+    /// Looks whether a directory may be sent. `None`: too many looks at it have not come back.
+    fn look_for(
+        self: &Arc<Self>,
+        path: &Path,
+    ) -> Option<impl Future<Output = Result<Directory, String>> + use<>> {
+        let look = Look::begin(self, path)?;
+        let looked = spawn_blocking(move || {
+            let found = fit(&look.path, &look.shared.job.ground);
+            drop(look);
+            found
+        });
+        Some(async {
+            looked
+                .await
+                .unwrap_or_else(|_| Err("the daemon ends".to_owned()))
+        })
+    }
+}
+
+fn hangs(path: &Path) -> Result<Directory, String> {
+    Err(format!(
+        "a look at {} does not come back: its disk may hang",
+        path.display()
+    ))
+}
+
+/// A look at a directory, which may hang.
+struct Look {
+    shared: Arc<Shared>,
+    path: PathBuf,
+}
+
+impl Look {
+    fn begin(shared: &Arc<Shared>, path: &Path) -> Option<Self> {
+        let mut looks = shared.looks();
+        let count = looks.entry(path.to_owned()).or_default();
+        let may = *count < LOOKS;
+        *count += usize::from(may);
+        may.then(|| Self {
+            shared: Arc::clone(shared),
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        if let Some(count) = self.shared.looks().get_mut(&self.path) {
+            *count -= 1;
+        }
     }
 }
 
@@ -428,7 +502,17 @@ fn watch(shared: &Arc<Shared>) -> Watched {
     let told = Arc::clone(shared);
     let tell = move |event: notify::Result<notify::Event>| match event {
         Ok(event) if !is_change(event.kind) => {}
-        Ok(_) => told.note_change(),
+        Ok(event) => {
+            let goes = matches!(
+                event.kind,
+                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+            );
+            let is_whole = |path| told.job.config.paths.contains(path);
+            if goes && event.paths.iter().any(is_whole) {
+                told.replaced.store(true, Ordering::SeqCst);
+            }
+            told.note_change();
+        }
         Err(error) => {
             told.trouble().watching = Some(blind(&in_words(&error)));
             told.note_change();

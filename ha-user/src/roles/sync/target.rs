@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    fs,
+    fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -34,10 +34,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// After what went wrong: twice as long each time, up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long the other node may look for a directory.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long the other node may take to say whether it sends a directory: longer than it looks for it.
+const READY_LIMIT: Duration = Duration::from_secs(40);
 /// Until what is gone wrong is worth a warning: a take-over, or a restart of the other daemon, takes no longer.
 const PASSING: Duration = Duration::from_secs(10);
+/// How long there may be nobody to copy of until that is worth one.
+const ALONE: Duration = Duration::from_secs(60);
 /// A tenth of a disk is left free.
 const ROOM: u64 = 10;
 /// Promotions of which is kept what they replaced.
@@ -99,11 +101,12 @@ impl Job {
     /// Follows whoever is Active, for ever.
     async fn follow(self: Arc<Self>) {
         let mut runs = self.runs.lock().await;
+        let mut without = Instant::now();
         loop {
             let Some(leader) = self.neighbours.leader() else {
-                self.say(Said::note(
-                    "no other node is Active of which this one could copy",
-                ));
+                let said = Said::note("no other node is Active of which this one could copy");
+                let passes = without.elapsed() < ALONE;
+                self.say(if passes { said } else { said.warning() });
                 sleep(LOOK).await;
                 continue;
             };
@@ -112,6 +115,7 @@ impl Job {
                 () = self.follow_one(&leader, &mut runs) => {}
                 () = self.until_another_leads(&leader) => {}
             }
+            without = Instant::now();
         }
     }
 
@@ -240,7 +244,6 @@ impl Job {
                 Ok(())
             };
             let filled = swept.and_then(|()| directory.has_something());
-            let filled = filled.and_then(|filled| directory.prepare().map(|()| filled));
             Ok::<_, String>((directory, filled.map_err(|error| of_io(&error))?))
         });
         let (directory, filled) = opened.await.map_err(|_| "the daemon ends")??;
@@ -250,10 +253,16 @@ impl Job {
         };
         let mut stream = self.ask(leader, &ask).await?;
         let answer = timeout(READY_LIMIT, hear(&mut stream.reader)).await;
-        match answer.map_err(|_| "it does not begin to send: its disk may hang")?? {
+        match answer.map_err(|_| "it does not say whether it sends it")?? {
             Answer::Ready => {}
             answer => return Err(unlike(answer)),
         }
+        let prepared = spawn_blocking(move || {
+            let drafts = directory.prepare()?;
+            Ok::<_, io::Error>((directory, drafts))
+        });
+        let prepared = prepared.await.map_err(|_| "the daemon ends")?;
+        let (directory, drafts) = prepared.map_err(|error| of_io(&error))?;
         if !filled {
             turn.copied.whole.remove(path);
         }
@@ -262,6 +271,7 @@ impl Job {
         let kept = (!goes_on).then(|| turn.kept.join(flat(path)));
         let copy = Copy {
             directory: &directory,
+            drafts: &drafts,
             exclude: &self.config.exclude,
             kept: kept.as_deref(),
             socket: self.temporary("socket"),
@@ -333,8 +343,12 @@ impl Job {
         Ok(never_whole)
     }
 
-    /// Takes back what a promotion noted that came to nothing.
-    pub(super) async fn note_before(&self, before: Copied) -> Result<(), String> {
+    /// Takes back what a promotion noted that came to nothing. It may have got so far that somebody wrote here: what this
+    /// node has is kept when it copies again.
+    pub(super) async fn note_before(&self, mut before: Copied) -> Result<(), String> {
+        for origin in before.whole.values_mut() {
+            origin.node.clone_from(&self.setting.node);
+        }
         let (file, notes) = (self.copied_file(), Arc::clone(&self.notes));
         let written = spawn_blocking(move || notes.write_promoted(&file, &before)).await;
         written.map_err(|_| "the daemon ends")?
@@ -421,7 +435,7 @@ fn put(file: &Path, copied: &Copied) -> Result<(), String> {
 
 /// Makes the directory of what is replaced, where there is room for it: what is kept is not to take the daemon's own.
 fn make_room(all: &Path) -> Result<(), String> {
-    let failed = |error: &std::io::Error| format!("{}: {}", all.display(), of_io(error));
+    let failed = |error: &io::Error| format!("{}: {}", all.display(), of_io(error));
     let mut private = fs::DirBuilder::new();
     private.recursive(true).mode(0o700);
     private.create(all).map_err(|error| failed(&error))?;
@@ -447,7 +461,7 @@ fn read(file: &Path) -> Result<Copied, String> {
     match fs::read(file) {
         Ok(text) => serde_json::from_slice(&text)
             .map_err(|error| format!("{} cannot be read ({error}): remove it", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Copied::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Copied::default()),
         Err(error) => Err(format!("{}: {}", file.display(), of_io(&error))),
     }
 }

@@ -1,6 +1,6 @@
 //! What a promotion changes, without another node.
 
-use std::{fs, time::Duration};
+use std::{path::Path, time::Duration};
 
 use ha_common::{MonoNs, Nanos, Priority};
 use tokio::time::timeout;
