@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Read as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -14,8 +14,6 @@ use ha_core::{
     Alone,
     bfd::{Auth, Key},
 };
-
-use rustix::process::geteuid;
 
 use super::{
     heartbeat::{self, Heartbeat, LeaseKeys},
@@ -364,15 +362,8 @@ pub(super) fn read_key(path: &Path) -> Result<Vec<u8>, (String, String)> {
         )
     };
     let file = fs::File::open(path).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
-    let owner = about.uid();
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Err((
-            format!("{shown} belongs to user {owner}, who may read it and write another one"),
-            format!("run: chown root {shown}"),
-        ));
-    }
-    if about.mode() & 0o007 != 0 {
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
         return Err((
             format!("everybody on this host may read {shown}, or write it"),
             format!("run: chmod 600 {shown}"),

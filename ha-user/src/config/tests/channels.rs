@@ -1,6 +1,6 @@
 //! `[[channel]]` of both kinds, and `heartbeat`.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::fs;
 
 use ha_common::{Nanos, wire::bfd::Sha1};
 use ha_core::{
@@ -12,7 +12,7 @@ use super::{
     super::{BfdChannel, ChannelKind, Heartbeat},
     GOOD, absent, errors, free, parse, parse_and_check, shown,
 };
-use crate::config::{Config, channel::read_key};
+use crate::config::Config;
 
 /// A valid channel, and what follows it.
 pub(super) fn channel(rest: &str) -> String {
@@ -97,23 +97,6 @@ fn keys_are_read_from_a_file_that_is_not_everybody_s() {
         assert!(errors.contains(message), "{errors}");
         assert!(!errors.contains("secret"), "{errors}");
     }
-}
-
-/// Who reads a file that root alone can give away.
-#[test]
-fn a_key_is_roots_or_the_daemons_own() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("key");
-    fs::write(&key, "secret").unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(read_key(&key).unwrap(), b"secret");
-    std::os::unix::fs::chown(&key, Some(65_534), None).unwrap();
-    let (why, fix) = read_key(&key).unwrap_err();
-    assert!(why.contains("belongs to user 65534"), "{why}");
-    assert!(fix.contains("chown root"), "{fix}");
 }
 
 /// An instance with leases, whose section goes on with `instance`, and a channel for them.
