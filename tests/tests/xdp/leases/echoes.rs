@@ -114,7 +114,7 @@ fn what_is_wrong_is_dropped_with_its_reason() {
         ),
         (
             "a flipped bit",
-            with(PAYLOAD + 50, 1, false),
+            with(PAYLOAD + 50, echo[PAYLOAD + 50] ^ 1, false),
             DROP,
             Reason::EchoChecksum,
         ),
